@@ -1,0 +1,55 @@
+"""Turn a cloudy Sentinel-2 catalog into a cloud-free image for every day, published as a new STAC collection."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spaceeye_stac.errors import SpaceEyeError
+from spaceeye_stac.query import Query, Settings
+
+if TYPE_CHECKING:
+    from spaceeye_stac.catalog import search
+    from spaceeye_stac.model import Scene, SceneList
+    from spaceeye_stac.pipeline import Result, interpolate, run
+    from spaceeye_stac.profiles import scenes_from_items
+    from spaceeye_stac.solver import Solution, solve
+
+__all__ = [
+    "Query",
+    "Result",
+    "Scene",
+    "SceneList",
+    "Settings",
+    "Solution",
+    "SpaceEyeError",
+    "interpolate",
+    "run",
+    "scenes_from_items",
+    "search",
+    "solve",
+]
+
+# no submodule has the name of a public function: importing it would hide the function
+# torch, rasterio and pystac take seconds to import: they are loaded when a name that needs them is first used
+_LAZY = {
+    "Result": "pipeline",
+    "Scene": "model",
+    "SceneList": "model",
+    "Solution": "solver",
+    "interpolate": "pipeline",
+    "run": "pipeline",
+    "scenes_from_items": "profiles",
+    "search": "catalog",
+    "solve": "solver",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

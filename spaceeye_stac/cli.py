@@ -1,0 +1,193 @@
+"""The command `spaceeye-stac`: parse, call, print; nothing imports it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
+from spaceeye_stac.query import Query, Settings
+
+app = typer.Typer(
+    help="A cloud-free Sentinel-2 image for every day, from any STAC catalog.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out_console = Console(soft_wrap=True, highlight=False)
+err_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+Catalog = Annotated[str, typer.Option(help="Profile name, STAC API or catalog URL, or path.")]
+Profile = Annotated[str | None, typer.Option(help="How the catalog names things; recognised when left out.")]
+Bbox = Annotated[str | None, typer.Option(help="W,S,E,N in degrees.")]
+Intersects = Annotated[Path | None, typer.Option(help="GeoJSON file of the region.")]
+Datetime = Annotated[str, typer.Option(help="A/B, both days included.")]
+Bands = Annotated[str | None, typer.Option(help="As B02,B03,B04; all 10 and 20 m bands when left out.")]
+Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
+Duration = Annotated[str | None, typer.Option(help='Days per window, or "all".')]
+TimeOverlap = Annotated[float, typer.Option(help="Share of a window that overlaps the next.")]
+DampingFactor = Annotated[float, typer.Option(help="Weight of the smoothness term.")]
+Resolution = Annotated[float | None, typer.Option(help="Pixel size in units of the crs.")]
+Crs = Annotated[str | None, typer.Option(help="Of the output, as EPSG:32631.")]
+CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
+Method = Annotated[str, typer.Option(help="damped: the exact minimiser.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _query(
+    catalog: str, profile: str | None, bbox: str | None, intersects: Path | None, when: str, bands: str | None
+) -> Query:
+    return Query(
+        catalog=catalog,
+        profile=profile,
+        bbox=None if bbox is None else cast("list[float]", bbox.split(",")),
+        intersects=intersects,
+        datetime=when,
+        bands=None if bands is None else [name.strip() for name in bands.split(",")],
+    )
+
+
+def _duration(text: str | None) -> int | Literal["all"] | None:
+    if text is None or text == "all":
+        return cast("Literal['all'] | None", text)
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInputError(f'duration {text!r} is not allowed; give whole days, or "all".') from None
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[Progress]:
+    columns = TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    off = quiet or not err_console.is_terminal
+    with Progress(*columns, console=err_console, disable=off, transient=True) as bars:
+        yield bars
+
+
+class _Reporter:
+    """Turns the pipeline's progress calls into one bar a stage."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._ids: dict[str, object] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._ids:
+            self._ids[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(cast("int", self._ids[stage]), completed=done, total=total)  # type: ignore[arg-type]
+
+
+@app.command()
+def search(
+    catalog: Catalog,
+    datetime: Datetime,
+    bbox: Bbox = None,
+    intersects: Intersects = None,
+    bands: Bands = None,
+    profile: Profile = None,
+    duration: Duration = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """List the scenes of a region and time, with those outside the days that serve as context."""
+    from spaceeye_stac.catalog import as_records  # noqa: PLC0415 - imports take seconds; --help does not wait for them
+    from spaceeye_stac.catalog import search as find  # noqa: PLC0415
+
+    scenes = find(_query(catalog, profile, bbox, intersects, datetime, bands), Settings(duration=_duration(duration)))
+    print(json.dumps(as_records(scenes), indent=1) if as_json else scenes)  # noqa: T201 - data goes to stdout unstyled
+
+
+@app.command()
+def run(
+    catalog: Catalog,
+    datetime: Datetime,
+    out: Out,
+    bbox: Bbox = None,
+    intersects: Intersects = None,
+    bands: Bands = None,
+    profile: Profile = None,
+    duration: Duration = None,
+    time_overlap: TimeOverlap = 0.5,
+    damping_factor: DampingFactor = 0.1,
+    resolution: Resolution = None,
+    crs: Crs = None,
+    collection_id: CollectionId = "spaceeye",
+    method: Method = "damped",
+    overwrite: Overwrite = False,  # noqa: FBT002
+    quiet: Quiet = False,  # noqa: FBT002
+) -> None:
+    """Search, solve, and publish one cloud-free item a day as a new STAC collection."""
+    query = _query(catalog, profile, bbox, intersects, datetime, bands)
+    settings = Settings(
+        method=method,
+        duration=_duration(duration),
+        time_overlap=time_overlap,
+        damping_factor=damping_factor,
+        resolution=resolution,
+        crs=crs,
+        collection_id=collection_id,
+    )
+    from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
+
+    with _bars(quiet=quiet) as bars:
+        result = run_all(query, settings, out=out, overwrite=overwrite, progress=_Reporter(bars))
+    out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
+    if result.skipped:
+        out_console.print(
+            f"{len(result.skipped)} days hold no clear look in their window and are left out: "
+            f"{', '.join(result.skipped)}"
+        )
+    out_console.print(f"Look at it: spaceeye-stac serve {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the demo's catalog and days.")] = Path("demo"),
+    quiet: Quiet = False,  # noqa: FBT002
+) -> None:
+    """Simulate a small cloudy Sentinel-2 catalog, run the whole line on it, and compare with the truth."""
+    from spaceeye_stac.demo import demo as run_demo  # noqa: PLC0415
+
+    with _bars(quiet=quiet) as bars:
+        report = run_demo(out, Settings(), _Reporter(bars))
+    out_console.print(f"Published {report.count} days from a simulated catalog: {report.days}")
+    out_console.print(
+        f"Under cloud and shadow ({report.pixels:,} values) the published days differ from the truth by "
+        f"{report.error:.4f} in reflectance on average; the cloudy scenes differ by {report.scene_error:.4f}."
+    )
+    out_console.print(f"Picture (scene, published day, truth): {report.picture}")
+    out_console.print(f"Look at it: spaceeye-stac serve {out}")
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A folder that a run or the demo has published.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8123,
+) -> None:
+    """Serve a published folder on this machine and print its stac-browser link."""
+    from spaceeye_stac import serve as server  # noqa: PLC0415
+
+    link = server.browser_link(folder, port)
+    out_console.print(f"Serving {folder} on http://{server.HOST}:{port}/{server.document_in(folder)} (Ctrl-C ends it)")
+    out_console.print(f"stac-browser: {link}")
+    server.serve(folder, port)
+
+
+def main() -> None:
+    """Run the command; an error of this package is one sentence on stderr and its exit code."""
+    try:
+        app()
+    except SpaceEyeError as error:
+        err_console.print(f"Error: {error}", markup=False)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Every error this package raises on purpose: one sentence that names the value and says what to do."""
+
+
+class SpaceEyeError(Exception):
+    """Base of all errors of this package; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UserError(SpaceEyeError):
+    """Something the user can mend: an argument, a path, a region."""
+
+    exit_code = 2
+
+
+class InvalidInputError(UserError):
+    """A query or a setting has a value that makes no sense."""
+
+
+class CatalogError(UserError):
+    """The catalog or profile is unknown, is no STAC, or lacks what was asked for."""
+
+
+class ItemError(UserError):
+    """An item cannot be mapped to a scene."""
+
+
+class NoScenesError(UserError):
+    """The search left no scene; the message says how many there were before each filter."""
+
+
+class NoClearLookError(UserError):
+    """There are scenes, but no pixel of the region is ever clear."""
+
+
+class OutputError(UserError):
+    """The output folder cannot be used as it is."""
+
+
+class ReadError(SpaceEyeError):
+    """A scene's asset is missing or unreadable; nothing is published in its place."""

@@ -1,0 +1,65 @@
+"""Illuminance of each band and day over the region; pure.
+
+I(band, day) is the mean reflectance over the day's clear pixels. Days whose clear share is at most `min_clear_ratio`
+take no part. A day without its own value gets the mean of the others weighted by exp(-|dt| / 2), or, where those
+weights underflow, the nearest one. Source: FarmVibes.AI's `spaceeye` op, step `normalize_illuminance`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaceeye_stac.model import Illuminance
+
+DECAY_PER_DAY = 0.5
+
+
+@dataclass(frozen=True)
+class DayTotals:
+    """Sums over pixels, which add up over the parts of a region: per day, and per band and day."""
+
+    observed: NDArray[np.int64]
+    clear: NDArray[np.int64]
+    sums: NDArray[np.float64]
+
+    def __add__(self, other: "DayTotals") -> "DayTotals":
+        return DayTotals(self.observed + other.observed, self.clear + other.clear, self.sums + other.sums)
+
+
+def totals(values: NDArray[np.float32], clear: NDArray[np.bool_], observed: NDArray[np.int64]) -> DayTotals:
+    """Sum reflectance `(band, time, y, x)`, 0 where not `clear` `(time, y, x)`, over the pixels of one part."""
+    return DayTotals(
+        observed=observed,
+        clear=clear.sum(axis=(1, 2)).astype(np.int64),
+        sums=values.sum(axis=(2, 3), dtype=np.float64),
+    )
+
+
+def days_used(total: DayTotals, min_clear_ratio: float) -> NDArray[np.bool_]:
+    """Return the days whose clear share of the observed pixels is above `min_clear_ratio`."""
+    return np.asarray(total.clear > min_clear_ratio * np.maximum(total.observed, 1))
+
+
+def illuminance(total: DayTotals, days: Sequence[int], span: range, min_clear_ratio: float) -> Illuminance:
+    """Mean over clear pixels at the used `days`, carried to every day of `span` by weights exp(-|dt| / 2).
+
+    Where no day can be used, every value is NaN.
+    """
+    used = days_used(total, min_clear_ratio)
+    if not used.any():
+        return Illuminance(np.full((len(total.sums), len(span)), np.nan, np.float32), used, span.start)
+    when = np.asarray(days)[used]
+    means = total.sums[:, used] / total.clear[used]
+    gaps = np.abs(np.arange(span.start, span.stop)[:, None] - when)
+    weights = np.exp(-DECAY_PER_DAY * (gaps - gaps.min(axis=1, keepdims=True)))
+    weights[(gaps.min(axis=1) == 0)[:, None] & (gaps > 0)] = 0
+    values = means @ (weights / weights.sum(axis=1, keepdims=True)).T
+    return Illuminance(values.astype(np.float32), used, span.start)
+
+
+def uniform(total: DayTotals, _days: Sequence[int], span: range, min_clear_ratio: float) -> Illuminance:
+    """All ones, for a solve that is not normalised; the same days take part."""
+    used = days_used(total, min_clear_ratio)
+    return Illuminance(np.ones((len(total.sums), len(span)), np.float32), used, span.start)

@@ -1,0 +1,227 @@
+"""What was computed, as STAC 1.1 Items and a Collection; pure."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime, time
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pystac
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from pystac.provider import ProviderRole
+
+from spaceeye_stac.model import DayImages, Job, Scene, Statistics, WrittenFile
+from spaceeye_stac.query import Json
+
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+ITEM_EXTENSIONS = [
+    "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+]
+COLLECTION_EXTENSIONS = ITEM_EXTENSIONS[:3]
+FOOTPRINT_POINTS = 16
+FOOTPRINT_TOLERANCE_DEGREES = 1e-6
+LICENSE = "other"
+LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
+SOFTWARE = "spaceeye-stac"
+PAPER = "https://arxiv.org/abs/2106.08408"
+# name: (common name, title, centre wavelength and full width at half maximum in micrometres)
+BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
+    "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
+    "B02": ("blue", "Blue", 0.49, 0.098),
+    "B03": ("green", "Green", 0.56, 0.045),
+    "B04": ("red", "Red", 0.665, 0.038),
+    "B05": ("rededge071", "Red edge 1", 0.704, 0.019),
+    "B06": ("rededge075", "Red edge 2", 0.74, 0.018),
+    "B07": ("rededge078", "Red edge 3", 0.783, 0.028),
+    "B08": ("nir", "Near infrared", 0.842, 0.145),
+    "B8A": ("nir08", "Near infrared, narrow", 0.865, 0.033),
+    "B09": ("nir09", "Water vapour", 0.945, 0.026),
+    "B11": ("swir16", "Short-wave infrared 1.6", 1.61, 0.143),
+    "B12": ("swir22", "Short-wave infrared 2.2", 2.19, 0.242),
+}
+
+
+def item_id(job: Job, day: date) -> str:
+    """`<collection>_<YYYY-MM-DD>`."""
+    return f"{job.settings.collection_id}_{day.isoformat()}"
+
+
+def day_item(job: Job, images: DayImages, folder: Path, created: datetime) -> pystac.Item:
+    """Describe one day, whose files lie in `folder`, as an item with relative hrefs."""
+    footprint = _footprint(job.grid.geobox)
+    item = pystac.Item(
+        id=item_id(job, images.day),
+        geometry=_rounded(footprint.json),
+        bbox=[round(v, 7) for v in footprint.boundingbox.bbox],
+        datetime=datetime.combine(images.day, time(), UTC),
+        properties=_properties(job, images, created),
+        stac_extensions=list(ITEM_EXTENSIONS),
+        collection=job.settings.collection_id,
+    )
+    for key, file in images.written.files.items():
+        item.add_asset(key, pystac.Asset.from_dict(_asset(key, file, images, job)))
+    for scene in images.scenes:
+        item.add_link(_derived_from(scene, folder))
+    return item
+
+
+def _footprint(geobox: GeoBox) -> Geometry:
+    """Outline in degrees: the corners, and points on curved sides where a straight line would be visibly off."""
+    extent = geobox.extent
+    spacing = max(extent.boundingbox.span_x, extent.boundingbox.span_y) / FOOTPRINT_POINTS
+    return extent.to_crs("EPSG:4326", resolution=spacing).simplify(FOOTPRINT_TOLERANCE_DEGREES)
+
+
+def _rounded(geometry: Any) -> Any:  # noqa: ANN401 - GeoJSON coordinates nest to any depth
+    if isinstance(geometry, dict):
+        return {**geometry, "coordinates": _rounded(geometry["coordinates"])}
+    if isinstance(geometry, list | tuple):
+        return [_rounded(part) for part in geometry]
+    return round(geometry, 7)
+
+
+def _properties(job: Job, images: DayImages, created: datetime) -> Json:
+    settings, day = job.settings, images.day.isoformat()
+    return {
+        "title": f"Cloud-free Sentinel-2, {day}",
+        "start_datetime": f"{day}T00:00:00Z",
+        "end_datetime": f"{day}T23:59:59.999Z",
+        "constellation": "sentinel-2",
+        "instruments": ["msi"],
+        "gsd": abs(job.grid.geobox.resolution.x),
+        "eo:cloud_cover": 0,
+        "proj:code": f"EPSG:{job.grid.epsg}",
+        "processing:level": "L3",
+        "processing:lineage": f"Temporal damped interpolation of {len(images.scenes)} Sentinel-2 L2A scenes ({PAPER}).",
+        "processing:software": {SOFTWARE: version(SOFTWARE)},
+        "processing:datetime": created.isoformat().replace("+00:00", "Z"),
+        "spaceeye:method": settings.method,
+        "spaceeye:damping_factor": settings.damping_factor,
+        "spaceeye:duration": settings.window_days(job.days),
+        "spaceeye:time_overlap": settings.time_overlap,
+        "spaceeye:window": [images.window.start.isoformat(), images.window.stop.isoformat()],
+        "spaceeye:observed_share": round(images.observed_share, 4),
+        "spaceeye:median_clear_distance": images.median_clear_distance,
+        "spaceeye:scene_count": len(images.scenes),
+    }
+
+
+def _asset(key: str, file: WrittenFile, images: DayImages, job: Job) -> Json:
+    raster = key != "thumbnail"
+    return {
+        "href": f"./{file.path.name}",
+        **_described(key, images.written.shown, job.grid.geobox),
+        **(_projection(job) if raster else {}),
+        **({"bands": _bands(key, images.written.shown, images.written.statistics[key])} if raster else {}),
+        "file:size": file.size,
+        "file:checksum": file.checksum,
+    }
+
+
+def _described(key: str, shown: Sequence[str], geobox: GeoBox) -> Json:
+    """Return the fields of an asset that are the same on every day."""
+    if key == "thumbnail":
+        return {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]}
+    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": abs(geobox.resolution.x)}
+    if key == "visual":
+        return {**common, "title": f"Visual ({', '.join(shown)})", "roles": ["visual", "overview"]}
+    if key == "clear_distance":
+        title = "Days to the nearest clear look that was used"
+        return {**common, "title": title, "roles": ["metadata", "quality"], "nodata": 255, "unit": "d"}
+    title = f"{BAND_FACTS[key][1]} ({key})"
+    fields = {"title": title, "roles": ["data", "reflectance"], "data_type": "uint16"}
+    return {**common, **fields, "raster:scale": 0.0001, "raster:offset": 0}
+
+
+def _projection(job: Job) -> Json:
+    transform = [*tuple(job.grid.geobox.transform)[:6]]
+    return {"proj:code": f"EPSG:{job.grid.epsg}", "proj:shape": list(job.grid.shape), "proj:transform": transform}
+
+
+def _bands(key: str, shown: Sequence[str], found: Sequence[Statistics]) -> list[Json]:
+    names = shown if key == "visual" else [key]
+    facts = [_band(name) if name in BAND_FACTS else {"name": name} for name in names]
+    if key in BAND_FACTS:
+        facts[0] |= {"raster:scale": 0.0001, "raster:offset": 0}
+    return [{**band, "statistics": asdict(stats)} for band, stats in zip(facts, found, strict=True)]
+
+
+def _band(name: str) -> Json:
+    common, _, centre, width = BAND_FACTS[name]
+    return {
+        "name": name,
+        "eo:common_name": common,
+        "eo:center_wavelength": centre,
+        "eo:full_width_half_max": width,
+    }
+
+
+def _derived_from(scene: Scene, folder: Path) -> pystac.Link:
+    """Link to the source item: its own address, or for a local file the way there from `folder`."""
+    href = scene.href or scene.labels.href
+    if "://" not in href:
+        href = Path(os.path.relpath(href, folder)).as_posix()
+    return pystac.Link("derived_from", href, media_type="application/geo+json", title=scene.id)
+
+
+def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, str]) -> pystac.Collection:
+    """Describe all days together: extent, assets, summaries, providers, licence and links to the items."""
+    settings = job.settings
+    bbox = list(items[0].bbox or ())
+    start, stop = (item.datetime for item in (items[0], items[-1]))
+    found = pystac.Collection(
+        id=settings.collection_id,
+        title=f"Cloud-free daily Sentinel-2, {job.days.start} to {job.days.stop}",
+        description=(
+            f"One cloud-free Sentinel-2 image a day, reconstructed from {len(job.scenes)} scenes by SpaceEye's "
+            f"temporal damped interpolation ({PAPER}). Surface reflectance as in Sentinel-2 L2A: uint16, scale 0.0001, "
+            "offset 0, nodata 0. `clear_distance` says how many days away the nearest clear look is.\n\n"
+            "Contains modified Copernicus Sentinel data."
+        ),
+        extent=pystac.Extent(pystac.SpatialExtent([bbox]), pystac.TemporalExtent([[start, stop]])),
+        license=LICENSE,
+        keywords=["Sentinel-2", "cloud-free", "daily", "surface reflectance", "SpaceEye"],
+        providers=_providers(),
+        stac_extensions=list(COLLECTION_EXTENSIONS),
+        summaries=pystac.Summaries(_summaries(job)),
+    )
+    found.extra_fields["item_assets"] = {
+        key: _described(key, shown, job.grid.geobox) for key in (*job.bands, "visual", "clear_distance", "thumbnail")
+    }
+    found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
+    found.add_link(pystac.Link("cite-as", PAPER, title="SpaceEye"))
+    return found
+
+
+def _providers() -> list[pystac.Provider]:
+    return [
+        pystac.Provider("ESA", roles=[ProviderRole.PRODUCER, ProviderRole.LICENSOR], url="https://sentinel.esa.int"),
+        pystac.Provider(SOFTWARE, roles=[ProviderRole.PROCESSOR], extra_fields={"processing:level": "L3"}),
+    ]
+
+
+def _summaries(job: Job) -> Json:
+    return {
+        "constellation": ["sentinel-2"],
+        "instruments": ["msi"],
+        "gsd": [abs(job.grid.geobox.resolution.x)],
+        "proj:code": [f"EPSG:{job.grid.epsg}"],
+        "spaceeye:method": [job.settings.method],
+        "bands": [_band(name) for name in job.bands],
+    }
+
+
+def link_in_order(items: Iterable[pystac.Item]) -> None:
+    """Add `prev` and `next` links between the items of consecutive days."""
+    ordered = list(items)
+    for before, after in pairwise(ordered):
+        before.add_link(pystac.Link("next", f"../{after.id}/{after.id}.json", pystac.MediaType.GEOJSON))
+        after.add_link(pystac.Link("prev", f"../{before.id}/{before.id}.json", pystac.MediaType.GEOJSON))

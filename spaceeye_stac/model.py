@@ -1,0 +1,251 @@
+"""The frozen dataclasses that travel between the stages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.query import DateRange, Json, Settings
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+NO_LOOK = 255
+
+
+@dataclass(frozen=True)
+class BandAsset:
+    """One raster of a scene. Reflectance is `DN * scale + offset` where DN != nodata.
+
+    `href` is never signed; `origin` is the raster's upper left corner in the scene's CRS, where the item gives it.
+    """
+
+    href: str
+    scale: float
+    offset: float
+    nodata: int
+    resolution: float | None
+    origin: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One Sentinel-2 item, in the names of this package, paired with its cloud mask."""
+
+    id: str
+    tile: str | None
+    day: date
+    datetime: datetime
+    epsg: int
+    baseline: str | None
+    relative_orbit: int | None
+    platform: str | None
+    bands: Mapping[str, BandAsset] = field(repr=False)
+    labels: BandAsset = field(repr=False)
+    item: Json = field(repr=False)
+    href: str | None = None
+    profile: str = ""
+
+    @property
+    def cloud_cover(self) -> float | None:
+        """`eo:cloud_cover` of the source item, in percent."""
+        value = self.item["properties"].get("eo:cloud_cover")
+        return None if value is None else float(value)
+
+    def with_bands(self, names: Sequence[str]) -> "Scene":
+        """The scene with these bands alone, in this order."""
+        return replace(self, bands={name: self.bands[name] for name in names})
+
+
+class SceneList(list[Scene]):
+    """A list of scenes that prints as a table, with what the search left out and why."""
+
+    def __init__(self, scenes: Sequence[Scene] = (), left_out: Sequence[str] = ()) -> None:
+        super().__init__(scenes)
+        self.left_out = tuple(left_out)
+
+    def __str__(self) -> str:
+        rows = [f"{'day':10}  {'tile':6} {'epsg':>5}  {'cloud':>5}  id"]
+        for s in self:
+            cloud = "" if s.cloud_cover is None else f"{s.cloud_cover:4.0f}%"
+            rows.append(f"{s.day}  {s.tile or '':6} {s.epsg:>5}  {cloud:>5}  {s.id}")
+        return "\n".join([*rows, f"{len(self)} scenes", *self.left_out])
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days `read` (solved over) and `write` (published from it), as half-open ranges of day indices."""
+
+    read: range
+    write: range
+
+    def knots(self, days: Sequence[int]) -> tuple[int, ...]:
+        """Return the days on which the window keeps an image: its written ends, and the acquisition `days` between."""
+        ends = {self.write.start, self.write.stop - 1}
+        return tuple(sorted(ends | {day for day in days if day in self.write}))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a grid: rows and columns, half-open."""
+
+    y: slice
+    x: slice
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.y.stop - self.y.start, self.x.stop - self.x.start
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The output grid: an odc-geo geobox under a name."""
+
+    name: str
+    geobox: "GeoBox"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.geobox.shape[0]), int(self.geobox.shape[1])
+
+    @property
+    def epsg(self) -> int:
+        """EPSG code of the CRS."""
+        code = self.geobox.crs.epsg if self.geobox.crs is not None else None
+        if code is None:
+            raise InvalidInputError(f"The CRS of grid {self.name} has no EPSG code; name one with crs.")
+        return int(code)
+
+    def blocks(self, size: int) -> list[Block]:
+        """Cut into blocks of at most `size` pixels a side, row by row, anchored at the grid's origin."""
+        height, width = self.shape
+        return [
+            Block(slice(y, min(y + size, height)), slice(x, min(x + size, width)))
+            for y in range(0, height, size)
+            for x in range(0, width, size)
+        ]
+
+    def part(self, block: Block) -> "GeoBox":
+        """The geobox of one block."""
+        return self.geobox[block.y, block.x]
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The scenes of one solar day, in merge order."""
+
+    day: date
+    scenes: tuple[Scene, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, decided before any pixel is read: what is solved where, from which scenes, and what is published."""
+
+    days: DateRange
+    grid: Grid
+    bands: tuple[str, ...]
+    acquisitions: tuple[Acquisition, ...]
+    windows: tuple[Window, ...]
+    settings: Settings
+
+    @cached_property
+    def acquisition_days(self) -> tuple[int, ...]:
+        """Day index of each acquisition, from the first requested day; negative for context before it."""
+        return tuple(self.days.index(acquisition.day) for acquisition in self.acquisitions)
+
+    @property
+    def scenes(self) -> list[Scene]:
+        """All scenes in the order they are stacked."""
+        return [scene for acquisition in self.acquisitions for scene in acquisition.scenes]
+
+    @property
+    def span(self) -> range:
+        """Every day index that some window reads."""
+        return range(min(w.read.start for w in self.windows), max(w.read.stop for w in self.windows))
+
+    def window_of(self, day: int) -> Window:
+        """Return the window that writes this day index."""
+        return next(w for w in self.windows if day in w.write)
+
+
+@dataclass(frozen=True)
+class Illuminance:
+    """`values` `(band, day)` float32 in reflectance from day index `first`; `used` `(time,)`: days that take part."""
+
+    values: NDArray[np.float32]
+    used: NDArray[np.bool_]
+    first: int
+
+    def at(self, day: int) -> NDArray[np.float32]:
+        """Return `(band,)` of one day index."""
+        return np.asarray(self.values[:, day - self.first])
+
+
+@dataclass(frozen=True)
+class WindowKeyframes:
+    """`images` `(knot, band, y, x)` float32, normalised, NaN where never clear, on the days `knots` of one window."""
+
+    window: Window
+    knots: tuple[int, ...]
+    images: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FilledBlock:
+    """One block, solved: keyframes of every window, `clear` `(time, y, x)` and `looks` `(scene,)` that were used."""
+
+    windows: tuple[WindowKeyframes, ...]
+    clear: NDArray[np.bool_]
+    looks: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file as it stands on the disk: `checksum` is a multihash (sha2-256) in hexadecimal."""
+
+    path: Path
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the valid pixels of one band, in DN; `valid_percent` is their share of all pixels."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+    valid_percent: float
+
+
+@dataclass(frozen=True)
+class DayFiles:
+    """The files of one day by asset key, the statistics of each raster band in them, and the bands of `visual`."""
+
+    files: Mapping[str, WrittenFile]
+    statistics: Mapping[str, Sequence[Statistics]]
+    shown: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class DayImages:
+    """One published day: its files, the window it was solved in, and the scenes that shaped it."""
+
+    day: date
+    window: DateRange
+    written: DayFiles
+    observed_share: float
+    median_clear_distance: float
+    scenes: tuple[Scene, ...]

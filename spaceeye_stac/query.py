@@ -1,0 +1,288 @@
+"""What the user asks for: a Query and Settings, checked when they are made; the only I/O is a GeoJSON file it names."""
+
+import calendar
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from spaceeye_stac.errors import InvalidInputError
+
+Json = dict[str, Any]
+BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+RESAMPLING = ("nearest", "bilinear", "cubic")
+METHOD_DURATION = {"damped": 48}
+MAX_LATITUDE = 90.0
+MAX_LONGITUDE = 180.0
+MAX_DURATION = 3660
+LAST_SCL_CLASS = 11
+
+
+@dataclass(frozen=True)
+class DateRange:
+    """Calendar days from `start` to `stop`, both included."""
+
+    start: date
+    stop: date
+
+    def __len__(self) -> int:
+        return (self.stop - self.start).days + 1
+
+    def __iter__(self) -> Iterator[date]:
+        return (self.start + timedelta(days=i) for i in range(len(self)))
+
+    def index(self, day: date) -> int:
+        """Days from `start` to `day`; negative before it."""
+        return (day - self.start).days
+
+    def day(self, index: int) -> date:
+        """Return the day `index` days after `start`."""
+        return self.start + timedelta(days=index)
+
+    def widened(self, days: int) -> "DateRange":
+        """The range with `days` more at both ends."""
+        return DateRange(self.start - timedelta(days=days), self.stop + timedelta(days=days))
+
+
+def _end_of_range(text: str, *, last: bool) -> date:
+    match = re.fullmatch(r"(\d{4})(?:-(\d{2}))?", text)
+    try:
+        if match is None:
+            return datetime.fromisoformat(text).date()
+        year, month = int(match[1]), int(match[2] or (12 if last else 1))
+        return date(year, month, calendar.monthrange(year, month)[1] if last else 1)
+    except (ValueError, calendar.IllegalMonthError) as error:
+        msg = f"datetime {text!r} is not a date; write it as 2018-04-11, or a range as 2018-04-11/2018-08-08."
+        raise InvalidInputError(msg) from error
+
+
+def parse_datetime(text: str) -> DateRange:
+    """`A/B`, or a single day, month (2018-04) or year (2018), as days; both ends are included.
+
+    Raises InvalidInputError for anything malformed, open-ended or reversed.
+    """
+    ends = [part.strip() for part in str(text).split("/")]
+    if any(end in {"", ".."} for end in ends):
+        raise InvalidInputError(f"datetime {text!r} is open-ended; give both ends, as 2018-04-11/2018-08-08.")
+    if len(ends) > 2:  # noqa: PLR2004
+        raise InvalidInputError(f"datetime {text!r} has {len(ends)} parts; a range has two, as 2018-04-11/2018-08-08.")
+    days = DateRange(_end_of_range(ends[0], last=False), _end_of_range(ends[-1], last=True))
+    if days.stop < days.start:
+        raise InvalidInputError(f"datetime {text!r} ends before it starts; swap its two ends.")
+    return days
+
+
+def _bbox(values: Sequence[float]) -> tuple[float, float, float, float]:
+    try:
+        west, south, east, north = (float(v) for v in values)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"bbox {values!r} is not four numbers W,S,E,N in degrees.") from error
+    shown = f"bbox {west:g},{south:g},{east:g},{north:g}"
+    if not all(map(math.isfinite, (west, south, east, north))):
+        raise InvalidInputError(f"{shown} has a value that is no finite number.")
+    if max(abs(south), abs(north)) > MAX_LATITUDE or max(abs(west), abs(east)) > MAX_LONGITUDE:
+        raise InvalidInputError(f"{shown} lies outside the world; longitudes are -180..180, latitudes -90..90.")
+    if west == east or south == north:
+        raise InvalidInputError(f"{shown} is empty; west must be less than east and south less than north.")
+    if west > east or south > north:
+        raise InvalidInputError(f"{shown} has its corners in the wrong order; write W,S,E,N.")
+    return west, south, east, north
+
+
+def _geometry(source: object) -> Json:
+    """The GeoJSON geometry of a dict, a file, or anything with `__geo_interface__`."""
+    from shapely import union_all  # noqa: PLC0415 - shapely is needed for regions given as GeoJSON alone
+    from shapely.geometry import mapping, shape  # noqa: PLC0415
+
+    if isinstance(source, str | Path):
+        source = _read_geojson(Path(source))
+    found: Any = getattr(source, "__geo_interface__", source)
+    try:
+        parts = found["features"] if found["type"] == "FeatureCollection" else [found]
+        area = union_all([shape(part.get("geometry", part)) for part in parts])
+    except Exception as error:
+        raise InvalidInputError("intersects is no GeoJSON geometry, feature or feature collection.") from error
+    if area.is_empty or not area.is_valid or area.area == 0:
+        raise InvalidInputError("intersects has an empty or invalid area; give a polygon that does not cross itself.")
+    _bbox(area.bounds)
+    return dict(mapping(area))
+
+
+def _read_geojson(path: Path) -> object:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise InvalidInputError(f"intersects file {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidInputError(f"intersects file {path} is no JSON: {error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What to look for: where, when, which bands, in which catalog.
+
+    Parameters
+    ----------
+    catalog
+        A profile's name ("planetary-computer"), a STAC API's or static catalog's URL, or a path (a catalog or
+        collection file, the folder it is in, or an ItemCollection).
+    datetime
+        "A/B" with both days included; a single day, month or year also works. These are the days published.
+    bbox
+        (west, south, east, north) in degrees; exactly one of `bbox` and `intersects` is given.
+    intersects
+        GeoJSON as a dict, a file's path, or anything with `__geo_interface__`; the grid covers its envelope.
+    bands
+        Sentinel-2 names (B02 ... B12, B8A); left out, the 10 and 20 m bands that every scene has.
+    profile
+        How the catalog names things; left out, it is recognised from the items.
+
+    Raises InvalidInputError, with the value and the remedy.
+
+    """
+
+    catalog: str | Path
+    datetime: str
+    bbox: Sequence[float] | None = None
+    intersects: object | None = None
+    bands: Sequence[str] | None = None
+    profile: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.bbox is None) == (self.intersects is None):
+            raise InvalidInputError("Give exactly one of bbox and intersects.")
+        if self.bbox is not None:
+            object.__setattr__(self, "bbox", _bbox(self.bbox))
+        else:
+            object.__setattr__(self, "intersects", _geometry(self.intersects))
+        if self.bands is not None:
+            object.__setattr__(self, "bands", _checked_bands(self.bands))
+        parse_datetime(self.datetime)
+
+    @property
+    def days(self) -> DateRange:
+        """The days to publish."""
+        return parse_datetime(self.datetime)
+
+    @cached_property
+    def geometry(self) -> Json:
+        """The region as a GeoJSON geometry in degrees."""
+        if self.bbox is None:
+            return self.intersects  # type: ignore[return-value]
+        west, south, east, north = self.bbox
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        return {"type": "Polygon", "coordinates": [ring]}
+
+
+def _checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(bands.split(",") if isinstance(bands, str) else bands)
+    unknown = [name for name in names if name not in BANDS]
+    if unknown or not names:
+        raise InvalidInputError(f"bands {','.join(unknown) or '(none)'}: choose from {','.join(BANDS)}.")
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"bands {','.join(names)} names a band twice.")
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to compute; the names and defaults of SpaceEye's workflow are kept where it has them.
+
+    Parameters
+    ----------
+    method
+        "damped": the exact minimiser of SpaceEye's objective.
+    duration
+        Days per window; "all" is one window over the whole range; None is the method's own (48 for damped).
+    time_overlap
+        Share of a window that overlaps the next, in [0, 1).
+    damping_factor
+        The weight alpha of the smoothness term, > 0.
+    min_clear_ratio
+        A day takes part where more than this share of its observed pixels is clear, in [0, 1).
+    normalize_illuminance
+        Divide each day by its mean over clear pixels before the solve and multiply back after it.
+    clear_classes
+        SCL classes taken as clear.
+    resolution, crs
+        Of the output; left out, those of the finest band and of the scenes.
+    resampling
+        "nearest", "bilinear" or "cubic" for bands that are not on the output grid; labels are always nearest.
+    collection_id
+        Id of the published collection.
+
+    Raises InvalidInputError, with the value and the remedy.
+
+    """
+
+    method: str = "damped"
+    duration: int | Literal["all"] | None = None
+    time_overlap: float = 0.5
+    damping_factor: float = 0.1
+    min_clear_ratio: float = 0.1
+    normalize_illuminance: bool = True
+    clear_classes: Sequence[int] = (4, 5, 6, 7)
+    resolution: float | None = None
+    crs: str | int | None = None
+    resampling: str = "nearest"
+    collection_id: str = "spaceeye"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clear_classes", tuple(sorted(set(self.clear_classes))))
+        for name, ok, remedy in self._rules():
+            if not ok:
+                raise InvalidInputError(f"{name} {getattr(self, name)!r} is not allowed; {remedy}.")
+
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        whole = isinstance(self.duration, int) and 1 <= self.duration <= MAX_DURATION
+        yield "method", self.method in METHOD_DURATION, f"choose from {', '.join(METHOD_DURATION)}"
+        yield (
+            "duration",
+            self.duration in (None, "all") or whole,
+            f'give whole days from 1 to {MAX_DURATION}, or "all"',
+        )
+        yield "time_overlap", 0 <= self.time_overlap < 1, "give a share of the window from 0 to below 1"
+        yield "damping_factor", 0 < self.damping_factor < math.inf, "give a number above 0"
+        yield "min_clear_ratio", 0 <= self.min_clear_ratio < 1, "give a share from 0 to below 1"
+        labels = bool(self.clear_classes) and all(0 <= c <= LAST_SCL_CLASS for c in self.clear_classes)
+        yield "clear_classes", labels, "name SCL classes from 0 to 11"
+        yield (
+            "resolution",
+            self.resolution is None or 0 < self.resolution < math.inf,
+            "give the pixel size in units of the crs, above 0",
+        )
+        yield (
+            "crs",
+            self.crs is None or _is_projected(self.crs),
+            "name a projected CRS with an EPSG code, as EPSG:32631",
+        )
+        yield "resampling", self.resampling in RESAMPLING, f"choose from {', '.join(RESAMPLING)}"
+        safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.collection_id) is not None
+        yield "collection_id", safe, "use letters, digits, dots, dashes and underscores"
+
+    def window_days(self, days: DateRange) -> int:
+        """Length of a window, in days, for a request of `days`."""
+        if self.duration == "all":
+            return len(days)
+        return self.duration or METHOD_DURATION[self.method]
+
+    def context_days(self, days: DateRange) -> int:
+        """Days outside the request whose scenes serve as context: half a window, or none for "all"."""
+        return 0 if self.duration == "all" else self.window_days(days) // 2
+
+
+def _is_projected(crs: str | int) -> bool:
+    from pyproj import CRS  # noqa: PLC0415 - only when a CRS is given
+    from pyproj.exceptions import CRSError  # noqa: PLC0415
+
+    try:
+        found = CRS.from_user_input(crs)
+    except CRSError:
+        return False
+    return bool(found.is_projected) and found.to_epsg() is not None

@@ -1,0 +1,125 @@
+"""Scenes and a geobox to DN and labels on one grid; the only module that imports stackstac."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import stackstac
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.windows import Window
+from stackstac.rio_reader import AutoParallelRioReader
+
+from spaceeye_stac.errors import ReadError
+from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.query import Json
+
+LABELS = "labels"
+READ_THREADS = 8
+
+Signer = Callable[[Scene], Callable[[str], str]]
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """DN `(scene, band, y, x)` and labels `(scene, y, x)`, both uint16, 0 where there is no data."""
+
+    values: NDArray[np.uint16]
+    labels: NDArray[np.uint16]
+
+
+class _AssetError(Exception):
+    """An asset, by the href it was opened with, and what went wrong."""
+
+    def __init__(self, href: str, reason: str) -> None:
+        super().__init__(href, reason)
+        self.href, self.reason = href, reason
+
+
+class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
+    """stackstac's reader, for which any failure names the asset and none becomes nodata."""
+
+    def read(self, window: Window, **options: object) -> NDArray[np.uint16]:
+        try:
+            return np.asarray(super().read(window, **options))
+        except Exception as error:  # noqa: BLE001 - GDAL and rasterio raise many kinds; none may pass
+            gone = "No such file" in f"{error!r} {error.__cause__!r}"
+            raise _AssetError(self.url, "does not exist" if gone else "cannot be read") from None
+
+
+def load(scenes: Sequence[Scene], geobox: GeoBox, *, resampling: str, sign: Signer) -> Stacked:
+    """Read every band and the labels of the scenes on the grid of `geobox`.
+
+    Bands on that grid already are copied bit for bit; others are warped by `resampling`, labels always by nearest
+    neighbour. Hrefs are signed here, at read time. Raises ReadError with the scene's id and the unsigned href when an
+    asset is missing or unreadable: a failed read is never nodata.
+    """
+    names = list(scenes[0].bands)
+    if resampling == "nearest":
+        both = _stack(scenes, [*names, LABELS], geobox, resampling, sign)
+        return Stacked(both[:, :-1], both[:, -1])
+    values = _stack(scenes, names, geobox, resampling, sign)
+    return Stacked(values, _stack(scenes, [LABELS], geobox, "nearest", sign)[:, 0])
+
+
+def _stack(
+    scenes: Sequence[Scene], names: list[str], geobox: GeoBox, resampling: str, sign: Signer
+) -> NDArray[np.uint16]:
+    box = geobox.boundingbox
+    items = [_plain_item(scene, names, sign(scene)) for scene in scenes]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
+            array = stackstac.stack(
+                items,
+                assets=names,
+                epsg=geobox.crs.epsg if geobox.crs else None,
+                bounds=(box.left, box.bottom, box.right, box.top),
+                resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
+                snap_bounds=False,
+                resampling=Resampling[resampling],
+                chunksize=(1, 1, -1, -1),
+                dtype=np.dtype("uint16"),
+                fill_value=np.uint16(0),
+                rescale=False,
+                sortby_date=False,
+                xy_coords="center",
+                properties=False,
+                band_coords=False,
+                errors_as_nodata=(),
+                reader=_StrictReader,
+            )
+            return np.asarray(array.data.compute(scheduler="threads", num_workers=READ_THREADS))
+    except _AssetError as error:
+        raise _read_error(error, scenes, items) from None  # the cause's text holds a signed href
+
+
+def _plain_item(scene: Scene, names: Sequence[str], sign: Callable[[str], str]) -> Json:
+    """Return what stackstac needs and nothing it could misread: no scale, one EPSG code, signed hrefs."""
+    assets = {name: {"href": sign(_asset(scene, name).href), "type": "image/tiff"} for name in names}
+    return {
+        "id": scene.id,
+        "bbox": scene.item.get("bbox"),
+        "properties": {"datetime": scene.datetime.isoformat(), "proj:epsg": scene.epsg},
+        "assets": assets,
+    }
+
+
+def _asset(scene: Scene, name: str) -> BandAsset:
+    return scene.labels if name == LABELS else scene.bands[name]
+
+
+def _read_error(error: _AssetError, scenes: Sequence[Scene], items: Sequence[Json]) -> ReadError:
+    """Name scene and unsigned href of the asset that failed."""
+    scene, name = next(
+        (scene, name)
+        for scene, item in zip(scenes, items, strict=True)
+        for name, asset in item["assets"].items()
+        if asset["href"] == error.href
+    )
+    return ReadError(
+        f"Scene {scene.id}: asset {_asset(scene, name).href} {error.reason}; "
+        "mend the source, or leave the scene out, and run again."
+    )

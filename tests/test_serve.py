@@ -1,0 +1,91 @@
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from spaceeye_stac.errors import OutputError
+from spaceeye_stac.serve import browser_link, document_in
+from tests.conftest import command
+from tests.ports import free_port
+
+
+@pytest.fixture(scope="module")
+def served(belgium_run: Path) -> Iterator[tuple[str, str]]:
+    """Address of a real server over the published folder, and what it printed."""
+    port = free_port()
+    line = [sys.executable, "-u", "-m", "spaceeye_stac.cli", "serve", str(belgium_run), "--port", str(port)]
+    server = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    stop = threading.Timer(60, server.kill)
+    stop.start()
+    printed = server.stdout.readline() + server.stdout.readline()
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(address + "/collection.json").close()  # noqa: S310 - loopback
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield address, printed
+    stop.cancel()
+    server.send_signal(signal.SIGINT)
+    server.wait(10)
+    server.stdout.close()
+
+
+def test_link_opens_stac_browser_on_the_collection(served: tuple[str, str]) -> None:
+    address, printed = served
+    assert f"https://radiantearth.github.io/stac-browser/#/external/{address}/collection.json" in printed
+
+
+def test_cors_and_range_are_there(served: tuple[str, str]) -> None:
+    address, _ = served
+    headers = {"Range": "bytes=0-99", "Origin": "https://radiantearth.github.io"}
+    request = urllib.request.Request(f"{address}/spaceeye_2018-05-10/B04.tif", headers=headers)  # noqa: S310 - loopback
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        assert answer.status == 206
+        assert len(answer.read()) == 100
+        assert answer.headers["Content-Range"].startswith("bytes 0-99/")
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Content-Range" in answer.headers["Access-Control-Expose-Headers"]
+
+
+def test_gdal_reads_the_served_files(served: tuple[str, str], belgium_run: Path) -> None:
+    address, _ = served
+    name = "spaceeye_2018-05-10/B04.tif"
+    with rasterio.open(f"/vsicurl/{address}/{name}") as far, rasterio.open(belgium_run / name) as near:
+        assert (far.read(1) == near.read(1)).all()
+
+
+@pytest.mark.parametrize("path", ["/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt"])
+def test_no_path_leaves_the_folder(served: tuple[str, str], path: str, belgium_run: Path) -> None:
+    (belgium_run.parent / "secret.txt").write_text("secret")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(served[0] + path)  # noqa: S310
+    assert caught.value.code == 404
+    caught.value.close()
+
+
+def test_a_folder_without_a_collection_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"holds no collection\.json"):
+        document_in(tmp_path)
+    done = command("serve", tmp_path)
+    assert done.returncode == 2
+    (tmp_path / "days").mkdir()
+    (tmp_path / "days" / "collection.json").write_text("{}")
+    assert browser_link(tmp_path, 8123).endswith("http://127.0.0.1:8123/days/collection.json")
+
+
+def test_a_taken_port_is_named(served: tuple[str, str], belgium_run: Path) -> None:
+    port = served[0].rsplit(":", 1)[1]
+    done = command("serve", belgium_run, "--port", port)
+    assert done.returncode == 2
+    assert f"Port {port} is taken" in done.stderr

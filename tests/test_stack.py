@@ -1,0 +1,96 @@
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.windows import from_bounds
+
+import spaceeye_stac as se
+from spaceeye_stac.catalog import search, signed
+from spaceeye_stac.errors import ReadError
+from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.stack import load
+from tests.conftest import BE_BBOX, BE_DAYS
+
+
+def plain(asset: BandAsset, geobox: GeoBox) -> np.ndarray:
+    """The pixels of a geobox by a rasterio window, repeated where the source is coarser."""
+    with rasterio.open(asset.href) as source:
+        window = from_bounds(*geobox.boundingbox.bbox, source.transform)
+        image = source.read(1, window=window.round_lengths().round_offsets(), boundless=True)
+        factor = round(source.res[0] / abs(geobox.resolution.x))
+    return np.asarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+@pytest.fixture(scope="module")
+def scenes(belgium: Path) -> list[Scene]:
+    return list(search(se.Query(catalog=belgium, bbox=BE_BBOX, datetime=BE_DAYS)))[:4]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((0, 64), (0, 64)), ((6, 40), (2, 60)), ((-4, 10), (50, 70))])
+def test_pixels_equal_plain_rasterio_windows(
+    scenes: list[Scene], rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    left, top = 501360 + 10 * columns[0], 5629680 - 10 * rows[0]
+    box = (left, top - 10 * (rows[1] - rows[0]), left + 10 * (columns[1] - columns[0]), top)
+    geobox = GeoBox.from_bbox(box, "EPSG:32631", resolution=10, tight=True)
+    found = load(scenes, geobox, resampling="nearest", sign=signed)
+    for i, scene in enumerate(scenes):
+        for b, asset in enumerate(scene.bands.values()):
+            np.testing.assert_array_equal(found.values[i, b], plain(asset, geobox))
+        np.testing.assert_array_equal(found.labels[i], plain(scene.labels, geobox))
+
+
+def test_odd_offset_splits_coarse_pixels_where_they_lie(scenes: list[Scene]) -> None:
+    geobox = GeoBox.from_bbox((501370, 5629600, 501450, 5629670), "EPSG:32631", resolution=10, tight=True)
+    found = load(scenes[:1], geobox, resampling="nearest", sign=signed)
+    whole = GeoBox.from_bbox((501360, 5629600, 501460, 5629680), "EPSG:32631", resolution=10, tight=True)
+    expected = plain(scenes[0].bands["B11"], whole)[1:8, 1:9]
+    np.testing.assert_array_equal(found.values[0, list(scenes[0].bands).index("B11")], expected)
+
+
+def test_labels_are_never_blended(scenes: list[Scene]) -> None:
+    geobox = GeoBox.from_bbox((501365, 5629105, 501915, 5629655), "EPSG:32631", resolution=10, tight=True)
+    found = load(scenes, geobox, resampling="bilinear", sign=signed)
+    for i, scene in enumerate(scenes):
+        with rasterio.open(scene.labels.href) as source:
+            assert set(np.unique(found.labels[i])) <= set(np.unique(source.read(1)))
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "garbage"])
+@pytest.mark.parametrize("which", ["B04", "SCL"])
+def test_bad_assets_stop_the_read_and_are_named(scenes: list[Scene], damage: str, which: str, tmp_path: Path) -> None:
+    scene = scenes[1]
+    asset = scene.labels if which == "SCL" else scene.bands[which]
+    copy = tmp_path / "copy.tif"
+    shutil.copyfile(asset.href, copy)
+    ruin: dict[str, Callable[[], object]] = {
+        "missing": copy.unlink,
+        "truncated": lambda: copy.write_bytes(copy.read_bytes()[: copy.stat().st_size // 2]),
+        "garbage": lambda: copy.write_bytes(b"no image at all"),
+    }
+    ruin[damage]()
+    bad = replace(asset, href=str(copy))
+    broken = replace(scene, labels=bad) if which == "SCL" else replace(scene, bands={**scene.bands, which: bad})
+    geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
+    with pytest.raises(ReadError) as caught:
+        load([scenes[0], broken], geobox, resampling="nearest", sign=signed)
+    assert scene.id in str(caught.value)
+    assert str(copy) in str(caught.value)
+
+
+def test_signed_hrefs_do_not_reach_the_error(scenes: list[Scene]) -> None:
+    def sign(_: Scene) -> Callable[[str], str]:
+        return lambda href: f"{href}?sig=secret"
+
+    geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
+    with pytest.raises(ReadError) as caught:
+        load(scenes[:1], geobox, resampling="nearest", sign=sign)
+    assert scenes[0].id in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__

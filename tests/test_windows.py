@@ -1,0 +1,61 @@
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spaceeye_stac.query import DateRange, Settings
+from spaceeye_stac.windows import intervals, windows
+
+
+def test_intervals_agree_with_the_reference(golden: Path) -> None:
+    rows = json.loads((golden / "intervals.json").read_text())
+    assert len(rows) >= 19
+    for row in rows:
+        found = intervals(row["length"], row["window"], row["step"])
+        assert [[w.read.start, w.read.stop] for w in found] == row["read"], row["length"]
+        assert [[w.write.start, w.write.stop] for w in found] == row["write"], row["length"]
+        inner = [[w.write.start - w.read.start, w.write.stop - w.read.start] for w in found]
+        assert inner == row["inner"], row["length"]
+
+
+@given(
+    length=st.integers(1, 400),
+    duration=st.integers(1, 120),
+    overlap=st.floats(0, 0.95),
+)
+def test_written_days_are_the_request_once_each(length: int, duration: int, overlap: float) -> None:
+    first = date(2020, 2, 27)
+    days = DateRange(first, first + timedelta(days=length - 1))
+    settings = Settings(duration=duration, time_overlap=overlap)
+    laid = windows(days, settings)
+    assert [day for w in laid for day in w.write] == list(range(length))
+    for w in laid:
+        assert w.read.start <= w.write.start
+        assert w.write.stop <= w.read.stop
+        assert len(w.read) <= duration
+        assert w.read.start >= -(duration // 2)
+        assert w.read.stop <= length + duration // 2
+
+
+def test_every_day_has_context_where_the_overlap_is_half() -> None:
+    laid = windows(DateRange(date(2018, 4, 11), date(2018, 8, 8)), Settings())
+    for w in laid:
+        for day in w.write:
+            assert day - w.read.start >= 12
+            assert w.read.stop - 1 - day >= 11
+
+
+def test_all_is_one_window_over_the_range() -> None:
+    (only,) = windows(DateRange(date(2018, 1, 1), date(2018, 12, 31)), Settings(duration="all"))
+    assert only.read == only.write == range(365)
+
+
+@pytest.mark.parametrize("length", [1, 5, 47])
+def test_short_ranges_get_whole_windows_and_write_only_the_request(length: int) -> None:
+    first = date(2024, 3, 1)
+    laid = windows(DateRange(first, first + timedelta(days=length - 1)), Settings())
+    assert all(len(w.read) == 48 for w in laid)
+    assert [day for w in laid for day in w.write] == list(range(length))
