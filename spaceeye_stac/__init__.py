@@ -8,6 +8,8 @@ from spaceeye_stac.query import Query, Settings
 
 if TYPE_CHECKING:
     from spaceeye_stac.catalog import search
+    from spaceeye_stac.evaluation import evaluate
+    from spaceeye_stac.holdout import Scores
     from spaceeye_stac.model import Scene, SceneList
     from spaceeye_stac.pipeline import Result, interpolate, run
     from spaceeye_stac.profiles import scenes_from_items
@@ -18,9 +20,11 @@ __all__ = [
     "Result",
     "Scene",
     "SceneList",
+    "Scores",
     "Settings",
     "Solution",
     "SpaceEyeError",
+    "evaluate",
     "interpolate",
     "run",
     "scenes_from_items",
@@ -35,6 +39,8 @@ _LAZY = {
     "Scene": "model",
     "SceneList": "model",
     "Solution": "solver",
+    "Scores": "holdout",
+    "evaluate": "evaluation",
     "interpolate": "pipeline",
     "run": "pipeline",
     "scenes_from_items": "profiles",

@@ -5,14 +5,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
 from spaceeye_stac.query import Query, Settings
+
+if TYPE_CHECKING:
+    from spaceeye_stac.pipeline import Holdout
 
 app = typer.Typer(
     help="A cloud-free Sentinel-2 image for every day, from any STAC catalog.",
@@ -36,7 +40,8 @@ DampingFactor = Annotated[float, typer.Option(help="Weight of the smoothness ter
 Resolution = Annotated[float | None, typer.Option(help="Pixel size in units of the crs.")]
 Crs = Annotated[str | None, typer.Option(help="Of the output, as EPSG:32631.")]
 CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
-Method = Annotated[str, typer.Option(help="damped: the exact minimiser.")]
+Method = Annotated[str, typer.Option(help="damped, guided, reference, or an installed method.")]
+Appearance = Annotated[str, typer.Option(help="Guided, on acquisition days: as_seen or smooth.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -120,6 +125,8 @@ def run(
     crs: Crs = None,
     collection_id: CollectionId = "spaceeye",
     method: Method = "damped",
+    appearance: Appearance = "as_seen",
+    evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
     overwrite: Overwrite = False,  # noqa: FBT002
     quiet: Quiet = False,  # noqa: FBT002
 ) -> None:
@@ -127,6 +134,7 @@ def run(
     query = _query(catalog, profile, bbox, intersects, datetime, bands)
     settings = Settings(
         method=method,
+        appearance=appearance,
         duration=_duration(duration),
         time_overlap=time_overlap,
         damping_factor=damping_factor,
@@ -137,7 +145,9 @@ def run(
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
 
     with _bars(quiet=quiet) as bars:
-        result = run_all(query, settings, out=out, overwrite=overwrite, progress=_Reporter(bars))
+        result = run_all(
+            query, settings, out=out, overwrite=overwrite, progress=_Reporter(bars), holdout=_holdout(evaluate_too)
+        )
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
     if result.skipped:
         out_console.print(
@@ -145,6 +155,76 @@ def run(
             f"{', '.join(result.skipped)}"
         )
     out_console.print(f"Look at it: spaceeye-stac serve {out}")
+
+
+def _holdout(wanted: bool) -> "Holdout | None":  # noqa: FBT001
+    if not wanted:
+        return None
+    from spaceeye_stac.evaluation import summary  # noqa: PLC0415
+
+    return summary
+
+
+@app.command()
+def evaluate(
+    catalog: Catalog,
+    datetime: Datetime,
+    bbox: Bbox = None,
+    intersects: Intersects = None,
+    bands: Bands = None,
+    profile: Profile = None,
+    duration: Duration = None,
+    damping_factor: DampingFactor = 0.1,
+    resolution: Resolution = None,
+    crs: Crs = None,
+    methods: Annotated[str, typer.Option(help="Comma-separated.")] = "nearest,linear,damped,reference,guided",
+    seed: Annotated[int, typer.Option(help="What is hidden follows from it.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="At most so many dates of each kind.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG with an example and the error by gap length.")] = None,
+    quiet: Quiet = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Hide clear pixels and score how each method gives them back."""
+    query = _query(catalog, profile, bbox, intersects, datetime, bands)
+    settings = Settings(duration=_duration(duration), damping_factor=damping_factor, resolution=resolution, crs=crs)
+    from spaceeye_stac.catalog import search as find  # noqa: PLC0415
+    from spaceeye_stac.evaluation import evaluate as score  # noqa: PLC0415
+    from spaceeye_stac.plots import picture as draw  # noqa: PLC0415
+
+    with _bars(quiet=quiet) as bars:
+        scenes, report = find(query, Settings(duration="all")), _Reporter(bars)
+        scores = score(scenes, query, settings, methods=methods.split(","), seed=seed, limit=limit, progress=report)
+    if picture is not None:
+        draw(scores, picture, scores.bands)
+    if as_json:
+        print(json.dumps(scores.as_json(), indent=1))  # noqa: T201 - data goes to stdout unstyled
+    else:
+        out_console.print(_table(scores.as_json()))
+
+
+GAPS = {"cloud": "under cloud shapes", "date": "whole dates", "edge": "beside real cloud"}
+
+
+def _table(found: dict[str, Any]) -> Table:
+    """A row for each kind of gap and method: PSNR, RMSE, bias and coverage."""
+    table = Table(title="Hidden clear pixels, mean ± standard error over dates")
+    for name in ("gap", "method", "PSNR dB", "RMSE", "bias", "68/90 % hold"):
+        table.add_column(name, justify="left" if name in {"gap", "method"} else "right")
+    for kind, title in GAPS.items():
+        for i, (method, row) in enumerate(found[kind].items()):
+            gap = f"{title} ({row['n_dates']})" if i == 0 else ""
+            table.add_row(gap, method, *_cells(row, found["coverage"].get(method, {}).get(kind, {})))
+        table.add_section()
+    return table
+
+
+def _cells(row: dict[str, Any], covered: dict[str, float | None]) -> tuple[str, str, str, str]:
+    if row["psnr"] is None:
+        return "-", "-", "-", "-"
+    spread = "" if row["psnr_se"] is None else f" ± {row['psnr_se']:.1f}"
+    shares = [share for share in covered.values() if share is not None]
+    shown = "/".join(f"{100 * share:.0f}" for share in shares) or "-"
+    return f"{row['psnr']:.1f}{spread}", f"{row['rmse']:.4f}", f"{row['bias']:+.4f}", shown
 
 
 @app.command()

@@ -27,11 +27,16 @@ BRIGHTEST_INFRARED_DN = 6000
 
 
 def write_day(
-    place: Path, geobox: GeoBox, bands: Iterable[tuple[str, NDArray[np.float32]]], distance: NDArray[np.uint8]
+    place: Path,
+    geobox: GeoBox,
+    bands: Iterable[tuple[str, NDArray[np.uint16]]],
+    distance: NDArray[np.uint8],
+    uncertainty: NDArray[np.float32] | None,
 ) -> DayFiles:
-    """Write one day into the folder `place`: a COG per band, `visual`, `clear_distance` and `thumbnail`.
+    """Write one day into the folder `place`: a COG per band, `visual`, `clear_distance`, `uncertainty`, `thumbnail`.
 
-    `bands` gives names and reflectance `(y, x)`, NaN = nodata, one at a time, so that only the shown ones are held.
+    `bands` gives names and DN `(y, x)`, one at a time, so that only the shown ones are held; `uncertainty` `(y, x)` is
+    in reflectance.
     """
     rasters: dict[str, NDArray[np.unsignedinteger]] = {}
     files, found = {}, {}
@@ -41,8 +46,7 @@ def write_day(
         found[key] = [statistics(layer, nodata) for layer in (values if values.ndim == 3 else values[None])]  # noqa: PLR2004
 
     wanted = {name for three in (TRUE_COLOUR, *FALSE_COLOURS) for name in three}
-    for name, reflectance in bands:
-        values = quantise(reflectance)
+    for name, values in bands:
         put(name, values)
         if name in wanted or not rasters:
             rasters[name] = values
@@ -50,6 +54,8 @@ def write_day(
     rgb = visual(rasters, shown)
     put("visual", rgb)
     put("clear_distance", distance, NO_LOOK)
+    if uncertainty is not None and np.isfinite(uncertainty).any():
+        put("uncertainty", quantise(uncertainty))
     files["thumbnail"] = write_thumbnail(place / "thumbnail.png", rgb)
     return DayFiles(files, found, shown)
 

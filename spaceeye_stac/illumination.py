@@ -50,13 +50,27 @@ def illuminance(total: DayTotals, days: Sequence[int], span: range, min_clear_ra
     used = days_used(total, min_clear_ratio)
     if not used.any():
         return Illuminance(np.full((len(total.sums), len(span)), np.nan, np.float32), used, span.start)
-    when = np.asarray(days)[used]
-    means = total.sums[:, used] / total.clear[used]
-    gaps = np.abs(np.arange(span.start, span.stop)[:, None] - when)
-    weights = np.exp(-DECAY_PER_DAY * (gaps - gaps.min(axis=1, keepdims=True)))
-    weights[(gaps.min(axis=1) == 0)[:, None] & (gaps > 0)] = 0
-    values = means @ (weights / weights.sum(axis=1, keepdims=True)).T
-    return Illuminance(values.astype(np.float32), used, span.start)
+    when, means = np.asarray(days)[used], total.sums[:, used] / total.clear[used]
+    values = _carry(when, means, np.arange(span.start, span.stop))
+    carried = np.ones((len(means), len(used)), np.float32)
+    if len(when) > 1:
+        others = [_carry(np.delete(when, n), np.delete(means, n, axis=1), when[n : n + 1]) for n in range(len(when))]
+        carried[:, used] = np.concatenate(others, axis=1) / means
+    return Illuminance(values.astype(np.float32), used, span.start, carried)
+
+
+def _carry(when: NDArray[np.int64], means: NDArray[np.float64], days: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Own mean on the days `when`, elsewhere the mean weighted by exp(-|dt| / 2), scaled so as not to underflow."""
+    gaps = np.abs(days[:, None] - when)
+    nearest = gaps.min(axis=1, keepdims=True)
+    weights = np.exp(-DECAY_PER_DAY * (gaps - nearest))
+    weights[(nearest == 0) & (gaps > 0)] = 0
+    return np.asarray(means @ (weights / weights.sum(axis=1, keepdims=True)).T)
+
+
+def untouched(bands: int, days: int, span: range) -> Illuminance:
+    """All ones, and every day takes part: for methods that make their own of each day."""
+    return Illuminance(np.ones((bands, len(span)), np.float32), np.ones(days, bool), span.start)
 
 
 def uniform(total: DayTotals, _days: Sequence[int], span: range, min_clear_ratio: float) -> Illuminance:

@@ -103,7 +103,7 @@ def _properties(job: Job, images: DayImages, created: datetime) -> Json:
         "processing:lineage": f"Temporal damped interpolation of {len(images.scenes)} Sentinel-2 L2A scenes ({PAPER}).",
         "processing:software": {SOFTWARE: version(SOFTWARE)},
         "processing:datetime": created.isoformat().replace("+00:00", "Z"),
-        "spaceeye:method": settings.method,
+        "spaceeye:method": settings.method_name,
         "spaceeye:damping_factor": settings.damping_factor,
         "spaceeye:duration": settings.window_days(job.days),
         "spaceeye:time_overlap": settings.time_overlap,
@@ -136,8 +136,11 @@ def _described(key: str, shown: Sequence[str], geobox: GeoBox) -> Json:
     if key == "clear_distance":
         title = "Days to the nearest clear look that was used"
         return {**common, "title": title, "roles": ["metadata", "quality"], "nodata": 255, "unit": "d"}
-    title = f"{BAND_FACTS[key][1]} ({key})"
-    fields = {"title": title, "roles": ["data", "reflectance"], "data_type": "uint16"}
+    title, roles = f"{BAND_FACTS.get(key, ('', ''))[1]} ({key})", ["data", "reflectance"]
+    if key == "uncertainty":
+        title = "Half width of the 68 % interval of reflectance, the largest over bands"
+        roles = ["metadata", "quality", "uncertainty"]
+    fields = {"title": title, "roles": roles, "data_type": "uint16"}
     return {**common, **fields, "raster:scale": 0.0001, "raster:offset": 0}
 
 
@@ -149,7 +152,7 @@ def _projection(job: Job) -> Json:
 def _bands(key: str, shown: Sequence[str], found: Sequence[Statistics]) -> list[Json]:
     names = shown if key == "visual" else [key]
     facts = [_band(name) if name in BAND_FACTS else {"name": name} for name in names]
-    if key in BAND_FACTS:
+    if key in BAND_FACTS or key == "uncertainty":
         facts[0] |= {"raster:scale": 0.0001, "raster:offset": 0}
     return [{**band, "statistics": asdict(stats)} for band, stats in zip(facts, found, strict=True)]
 
@@ -193,9 +196,7 @@ def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, st
         stac_extensions=list(COLLECTION_EXTENSIONS),
         summaries=pystac.Summaries(_summaries(job)),
     )
-    found.extra_fields["item_assets"] = {
-        key: _described(key, shown, job.grid.geobox) for key in (*job.bands, "visual", "clear_distance", "thumbnail")
-    }
+    found.extra_fields["item_assets"] = {key: _described(key, shown, job.grid.geobox) for key in items[0].assets}
     found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
     found.add_link(pystac.Link("cite-as", PAPER, title="SpaceEye"))
     return found
@@ -214,7 +215,7 @@ def _summaries(job: Job) -> Json:
         "instruments": ["msi"],
         "gsd": [abs(job.grid.geobox.resolution.x)],
         "proj:code": [f"EPSG:{job.grid.epsg}"],
-        "spaceeye:method": [job.settings.method],
+        "spaceeye:method": [job.settings.method_name],
         "bands": [_band(name) for name in job.bands],
     }
 

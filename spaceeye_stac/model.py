@@ -105,6 +105,23 @@ class Block:
         """Rows and columns."""
         return self.y.stop - self.y.start, self.x.stop - self.x.start
 
+    def within(self, outer: "Block") -> tuple[slice, slice]:
+        """Where this block lies in an array of the `outer` one."""
+        return (
+            slice(self.y.start - outer.y.start, self.y.stop - outer.y.start),
+            slice(self.x.start - outer.x.start, self.x.stop - outer.x.start),
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A fixed part of a grid: its `core` tiles the grid, its result covers `reach`, it is computed from `view`."""
+
+    index: tuple[int, int]
+    core: Block
+    reach: Block
+    view: Block
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -126,18 +143,29 @@ class Grid:
             raise InvalidInputError(f"The CRS of grid {self.name} has no EPSG code; name one with crs.")
         return int(code)
 
-    def blocks(self, size: int) -> list[Block]:
-        """Cut into blocks of at most `size` pixels a side, row by row, anchored at the grid's origin."""
+    def cells(self, size: int, halo: int = 0, margin: int = 0) -> list["Cell"]:
+        """Cut into fixed cells of `size` pixels a side, row by row, anchored at the grid's origin."""
         height, width = self.shape
         return [
-            Block(slice(y, min(y + size, height)), slice(x, min(x + size, width)))
-            for y in range(0, height, size)
-            for x in range(0, width, size)
+            Cell(
+                (i, j),
+                *(
+                    Block(_around(i, size, reach, height), _around(j, size, reach, width))
+                    for reach in (0, margin, halo)
+                ),
+            )
+            for i in range(-(-height // size))
+            for j in range(-(-width // size))
         ]
 
     def part(self, block: Block) -> "GeoBox":
         """The geobox of one block."""
         return self.geobox[block.y, block.x]
+
+
+def _around(index: int, size: int, reach: int, length: int) -> slice:
+    """Pixels of cell `index` along one axis with `reach` more on both sides, inside the grid."""
+    return slice(max(index * size - reach, 0), min((index + 1) * size + reach, length))
 
 
 @dataclass(frozen=True)
@@ -181,11 +209,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Illuminance:
-    """`values` `(band, day)` float32 in reflectance from day index `first`; `used` `(time,)`: days that take part."""
+    """`values` `(band, day)` float32 in reflectance from day index `first`; `used` `(time,)`: days that take part.
+
+    `carried` `(band, time)`: what each acquisition day would have had from the others, over what it has.
+    """
 
     values: NDArray[np.float32]
     used: NDArray[np.bool_]
     first: int
+    carried: NDArray[np.float32] | None = None
 
     def at(self, day: int) -> NDArray[np.float32]:
         """Return `(band,)` of one day index."""
@@ -194,16 +226,40 @@ class Illuminance:
 
 @dataclass(frozen=True)
 class WindowKeyframes:
-    """`images` `(knot, band, y, x)` float32, normalised, NaN where never clear, on the days `knots` of one window."""
+    """What a window keeps of one cell, on the days `knots`, over the cell's reach; NaN where never clear.
+
+    `images` `(knot, band, y, x)` float32, normalised, linear in between; `shown` the same, replacing `images` on
+    acquisition days, NaN elsewhere. `noise` `(knot, y, x)`: 68 % half width of one look, in reflectance, the largest
+    over bands; `spread` `(knot, y, x)`: standard deviation of the state in units of that noise; `unseen` `(y, x)`: the
+    half width for days without an acquisition.
+    """
 
     window: Window
     knots: tuple[int, ...]
     images: NDArray[np.float32]
+    shown: NDArray[np.float32] | None = None
+    noise: NDArray[np.float32] | None = None
+    spread: NDArray[np.float32] | None = None
+    unseen: NDArray[np.float32] | None = None
+
+
+def bridged(
+    left: NDArray[np.float32], right: NDArray[np.float32], gaps: tuple[int, int], damping_factor: float
+) -> NDArray[np.float32]:
+    """Standard deviation of the state between two knots, `gaps` days away, from those at the knots.
+
+    Variance = (blend of the two deviations)^2 + g h / (alpha (g + h)): the posterior variance of the linear blend, its
+    covariance at its upper bound, and the bridge between two known ends. In units of one look's noise.
+    """
+    before, after = gaps
+    share = before / (before + after)
+    ends = (1 - share) * left + share * right
+    return np.asarray(np.sqrt(ends**2 + before * after / (damping_factor * (before + after))), np.float32)
 
 
 @dataclass(frozen=True)
-class FilledBlock:
-    """One block, solved: keyframes of every window, `clear` `(time, y, x)` and `looks` `(scene,)` that were used."""
+class FilledCell:
+    """One cell, solved: keyframes, `clear` `(time, y, x)` of its core, and `looks` `(scene,)` that were used."""
 
     windows: tuple[WindowKeyframes, ...]
     clear: NDArray[np.bool_]

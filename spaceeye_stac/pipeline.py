@@ -19,20 +19,22 @@ from spaceeye_stac.catalog import search, signed
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError
 from spaceeye_stac.fill import Observations, fill, observe
 from spaceeye_stac.grid import output_grid
-from spaceeye_stac.illumination import DayTotals, illuminance, uniform
-from spaceeye_stac.keyframes import KeyframeStore, daily_view
-from spaceeye_stac.model import NO_LOOK, Acquisition, Block, DayImages, Illuminance, Job, Scene
-from spaceeye_stac.query import DateRange, Query, Settings
+from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
+from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view
+from spaceeye_stac.methods import method_of
+from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
+from spaceeye_stac.query import DateRange, Json, Query, Settings
+from spaceeye_stac.reference import truncate
 from spaceeye_stac.windows import windows
 
 if TYPE_CHECKING:
     import xarray as xr
 
-BLOCK_PIXELS = 512
 SURVEY_PIXELS = 1024
 SURVEY_STRIDE = 4
 
 Progress = Callable[[str, int, int], None]
+Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -80,11 +82,17 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     from dask.delayed import delayed  # noqa: PLC0415 - the lazy cube is its only user
 
     job = plan_job(_checked(scenes), query, settings or Settings())
-    blocks = job.grid.blocks(BLOCK_PIXELS)
-    seen = [delayed(observe_part)(job, job.grid.part(block)) for block in blocks]
-    light = delayed(survey)(job, seen[0] if len(blocks) == 1 else None)
-    filled = [delayed(fill)(part, light, job) for part in seen]
-    return daily_view(job, light, list(zip(blocks, filled, strict=True)))
+    layout = layout_of(job)
+    seen = [delayed(observe_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
+    light = delayed(survey)(job, seen[0] if len(layout.cells) == 1 else None)
+    filled = [delayed(fill)(part, light, job, cell) for part, cell in zip(seen, layout.cells, strict=True)]
+    return daily_view(job, light, layout, filled)
+
+
+def layout_of(job: Job) -> Layout:
+    """Cut a job's grid into the cells of its method."""
+    method = method_of(job.settings)
+    return Layout.of(job, method.cell, method.halo, method.margin)
 
 
 def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
@@ -101,10 +109,13 @@ def observe_part(job: Job, geobox: GeoBox) -> Observations:
 
 
 def survey(job: Job, whole: Observations | None = None) -> Illuminance:
-    """Illuminance over the region: from `whole` where it is one block, else from a decimated first pass.
+    """Illuminance over the region: from `whole` where it is one cell, else from a decimated first pass.
 
-    Raises NoClearLookError when no day has enough clear pixels.
+    A method that makes its own of each day takes the days as they are. Raises NoClearLookError when no day has enough
+    clear pixels.
     """
+    if not method_of(job.settings).normalised:
+        return untouched(len(job.bands), len(job.acquisitions), job.span)
     total = whole.totals if whole is not None else _coarse_totals(job)
     compute = illuminance if job.settings.normalize_illuminance else uniform
     light = compute(total, job.acquisition_days, job.span, job.settings.min_clear_ratio)
@@ -130,17 +141,20 @@ def run(
     out: str | Path,
     overwrite: bool = False,
     progress: Progress = _silent,
+    holdout: Holdout | None = None,
 ) -> Result:
     """Do everything: search, solve, and publish one item a day as a static collection in the folder `out`.
 
-    `progress` is called with a stage's name, the steps done and their number. Nothing appears in `out` before the run
-    is complete. Raises SpaceEyeError's children, each with the value and the remedy.
+    `progress` is called with a stage's name, the steps done and their number. `holdout` scores the method on hidden
+    pixels of the scenes; what it returns stands in the collection as `spaceeye:holdout`. Nothing appears in `out`
+    before the run is complete. Raises SpaceEyeError's children, each with the value and the remedy.
     """
     settings = settings or Settings()
     with static.staging(Path(out), overwrite=overwrite) as folder:
         scenes = search(query, settings)
         job = plan_job(scenes, query, settings)
-        return _publish(job, solve_blocks(job, progress), folder, Path(out), progress)
+        scored = holdout(scenes, query, settings) if holdout else None
+        return _publish(job, solve_blocks(job, progress), Target(folder, Path(out), scored), progress)
 
 
 @dataclass(frozen=True)
@@ -152,19 +166,19 @@ class Solved:
 
 
 def solve_blocks(job: Job, progress: Progress) -> Solved:
-    """Phase 1: every block of the grid to keyframes."""
-    blocks = job.grid.blocks(BLOCK_PIXELS)
-    whole = observe_part(job, job.grid.geobox) if len(blocks) == 1 else None
+    """Phase 1: every cell of the grid to keyframes."""
+    layout = layout_of(job)
+    whole = observe_part(job, job.grid.geobox) if len(layout.cells) == 1 else None
     light = survey(job, whole)
-    store = KeyframeStore(job, light, BLOCK_PIXELS)
+    store = KeyframeStore(job, light, layout, every_day=method_of(job.settings).every_day)
 
-    def task(block: Block) -> NDArray[np.int64]:
-        seen = whole if whole is not None else observe_part(job, job.grid.part(block))
-        filled = fill(seen, light, job)
-        store.write(block, filled)
+    def task(cell: Cell) -> NDArray[np.int64]:
+        seen = whole if whole is not None else observe_part(job, job.grid.part(cell.view))
+        filled = fill(seen, light, job, cell)
+        store.write(cell, filled)
         return filled.looks
 
-    looks = _on_threads(task, blocks, "solving", progress)
+    looks = _on_threads(task, layout.cells, "solving", progress)
     return Solved(store, np.sum(looks, axis=0))
 
 
@@ -183,7 +197,17 @@ def _on_threads(task: Callable[[T], R], todo: Sequence[T], stage: str, progress:
     return [future.result() for future in futures]
 
 
-def _publish(job: Job, solved: Solved, folder: Path, out: Path, progress: Progress) -> Result:
+@dataclass(frozen=True)
+class Target:
+    """Where a run is written (`folder`), where it will stand (`out`), and the scores to publish with it."""
+
+    folder: Path
+    out: Path
+    scored: Json | None
+
+
+def _publish(job: Job, solved: Solved, target: Target, progress: Progress) -> Result:
+    folder, out = target.folder, target.out
     created = datetime.now(UTC).replace(microsecond=0)
 
     def task(index: int) -> DayImages | None:
@@ -199,6 +223,8 @@ def _publish(job: Job, solved: Solved, folder: Path, out: Path, progress: Progre
     items.link_in_order(documents)
     whole = items.collection(job, documents, days[0].written.shown)
     _add_thumbnail(whole, days, folder)
+    if target.scored is not None:
+        whole.extra_fields["spaceeye:holdout"] = target.scored
     static.write_static(folder, whole, documents)
     whole.set_self_href(str(out / static.COLLECTION_FILE))
     for item in documents:
@@ -223,8 +249,12 @@ def write_day(job: Job, solved: Solved, index: int, folder: Path) -> DayImages |
         return None
     place = folder / items.item_id(job, day)
     place.mkdir()
-    bands = ((name, solved.store.band(index, i)) for i, name in enumerate(job.bands))
-    written = cog.write_day(place, job.grid.geobox, bands, distance)
+    method, store = method_of(job.settings), solved.store
+    quantise = truncate if method.truncates else cog.quantise
+    bands = ((name, quantise(store.band(index, i))) for i, name in enumerate(job.bands))
+    alpha = method.damping_factor or job.settings.damping_factor
+    trusted = store.uncertainty(index, distance, alpha) if store.has_uncertainty else None
+    written = cog.write_day(place, job.grid.geobox, bands, distance, trusted)
     window = job.window_of(index).read
     return DayImages(
         day=day,

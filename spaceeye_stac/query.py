@@ -4,7 +4,7 @@ import calendar
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -17,7 +17,11 @@ Json = dict[str, Any]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 RESAMPLING = ("nearest", "bilinear", "cubic")
-METHOD_DURATION = {"damped": 48}
+METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48}
+OTHER_DURATION = 48
+METHOD_GROUP = "spaceeye_stac.methods"
+APPEARANCES = ("as_seen", "smooth")
+MethodCallable = Callable[..., Any]
 MAX_LATITUDE = 90.0
 MAX_LONGITUDE = 180.0
 MAX_DURATION = 3660
@@ -197,9 +201,12 @@ class Settings:
     Parameters
     ----------
     method
-        "damped": the exact minimiser of SpaceEye's objective.
+        "damped": the exact minimiser of SpaceEye's objective. "guided": adds what each date's clear pixels say of its
+        cloudy ones. "reference": FarmVibes.AI's iterate, number for number. Or the name of an installed method
+        (entry-point group `spaceeye_stac.methods`), or a callable `(values, clear, days) -> values` on torch tensors
+        `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
     duration
-        Days per window; "all" is one window over the whole range; None is the method's own (48 for damped).
+        Days per window; "all" is one window over the whole range; None is the method's own (guided 96, others 48).
     time_overlap
         Share of a window that overlaps the next, in [0, 1).
     damping_factor
@@ -210,6 +217,10 @@ class Settings:
         Divide each day by its mean over clear pixels before the solve and multiply back after it.
     clear_classes
         SCL classes taken as clear.
+    appearance
+        For guided: on acquisition days "as_seen" (the observation where clear) or the "smooth" state.
+    tolerance, max_iterations, check_interval
+        For reference: its stopping rule.
     resolution, crs
         Of the output; left out, those of the finest band and of the scenes.
     resampling
@@ -221,13 +232,17 @@ class Settings:
 
     """
 
-    method: str = "damped"
+    method: str | MethodCallable = "damped"
     duration: int | Literal["all"] | None = None
     time_overlap: float = 0.5
     damping_factor: float = 0.1
     min_clear_ratio: float = 0.1
     normalize_illuminance: bool = True
     clear_classes: Sequence[int] = (4, 5, 6, 7)
+    appearance: str = "as_seen"
+    tolerance: float = 1e-3
+    max_iterations: int = 200
+    check_interval: int = 5
     resolution: float | None = None
     crs: str | int | None = None
     resampling: str = "nearest"
@@ -241,7 +256,13 @@ class Settings:
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         whole = isinstance(self.duration, int) and 1 <= self.duration <= MAX_DURATION
-        yield "method", self.method in METHOD_DURATION, f"choose from {', '.join(METHOD_DURATION)}"
+        named = method_names()
+        known = callable(self.method) or self.method in named
+        yield "method", known, f"choose from {', '.join(named)}, or bring a callable"
+        yield "appearance", self.appearance in APPEARANCES, f"choose from {', '.join(APPEARANCES)}"
+        yield "tolerance", 0 <= self.tolerance < math.inf, "give a number from 0"
+        yield "max_iterations", self.max_iterations >= 1, "give a whole number from 1"
+        yield "check_interval", self.check_interval >= 1, "give a whole number from 1"
         yield (
             "duration",
             self.duration in (None, "all") or whole,
@@ -266,15 +287,31 @@ class Settings:
         safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.collection_id) is not None
         yield "collection_id", safe, "use letters, digits, dots, dashes and underscores"
 
+    @property
+    def method_name(self) -> str:
+        """Name of the method, that of the callable where one is given."""
+        return (
+            self.method
+            if isinstance(self.method, str)
+            else getattr(self.method, "__name__", type(self.method).__name__)
+        )
+
     def window_days(self, days: DateRange) -> int:
         """Length of a window, in days, for a request of `days`."""
         if self.duration == "all":
             return len(days)
-        return self.duration or METHOD_DURATION[self.method]
+        return self.duration or METHOD_DURATION.get(self.method_name, OTHER_DURATION)
 
     def context_days(self, days: DateRange) -> int:
         """Days outside the request whose scenes serve as context: half a window, or none for "all"."""
         return 0 if self.duration == "all" else self.window_days(days) // 2
+
+
+def method_names() -> list[str]:
+    """Names of the built-in and the installed methods."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - only when settings are made
+
+    return [*METHOD_DURATION, *sorted(entry.name for entry in entry_points(group=METHOD_GROUP))]
 
 
 def _is_projected(crs: str | int) -> bool:

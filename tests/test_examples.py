@@ -26,3 +26,12 @@ def test_publishing(belgium: Path, tmp_path: Path) -> None:
     lines = example("publish_days.py", belgium, bbox, "2018-05-01/2018-05-03", tmp_path / "out")
     assert lines[0].startswith("3 days in")
     assert lines[1].startswith("field_2018-05-01 seen ")
+
+
+def test_a_model_of_ones_own(belgium: Path, tmp_path: Path) -> None:
+    bbox = ",".join(map(str, BE_BBOX))
+    lines = example("own_model.py", belgium, bbox, "2018-04-15/2018-07-15", tmp_path / "out")
+    assert lines[0].startswith("92 days in")
+    found = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
+    assert set(found) == {"linear", "KernelSmoother", "guided"}
+    assert found["guided"] > found["KernelSmoother"]

@@ -52,12 +52,16 @@ def test_absurd_sizes_are_refused(query: se.Query, scenes: list[Scene]) -> None:
         output_grid(query, scenes, se.Settings(resolution=0.001))
 
 
-def test_blocks_tile_the_grid(query: se.Query, scenes: list[Scene]) -> None:
+def test_cores_tile_the_grid_and_reach_over_their_borders(query: se.Query, scenes: list[Scene]) -> None:
     grid = output_grid(query, scenes, se.Settings())
     covered: set[tuple[int, int]] = set()
-    for block in grid.blocks(24):
-        cells = {(y, x) for y in range(block.y.start, block.y.stop) for x in range(block.x.start, block.x.stop)}
+    for cell in grid.cells(24, halo=10, margin=4):
+        core = cell.core
+        cells = {(y, x) for y in range(core.y.start, core.y.stop) for x in range(core.x.start, core.x.stop)}
         assert not cells & covered
-        assert grid.part(block).shape == block.shape
+        assert grid.part(core).shape == core.shape
         covered |= cells
+        for block, reach in ((cell.reach, 4), (cell.view, 10)):
+            assert block.y.start == max(core.y.start - reach, 0)
+            assert block.x.stop == min(cell.index[1] * 24 + 24 + reach, grid.shape[1])
     assert len(covered) == grid.shape[0] * grid.shape[1]

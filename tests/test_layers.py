@@ -9,13 +9,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
 BASE = {"errors", "query", "model", "profiles"}
-ABOVE = {"pipeline", "demo", "serve", "cli", "__init__"}
+ABOVE = {"pipeline", "evaluation", "demo", "serve", "cli", "__init__"}
 ALLOWED = {
     "errors": set[str](),
     "query": {"errors"},
     "model": {"errors", "query"},
     "profiles": {"errors", "query", "model"},
-    "fill": BASE | {"masks", "illumination", "solver"},
+    "fill": BASE | {"masks", "illumination", "methods"},
+    "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
+    "plots": BASE | {"holdout"},
     "simulate": BASE | {"cog"},
 }
 DOORS = {
@@ -25,7 +27,8 @@ DOORS = {
     "zarr": {"keyframes"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "torch": {"solver"},
+    "matplotlib": {"plots"},
+    "torch": {"solver", "guided", "reference", "uncertainty", "methods", "fill"},
 }
 
 
