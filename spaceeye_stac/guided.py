@@ -25,7 +25,7 @@ EPSILON = 1e-6
 DETERMINED = 1e-4
 SAMPLE_PIXELS = 2000
 FEWEST_SEEN = 10
-CHUNK_PIXELS = 8192
+CHUNK_PIXELS = 4096
 
 
 @dataclass(frozen=True)
@@ -156,29 +156,31 @@ def _pass(cell: _Cell, weights: Tensor) -> tuple[_Predicted, Tensor]:
 def _leave_one_out(x: Tensor, w: Tensor, cell: _Cell) -> _Predicted:
     """Two-filter form on one chunk: what the dates before and after say of each date, sums of positives only."""
     j = x * w
-    precision, state = _swept(j, w, cell.couplings)
-    back_precision, back_state = _swept(j.flip(1), w.flip(0), cell.couplings[::-1])
-    q = precision + back_precision.flip(0)
-    loo = state.add_(back_state.flip(1)).div_(q.clamp(min=EPSILON))
+    dates = range(len(w))
+    precision, state = _swept(j, w, cell.couplings, dates)
+    back_precision, back_state = _swept(j, w, cell.couplings[::-1], dates[::-1])
+    q = precision.add_(back_precision)
+    loo = state.add_(back_state).div_(q.clamp(min=EPSILON))
     determined = q > DETERMINED
     others = w.sum(0) - w
     some = others > 0.02  # noqa: PLR2004 - a fiftieth of one look
     mean = (j.sum(1, keepdim=True) - j).div_(others.clamp(min=1e-3))
     if not bool(determined.all()):
         loo = torch.where(determined, loo, torch.where(some, mean, cell.mean[:, None, None]))
-    extra = torch.where(some, mean.sub_(loo), 0.0)
+    extra = mean.sub_(loo).mul_(some)
     q = torch.where(determined, q, q.clamp(min=EPSILON))
     return _Predicted(loo, extra, q, determined, q / (1 + q))
 
 
-def _swept(j: Tensor, w: Tensor, couplings: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """One filter: information and information-weighted state that arrive at each date from those before it."""
-    precision, state = torch.zeros_like(w), torch.zeros_like(j)
-    for t, k in enumerate(couplings, start=1):
-        total = w[t - 1] + precision[t - 1] + EPSILON
+def _swept(j: Tensor, w: Tensor, couplings: Sequence[float], dates: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """One filter: information and weighted state that reach each date from those before it in `dates`."""
+    precision, state = torch.empty_like(w), torch.empty_like(j)
+    precision[dates[0]], state[:, dates[0]] = 0, 0
+    for (before, date), k in zip(pairwise(dates), couplings, strict=True):
+        total = w[before] + precision[before] + EPSILON
         gain = k / (k + total)
-        torch.mul(gain, total, out=precision[t])
-        torch.add(j[:, t - 1], state[:, t - 1], out=state[:, t]).mul_(gain)
+        torch.mul(gain, total, out=precision[date])
+        torch.add(j[:, before], state[:, before], out=state[:, date]).mul_(gain)
     return precision, state
 
 
@@ -187,9 +189,9 @@ def _features(one: _Predicted, cell: _Cell) -> Tensor:
     bands, dates, count = one.loo.shape
     f = torch.empty(dates, 1 + 2 * bands, count)
     f[:, 0] = 1
-    mean, scale = cell.mean[:, None, None], cell.deviation[:, None, None]
-    f[:, 1 : 1 + bands] = ((one.loo - mean) / scale).transpose(0, 1)
-    f[:, 1 + bands :] = (one.extra / scale).transpose(0, 1)
+    mean, inverse = cell.mean[:, None], cell.deviation.reciprocal()[:, None]
+    torch.sub(one.loo.transpose(0, 1), mean, out=f[:, 1 : 1 + bands]).mul_(inverse)
+    torch.mul(one.extra.transpose(0, 1), inverse, out=f[:, 1 + bands :])
     return f
 
 

@@ -159,12 +159,13 @@ def _sweep(x: Tensor, w: Tensor, out: Tensor, couplings: Sequence[float]) -> Non
     x_t = (j_t + k x_{t+1}) / (p_t + k). At a pixel never clear p is 0 at the end and 0 * inf marks it NaN.
     """
     precision = [w[0]]
-    torch.mul(torch.where(w[0] > 0, x[:, 0], 0), w[0], out=out[:, 0])
+    nothing = x.new_zeros(())
+    torch.where(w[0] > 0, x[:, 0], nothing, out=out[:, 0]).mul_(w[0])
     for t, k in enumerate(couplings, start=1):
         gain = k / (k + precision[-1])
         precision.append(torch.addcmul(w[t], gain, precision[-1]))
-        torch.mul(torch.where(w[t] > 0, x[:, t], 0), w[t], out=out[:, t])
-        out[:, t].addcmul_(gain, out[:, t - 1])
+        torch.where(w[t] > 0, x[:, t], nothing, out=out[:, t])
+        out[:, t].mul_(w[t]).addcmul_(gain, out[:, t - 1])
     out[:, -1].mul_(precision[-1].reciprocal())
     for t in range(len(couplings) - 1, -1, -1):
         out[:, t].add_(out[:, t + 1], alpha=couplings[t]).mul_((precision[t] + couplings[t]).reciprocal_())

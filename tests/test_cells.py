@@ -22,7 +22,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Simulation]:
 
 def days_of(catalog: Path, simulation: Simulation, out: Path, settings: se.Settings) -> tuple[np.ndarray, np.ndarray]:
     """Published days and the truth on the same pixels, `(image, y, x)` in DN."""
-    box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0002).boundingbox
+    box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.001).boundingbox
     query = se.Query(catalog=catalog, bbox=box.bbox, datetime="2023-04-01/2023-04-08")
     result = se.run(query, settings, out=out)
     images, truths = [], []

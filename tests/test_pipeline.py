@@ -16,6 +16,7 @@ import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError, ReadError
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.query import DEFAULT_BANDS
+from spaceeye_stac.reference import iterate
 from spaceeye_stac.simulate import Simulation
 from tests.conftest import BE_BBOX
 from tests.second_way import Chip, day_of
@@ -273,3 +274,45 @@ def test_progress_is_reported_to_the_end(simulated_query: se.Query, tmp_path: Pa
     seen: list[tuple[str, int, int]] = []
     se.run(simulated_query, out=tmp_path / "out", progress=lambda *step: seen.append(step))
     assert ("writing days", 24, 24) in seen
+
+
+@pytest.mark.parametrize("method", ["damped", "guided"])
+def test_uncertainty_is_there_on_every_day_and_grows_away_from_looks(
+    method: str, simulated_query: se.Query, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = se.run(simulated_query, se.Settings(method=method), out=out)
+    seen, near, far = [], [], []
+    for day in result.days:
+        place = out / f"spaceeye_{day}"
+        layers = {}
+        for name in ("uncertainty", "clear_distance", "B04"):
+            with rasterio.open(place / f"{name}.tif") as source:
+                layers[name] = source.read(1)
+        assert ((layers["uncertainty"] > 0) == (layers["B04"] > 0)).all()
+        sd, distance = layers["uncertainty"].astype(float), layers["clear_distance"]
+        seen.append(sd[distance == 0])
+        near.append(sd[(distance > 0) & (distance <= 3)])
+        far.append(sd[(distance > 6) & (distance < 255)])
+    typical = [np.median(np.concatenate(part)) for part in (seen, near, far)]
+    assert 1 < typical[0] < typical[1] < typical[2] < 3000
+
+
+def test_reference_publishes_its_own_numbers_truncated(belgium: Path, tmp_path: Path) -> None:
+    """Every day of the window by the iterate on the chip, times illuminance, cut to whole DN."""
+    query = se.Query(catalog=belgium, bbox=BE_BBOX, datetime="2018-04-11/2018-05-28", bands=["B04"])
+    settings = se.Settings(method="reference", duration="all")
+    se.run(query, settings, out=tmp_path / "out")
+    second = Chip(belgium, FIRST, range(48))
+    with rasterio.open(tmp_path / "out" / "spaceeye_2018-05-10" / "B04.tif") as source:
+        row, column = round((5629680 - source.transform.f) / 10), round((source.transform.c - 501360) / 10)
+        second.crop(slice(row, row + source.height), slice(column, column + source.width))
+    light, used = second.illuminance(range(48))
+    days = [second.days[n] for n in used]
+    values = (second.values[used, 2] * 1e-4 / light[2, days][:, None, None])[None].astype(np.float32)
+    expected = iterate(values, second.clear[used], days, 48).numpy()[0] * light[2][:, None, None]
+    found = np.stack([published(tmp_path / "out", day, "B04") for day in range(48)]).astype(int)
+    valid = np.isfinite(expected)
+    off = found[valid] - np.maximum(np.floor(expected[valid] * 1e4), 1)
+    assert np.abs(off).max() <= 1
+    assert (off != 0).mean() < 0.002
