@@ -4,7 +4,8 @@ A method is "damped", "guided", "reference", the name of an entry point in the g
 callable `(values, clear, days) -> values`, a `torch.nn.Module` among them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
@@ -128,6 +129,17 @@ def reference(cell: CellLooks, settings: Settings) -> State:
         check_interval=settings.check_interval,
     )
     return State(tuple(cell.read), found)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Cells run side by side, each on one thread: sums in a fixed order give the same bits on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _widths(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tensor, fitted: float = 0) -> Scales:

@@ -21,7 +21,7 @@ from spaceeye_stac.fill import Observations, fill, observe
 from spaceeye_stac.grid import output_grid
 from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
 from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view
-from spaceeye_stac.methods import method_of
+from spaceeye_stac.methods import method_of, one_torch_thread
 from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
 from spaceeye_stac.query import DateRange, Json, Query, Settings
 from spaceeye_stac.reference import truncate
@@ -178,7 +178,8 @@ def solve_blocks(job: Job, progress: Progress) -> Solved:
         store.write(cell, filled)
         return filled.looks
 
-    looks = _on_threads(task, layout.cells, "solving", progress)
+    with one_torch_thread():
+        looks = _on_threads(task, layout.cells, "solving", progress)
     return Solved(store, np.sum(looks, axis=0))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 import spaceeye_stac as se
 from spaceeye_stac import pipeline
@@ -60,12 +61,16 @@ def test_order_and_threads_change_nothing(
     se.run(simulated_query, settings, out=tmp_path / "one")
     ordered = pipeline._on_threads  # noqa: SLF001
     monkeypatch.setattr(pipeline, "cpu_count", lambda: 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 2)
     monkeypatch.setattr(
         pipeline,
         "_on_threads",
         lambda task, todo, stage, progress: ordered(task, todo[::-1], stage, progress)[::-1],
     )
     se.run(simulated_query, settings, out=tmp_path / "other")
+    assert torch.get_num_threads() == threads + 2, "the user's setting is left as it was"
+    torch.set_num_threads(threads)
     for path in sorted((tmp_path / "one").rglob("*.tif")):
         assert path.read_bytes() == (tmp_path / "other" / path.relative_to(tmp_path / "one")).read_bytes(), path
 

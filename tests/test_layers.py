@@ -18,6 +18,7 @@ ALLOWED = {
     "fill": BASE | {"masks", "illumination", "methods"},
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
+    "catalog": BASE | {"duplicates"},
     "simulate": BASE | {"cog"},
 }
 DOORS = {
@@ -28,7 +29,7 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"plots"},
-    "torch": {"solver", "guided", "reference", "uncertainty", "methods", "fill"},
+    "torch": {"solver", "guided", "reference", "uncertainty", "methods", "fill", "evaluation"},
 }
 
 
