@@ -6,13 +6,13 @@ of keyframes is the whole result, 3 to 5 times smaller than the days.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
-from zarr.storage import MemoryStore
+from zarr.storage import LocalStore, MemoryStore
 
 from spaceeye_stac.model import NO_LOOK, Block, Cell, FilledCell, Illuminance, Job, Window, bridged
 
@@ -132,8 +132,16 @@ def uncertainty_between(
     return np.where((distance == NO_LOOK) | ~(noise > 0), np.float32(np.nan), hidden)
 
 
+def keyframe_bytes(job: Job, *, every_day: bool) -> int:
+    """Return the size of a job's keyframes, at most: every acquisition a knot of each window that reads it."""
+    days = range(job.span.start, job.span.stop) if every_day else job.acquisition_days
+    knots = sum(len(w.knots([d for d in days if d in w.read])) for w in job.windows)
+    height, width = job.grid.shape
+    return 4 * knots * len(job.bands) * height * width
+
+
 class KeyframeStore:
-    """The keyframes of one grid in a Zarr group: in memory, or wherever `store` is.
+    """The keyframes of one grid in a Zarr group: in memory, or in the folder `path`.
 
     Arrays: `images` and `shown` `(knot, band, y, x)`, `noise` and `spread` `(knot, y, x)`, `unseen` `(window, y, x)`
     float32, NaN where there is nothing, cell beside cell, each with its margin; `clear` `(time, y, x)`: used looks;
@@ -142,7 +150,7 @@ class KeyframeStore:
     """
 
     def __init__(
-        self, job: Job, light: Illuminance, layout: Layout, *, every_day: bool, store: Store | None = None
+        self, job: Job, light: Illuminance, layout: Layout, *, every_day: bool, path: Path | None = None
     ) -> None:
         self.job, self.light, self.layout = job, light, layout
         used = [day for day, ok in zip(job.acquisition_days, light.used, strict=True) if ok]
@@ -151,7 +159,7 @@ class KeyframeStore:
         per_window = [w.knots([d for d in kept if d in w.read]) for w in job.windows]
         self._knots = dict(zip(job.windows, per_window, strict=True))
         self._first = dict(zip(job.windows, np.cumsum([0, *map(len, per_window[:-1])]), strict=True))
-        self._group = zarr.open_group(store=store or MemoryStore(), mode="w")
+        self._group = zarr.open_group(store=LocalStore(path) if path else MemoryStore(), mode="w")
         height, width = job.grid.shape
         self._tile = min(height, layout.size + 2 * layout.margin), min(width, layout.size + 2 * layout.margin)
         self._has = set[str]()

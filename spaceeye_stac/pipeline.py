@@ -1,6 +1,7 @@
 """Straight-line composition of the stages: search, observe, fill, blend, write, publish."""
 
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesEr
 from spaceeye_stac.fill import Observations, fill, observe
 from spaceeye_stac.grid import output_grid
 from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
-from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view
+from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view, keyframe_bytes
 from spaceeye_stac.methods import method_of, one_torch_thread
 from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
 from spaceeye_stac.query import DateRange, Json, Query, Settings
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 SURVEY_PIXELS = 1024
 SURVEY_STRIDE = 4
+KEYFRAMES_IN_MEMORY_BYTES = 512 * 2**20
+SCRATCH = ".keyframes"
 
 Progress = Callable[[str, int, int], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
@@ -104,7 +107,11 @@ def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
 
 def observe_part(job: Job, geobox: GeoBox) -> Observations:
     """Read every scene on a part of the grid and mask it."""
-    stacked = stack.load(job.scenes, geobox, resampling=job.settings.resampling, sign=signed)
+    return _observe(job, geobox, stack.resampling_of(job.scenes, geobox, job.settings.resampling))
+
+
+def _observe(job: Job, geobox: GeoBox, resampling: Mapping[str, str]) -> Observations:
+    stacked = stack.load(job.scenes, geobox, resampling=resampling, sign=signed)
     return observe(stacked.values, stacked.labels, job)
 
 
@@ -131,7 +138,7 @@ def survey(job: Job, whole: Observations | None = None) -> Illuminance:
 def _coarse_totals(job: Job) -> DayTotals:
     """Totals from a grid at least four times coarser, read by nearest neighbour."""
     stride = max(SURVEY_STRIDE, -(-max(job.grid.shape) // SURVEY_PIXELS))
-    return observe_part(job, job.grid.geobox.zoom_out(stride)).totals
+    return _observe(job, job.grid.geobox.zoom_out(stride), dict.fromkeys(job.bands, "nearest")).totals
 
 
 def run(
@@ -154,7 +161,10 @@ def run(
         scenes = search(query, settings)
         job = plan_job(scenes, query, settings)
         scored = holdout(scenes, query, settings) if holdout else None
-        return _publish(job, solve_blocks(job, progress), Target(folder, Path(out), scored), progress)
+        scratch = folder / SCRATCH
+        result = _publish(job, solve_blocks(job, progress, scratch), Target(folder, Path(out), scored), progress)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return result
 
 
 @dataclass(frozen=True)
@@ -165,12 +175,14 @@ class Solved:
     looks: NDArray[np.int64]
 
 
-def solve_blocks(job: Job, progress: Progress) -> Solved:
-    """Phase 1: every cell of the grid to keyframes."""
+def solve_blocks(job: Job, progress: Progress, scratch: Path) -> Solved:
+    """Phase 1: every cell of the grid to keyframes, in memory or, where that is much, in the folder `scratch`."""
     layout = layout_of(job)
     whole = observe_part(job, job.grid.geobox) if len(layout.cells) == 1 else None
     light = survey(job, whole)
-    store = KeyframeStore(job, light, layout, every_day=method_of(job.settings).every_day)
+    every_day = method_of(job.settings).every_day
+    path = scratch if keyframe_bytes(job, every_day=every_day) > KEYFRAMES_IN_MEMORY_BYTES else None
+    store = KeyframeStore(job, light, layout, every_day=every_day, path=path)
 
     def task(cell: Cell) -> NDArray[np.int64]:
         seen = whole if whole is not None else observe_part(job, job.grid.part(cell.view))

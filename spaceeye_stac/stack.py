@@ -1,7 +1,7 @@
 """Scenes and a geobox to DN and labels on one grid; the only module that imports stackstac."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from spaceeye_stac.query import Json
 
 LABELS = "labels"
 READ_THREADS = 8
+COARSER = 0.75
+DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JPEG2000")
 
 Signer = Callable[[Scene], Callable[[str], str]]
 
@@ -41,27 +43,48 @@ class _AssetError(Exception):
 class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     """stackstac's reader, for which any failure names the asset and none becomes nodata."""
 
+    def _open(self) -> object:
+        opened = super()._open()
+        driver = getattr(opened, "_driver", None) or opened.ds.driver
+        if driver not in DRIVERS:
+            raise _AssetError(self.url, f"is of the kind {driver}, and only GeoTIFF and JPEG 2000 are read")
+        return opened
+
     def read(self, window: Window, **options: object) -> NDArray[np.uint16]:
         try:
             return np.asarray(super().read(window, **options))
+        except _AssetError:
+            raise
         except Exception as error:  # noqa: BLE001 - GDAL and rasterio raise many kinds; none may pass
             gone = "No such file" in f"{error!r} {error.__cause__!r}"
             raise _AssetError(self.url, "does not exist" if gone else "cannot be read") from None
 
 
-def load(scenes: Sequence[Scene], geobox: GeoBox, *, resampling: str, sign: Signer) -> Stacked:
+def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str) -> dict[str, str]:
+    """Return how each band gets onto the grid: averaged where the grid is coarser than its pixels, else by `choice`."""
+    size = abs(geobox.resolution.x)
+    return {
+        name: "average" if any((s.bands[name].resolution or size) < COARSER * size for s in scenes) else choice
+        for name in scenes[0].bands
+    }
+
+
+def load(scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer) -> Stacked:
     """Read every band and the labels of the scenes on the grid of `geobox`.
 
-    Bands on that grid already are copied bit for bit; others are warped by `resampling`, labels always by nearest
-    neighbour. Hrefs are signed here, at read time. Raises ReadError with the scene's id and the unsigned href when an
-    asset is missing or unreadable: a failed read is never nodata.
+    Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each (nodata never
+    mixes in), labels always by nearest neighbour. Hrefs are signed here, at read time. Raises ReadError with the
+    scene's id and the unsigned href when an asset is missing or unreadable: a failed read is never nodata.
     """
-    names = list(scenes[0].bands)
-    if resampling == "nearest":
-        both = _stack(scenes, [*names, LABELS], geobox, resampling, sign)
-        return Stacked(both[:, :-1], both[:, -1])
-    values = _stack(scenes, names, geobox, resampling, sign)
-    return Stacked(values, _stack(scenes, [LABELS], geobox, "nearest", sign)[:, 0])
+    how = {**resampling, LABELS: "nearest"}
+    layers: dict[str, NDArray[np.uint16]] = {}
+    for method in sorted(set(how.values())):
+        names = [name for name in how if how[name] == method]
+        array = _stack(scenes, names, geobox, method, sign)
+        if len(names) == len(how):
+            return Stacked(array[:, :-1], array[:, -1])
+        layers |= {name: array[:, i] for i, name in enumerate(names)}
+    return Stacked(np.stack([layers[name] for name in resampling], axis=1), layers[LABELS])
 
 
 def _stack(

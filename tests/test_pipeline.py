@@ -187,6 +187,19 @@ def test_blocks_do_not_change_the_result(
         assert path.read_bytes() == (tmp_path / "many" / path.relative_to(tmp_path / "one")).read_bytes(), path
 
 
+def test_keyframes_on_disk_give_the_same_bytes_and_leave_nothing(
+    simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    se.run(simulated_query, out=tmp_path / "memory")
+    monkeypatch.setattr("spaceeye_stac.pipeline.KEYFRAMES_IN_MEMORY_BYTES", 0)
+    se.run(simulated_query, out=tmp_path / "disk")
+    files = {p.relative_to(tmp_path / "disk") for p in (tmp_path / "disk").rglob("*") if p.is_file()}
+    assert files == {p.relative_to(tmp_path / "memory") for p in (tmp_path / "memory").rglob("*") if p.is_file()}
+    for name in files:
+        if name.suffix != ".json":
+            assert (tmp_path / "disk" / name).read_bytes() == (tmp_path / "memory" / name).read_bytes(), name
+
+
 def test_a_single_day_and_a_single_scene_work(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
     query = se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime="2023-04-13", bands=["B04"])
     assert se.run(query, out=tmp_path / "day").days == ("2023-04-13",)

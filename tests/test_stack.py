@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio.shutil import copy as shutil_copy
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import from_bounds
 
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search, signed
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import BandAsset, Scene
-from spaceeye_stac.stack import load
+from spaceeye_stac.query import DEFAULT_BANDS
+from spaceeye_stac.stack import load, resampling_of
 from tests.conftest import BE_BBOX, BE_DAYS
+
+EVERY_NEAREST = dict.fromkeys(DEFAULT_BANDS, "nearest")
 
 
 def plain(asset: BandAsset, geobox: GeoBox) -> np.ndarray:
@@ -38,7 +43,7 @@ def test_pixels_equal_plain_rasterio_windows(
     left, top = 501360 + 10 * columns[0], 5629680 - 10 * rows[0]
     box = (left, top - 10 * (rows[1] - rows[0]), left + 10 * (columns[1] - columns[0]), top)
     geobox = GeoBox.from_bbox(box, "EPSG:32631", resolution=10, tight=True)
-    found = load(scenes, geobox, resampling="nearest", sign=signed)
+    found = load(scenes, geobox, resampling=EVERY_NEAREST, sign=signed)
     for i, scene in enumerate(scenes):
         for b, asset in enumerate(scene.bands.values()):
             np.testing.assert_array_equal(found.values[i, b], plain(asset, geobox))
@@ -47,7 +52,7 @@ def test_pixels_equal_plain_rasterio_windows(
 
 def test_odd_offset_splits_coarse_pixels_where_they_lie(scenes: list[Scene]) -> None:
     geobox = GeoBox.from_bbox((501370, 5629600, 501450, 5629670), "EPSG:32631", resolution=10, tight=True)
-    found = load(scenes[:1], geobox, resampling="nearest", sign=signed)
+    found = load(scenes[:1], geobox, resampling=EVERY_NEAREST, sign=signed)
     whole = GeoBox.from_bbox((501360, 5629600, 501460, 5629680), "EPSG:32631", resolution=10, tight=True)
     expected = plain(scenes[0].bands["B11"], whole)[1:8, 1:9]
     np.testing.assert_array_equal(found.values[0, list(scenes[0].bands).index("B11")], expected)
@@ -55,7 +60,7 @@ def test_odd_offset_splits_coarse_pixels_where_they_lie(scenes: list[Scene]) -> 
 
 def test_labels_are_never_blended(scenes: list[Scene]) -> None:
     geobox = GeoBox.from_bbox((501365, 5629105, 501915, 5629655), "EPSG:32631", resolution=10, tight=True)
-    found = load(scenes, geobox, resampling="bilinear", sign=signed)
+    found = load(scenes, geobox, resampling=dict.fromkeys(DEFAULT_BANDS, "bilinear"), sign=signed)
     for i, scene in enumerate(scenes):
         with rasterio.open(scene.labels.href) as source:
             assert set(np.unique(found.labels[i])) <= set(np.unique(source.read(1)))
@@ -78,7 +83,7 @@ def test_bad_assets_stop_the_read_and_are_named(scenes: list[Scene], damage: str
     broken = replace(scene, labels=bad) if which == "SCL" else replace(scene, bands={**scene.bands, which: bad})
     geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
     with pytest.raises(ReadError) as caught:
-        load([scenes[0], broken], geobox, resampling="nearest", sign=signed)
+        load([scenes[0], broken], geobox, resampling=EVERY_NEAREST, sign=signed)
     assert scene.id in str(caught.value)
     assert str(copy) in str(caught.value)
 
@@ -89,8 +94,35 @@ def test_signed_hrefs_do_not_reach_the_error(scenes: list[Scene]) -> None:
 
     geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
     with pytest.raises(ReadError) as caught:
-        load(scenes[:1], geobox, resampling="nearest", sign=sign)
+        load(scenes[:1], geobox, resampling=EVERY_NEAREST, sign=sign)
     assert scenes[0].id in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_a_coarser_grid_averages_the_finer_bands(scenes: list[Scene]) -> None:
+    coarse = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=20, tight=True)
+    fine = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
+    how = resampling_of(scenes, coarse, "nearest")
+    assert how["B04"] == "average"
+    assert how["B11"] == "nearest"
+    found = load(scenes, coarse, resampling=how, sign=signed)
+    for i, scene in enumerate(scenes):
+        mean = plain(scene.bands["B04"], fine).astype(float).reshape(32, 2, 32, 2).mean(axis=(1, 3))
+        assert np.abs(found.values[i, list(scene.bands).index("B04")] - mean).max() <= 0.5
+        np.testing.assert_array_equal(
+            found.values[i, list(scene.bands).index("B11")], plain(scene.bands["B11"], coarse)
+        )
+        np.testing.assert_array_equal(found.labels[i], plain(scene.labels, coarse))
+
+
+def test_no_other_gdal_driver_is_read(scenes: list[Scene], tmp_path: Path) -> None:
+    """A VRT could name any file or address."""
+    trick = tmp_path / "B04.vrt"
+    with rasterio.open(scenes[0].bands["B04"].href) as source, WarpedVRT(source) as warped:
+        shutil_copy(warped, trick, driver="VRT")
+    bands = {**scenes[0].bands, "B04": replace(scenes[0].bands["B04"], href=str(trick))}
+    geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
+    with pytest.raises(ReadError, match="is of the kind VRT, and only GeoTIFF and JPEG 2000 are read"):
+        load([replace(scenes[0], bands=bands)], geobox, resampling=EVERY_NEAREST, sign=signed)
