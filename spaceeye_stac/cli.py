@@ -33,6 +33,10 @@ Bbox = Annotated[str | None, typer.Option(help="W,S,E,N in degrees.")]
 Intersects = Annotated[Path | None, typer.Option(help="GeoJSON file of the region.")]
 Datetime = Annotated[str, typer.Option(help="A/B, both days included.")]
 Bands = Annotated[str | None, typer.Option(help="As B02,B03,B04; all 10 and 20 m bands when left out.")]
+MaxCloudCover = Annotated[float | None, typer.Option(help="Leave out scenes with more cloud, in percent.")]
+Tiles = Annotated[str | None, typer.Option(help="MGRS tiles to use alone, as 31UDS,31UES.")]
+Platforms = Annotated[str | None, typer.Option(help="Satellites to use alone, as S2A.")]
+Orbits = Annotated[str | None, typer.Option(help="Relative orbits to use alone, as 51,94.")]
 Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
 Duration = Annotated[str | None, typer.Option(help='Days per window, or "all".')]
 TimeOverlap = Annotated[float, typer.Option(help="Share of a window that overlaps the next.")]
@@ -47,16 +51,12 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _query(
-    catalog: str, profile: str | None, bbox: str | None, intersects: Path | None, when: str, bands: str | None
-) -> Query:
+def _query(when: str, bbox: str | None, bands: str | None, **others: Any) -> Query:  # noqa: ANN401 - fields of Query
     return Query(
-        catalog=catalog,
-        profile=profile,
-        bbox=None if bbox is None else cast("list[float]", bbox.split(",")),
-        intersects=intersects,
         datetime=when,
+        bbox=None if bbox is None else cast("list[float]", bbox.split(",")),
         bands=None if bands is None else [name.strip() for name in bands.split(",")],
+        **others,
     )
 
 
@@ -98,6 +98,10 @@ def search(
     intersects: Intersects = None,
     bands: Bands = None,
     profile: Profile = None,
+    max_cloud_cover: MaxCloudCover = None,
+    tiles: Tiles = None,
+    platforms: Platforms = None,
+    orbits: Orbits = None,
     duration: Duration = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
@@ -105,7 +109,21 @@ def search(
     from spaceeye_stac.catalog import as_records  # noqa: PLC0415 - imports take seconds; --help does not wait for them
     from spaceeye_stac.catalog import search as find  # noqa: PLC0415
 
-    scenes = find(_query(catalog, profile, bbox, intersects, datetime, bands), Settings(duration=_duration(duration)))
+    scenes = find(
+        _query(
+            datetime,
+            bbox,
+            bands,
+            catalog=catalog,
+            profile=profile,
+            intersects=intersects,
+            max_cloud_cover=max_cloud_cover,
+            tiles=tiles,
+            platforms=platforms,
+            orbits=orbits,
+        ),
+        Settings(duration=_duration(duration)),
+    )
     print(json.dumps(as_records(scenes), indent=1) if as_json else scenes)  # noqa: T201 - data goes to stdout unstyled
 
 
@@ -118,6 +136,10 @@ def run(
     intersects: Intersects = None,
     bands: Bands = None,
     profile: Profile = None,
+    max_cloud_cover: MaxCloudCover = None,
+    tiles: Tiles = None,
+    platforms: Platforms = None,
+    orbits: Orbits = None,
     duration: Duration = None,
     time_overlap: TimeOverlap = 0.5,
     damping_factor: DampingFactor = 0.1,
@@ -131,7 +153,18 @@ def run(
     quiet: Quiet = False,  # noqa: FBT002
 ) -> None:
     """Search, solve, and publish one cloud-free item a day as a new STAC collection."""
-    query = _query(catalog, profile, bbox, intersects, datetime, bands)
+    query = _query(
+        datetime,
+        bbox,
+        bands,
+        catalog=catalog,
+        profile=profile,
+        intersects=intersects,
+        max_cloud_cover=max_cloud_cover,
+        tiles=tiles,
+        platforms=platforms,
+        orbits=orbits,
+    )
     settings = Settings(
         method=method,
         appearance=appearance,
@@ -173,6 +206,10 @@ def evaluate(
     intersects: Intersects = None,
     bands: Bands = None,
     profile: Profile = None,
+    max_cloud_cover: MaxCloudCover = None,
+    tiles: Tiles = None,
+    platforms: Platforms = None,
+    orbits: Orbits = None,
     duration: Duration = None,
     damping_factor: DampingFactor = 0.1,
     resolution: Resolution = None,
@@ -185,7 +222,18 @@ def evaluate(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Hide clear pixels and score how each method gives them back."""
-    query = _query(catalog, profile, bbox, intersects, datetime, bands)
+    query = _query(
+        datetime,
+        bbox,
+        bands,
+        catalog=catalog,
+        profile=profile,
+        intersects=intersects,
+        max_cloud_cover=max_cloud_cover,
+        tiles=tiles,
+        platforms=platforms,
+        orbits=orbits,
+    )
     settings = Settings(duration=_duration(duration), damping_factor=damping_factor, resolution=resolution, crs=crs)
     from spaceeye_stac.catalog import search as find  # noqa: PLC0415
     from spaceeye_stac.evaluation import evaluate as score  # noqa: PLC0415

@@ -4,7 +4,7 @@ import calendar
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -26,6 +26,9 @@ MAX_LATITUDE = 90.0
 MAX_LONGITUDE = 180.0
 MAX_DURATION = 3660
 LAST_SCL_CLASS = 11
+ALL_CLOUD = 100
+UTM_ZONES = 60
+RELATIVE_ORBITS = 143
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,14 @@ class Query:
         Sentinel-2 names (B02 ... B12, B8A); left out, the 10 and 20 m bands that every scene has.
     profile
         How the catalog names things; left out, it is recognised from the items.
+    max_cloud_cover
+        Scenes with more cloud than this, in percent, are left out; those that do not say it stay.
+    tiles
+        MGRS tiles to use alone, as 31UDS.
+    platforms
+        Satellites to use alone, as sentinel-2a or S2A.
+    orbits
+        Relative orbits to use alone, from 1 to 143.
 
     Raises InvalidInputError, with the value and the remedy.
 
@@ -157,6 +168,10 @@ class Query:
     intersects: object | None = None
     bands: Sequence[str] | None = None
     profile: str | None = None
+    max_cloud_cover: float | None = None
+    tiles: Sequence[str] | None = None
+    platforms: Sequence[str] | None = None
+    orbits: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if (self.bbox is None) == (self.intersects is None):
@@ -167,6 +182,11 @@ class Query:
             object.__setattr__(self, "intersects", _geometry(self.intersects))
         if self.bands is not None:
             object.__setattr__(self, "bands", _checked_bands(self.bands))
+        if self.max_cloud_cover is not None:
+            object.__setattr__(self, "max_cloud_cover", _percent(self.max_cloud_cover))
+        for name, read in (("tiles", _tile), ("platforms", _platform), ("orbits", _orbit)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _each(name, getattr(self, name), read))
         parse_datetime(self.datetime)
 
     @property
@@ -192,6 +212,48 @@ def _checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise InvalidInputError(f"bands {','.join(names)} names a band twice.")
     return names
+
+
+def _percent(value: object) -> float:
+    try:
+        share = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= ALL_CLOUD or isinstance(value, bool):
+        raise InvalidInputError(f"max_cloud_cover {value!r} is not allowed; give percent, from 0 to {ALL_CLOUD}.")
+    return share
+
+
+def _each(name: str, values: object, read: Callable[[object], Any]) -> tuple[Any, ...]:
+    """Every value of a filter as `read` writes it; text may hold several, with commas between."""
+    parts = values.split(",") if isinstance(values, str) else values
+    if not isinstance(parts, Iterable):
+        parts = [parts]
+    found = tuple(dict.fromkeys(read(part) for part in parts))
+    if not found:
+        raise InvalidInputError(f"{name} names nothing; name one or leave {name} out.")
+    return found
+
+
+def _tile(value: object) -> str:
+    found = re.fullmatch(r"(?:MGRS-|T)?(\d{1,2})([C-HJ-NP-X][A-HJ-NP-Z]{2})", str(value).strip().upper())
+    if found is None or not 1 <= int(found[1]) <= UTM_ZONES:
+        raise InvalidInputError(f"tiles {value!r} is no MGRS tile; write it as 31UDS.")
+    return f"{int(found[1]):02}{found[2]}"
+
+
+def _platform(value: object) -> str:
+    found = re.fullmatch(r"(?:sentinel-?|s)2([a-z])", str(value).strip().lower())
+    if found is None:
+        raise InvalidInputError(f"platforms {value!r} is no Sentinel-2 satellite; write it as sentinel-2a or S2A.")
+    return f"sentinel-2{found[1]}"
+
+
+def _orbit(value: object) -> int:
+    text = str(value).strip()
+    if not text.isdecimal() or not 1 <= int(text) <= RELATIVE_ORBITS:
+        raise InvalidInputError(f"orbits {value!r} is no relative orbit; give whole numbers, 1 to {RELATIVE_ORBITS}.")
+    return int(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.windows import Window
-from stackstac.rio_reader import AutoParallelRioReader
+from stackstac.rio_env import LayeredEnv
+from stackstac.rio_reader import DEFAULT_GDAL_ENV, AutoParallelRioReader
 
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.profiles import profile_named
 from spaceeye_stac.query import Json
 
 LABELS = "labels"
@@ -113,10 +115,19 @@ def _stack(
                 band_coords=False,
                 errors_as_nodata=(),
                 reader=_StrictReader,
+                gdal_env=_environment(scenes),
             )
             return np.asarray(array.data.compute(scheduler="threads", num_workers=READ_THREADS))
     except _AssetError as error:
         raise _read_error(error, scenes, items) from None  # the cause's text holds a signed href
+
+
+def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
+    """Return stackstac's GDAL settings with those of the scenes' profiles; credentials come from the environment."""
+    options: dict[str, str] = {}
+    for name in sorted({scene.profile for scene in scenes if scene.profile}):
+        options |= profile_named(name).gdal_env
+    return DEFAULT_GDAL_ENV.updated(always=options)
 
 
 def _plain_item(scene: Scene, names: Sequence[str], sign: Callable[[str], str]) -> Json:

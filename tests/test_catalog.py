@@ -1,20 +1,23 @@
+import copy
 import json
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import planetary_computer.sas
 import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.catalog import as_records, search, signed
-from spaceeye_stac.errors import CatalogError, NoScenesError, SpaceEyeError
+from spaceeye_stac.errors import CatalogError, NoScenesError, ReadError, SpaceEyeError
 from spaceeye_stac.simulate import Simulation
 from tests.conftest import BE_BBOX, BE_DAYS
+from tests.flaky import FlakyApi, serving
 from tests.ports import free_port
 
 
@@ -168,3 +171,248 @@ def test_wrong_profile_names_the_item(simulated: Path, simulated_query: se.Query
 def test_local_hrefs_are_read_as_they_are(simulated_query: se.Query) -> None:
     scene = search(simulated_query)[0]
     assert signed(scene)(scene.bands["B02"].href) == scene.bands["B02"].href
+
+
+Changes = Callable[..., FlakyApi]
+
+
+@pytest.fixture
+def flaky(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changes]:
+    """A server over the simulated items that fails as told; waits are short."""
+    monkeypatch.setattr("spaceeye_stac.catalog.FIRST_WAIT_SECONDS", 0.01)
+    with serving(FlakyApi(absolute_items(simulated))) as api:
+
+        def changed(**changes: Any) -> FlakyApi:
+            for name, value in changes.items():
+                setattr(api, name, value)
+            return api
+
+        yield changed
+
+
+def at(api: FlakyApi, query: se.Query, **changes: Any) -> se.Query:
+    fields = {"bbox": query.bbox, "datetime": query.datetime, "bands": query.bands}
+    return se.Query(**{"catalog": api.url, **fields, **changes})
+
+
+def ids(scenes: list[Any]) -> list[str]:
+    return [scene.id for scene in scenes]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("page_size", [1, 3, 250])
+def test_every_page_is_read(method: str, page_size: int, flaky: Changes, simulated_query: se.Query) -> None:
+    api = flaky(method=method, page_size=page_size)
+    assert ids(search(at(api, simulated_query))) == ids(search(simulated_query))
+    assert {asked for _, asked, _ in api.searches} == {method}
+    assert len(api.searches) == -(-len(api.items) // page_size)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("failure", ["429", "500", "502", "503", "504", "cut", "stall"])
+def test_what_may_pass_is_tried_again(
+    failure: str, method: str, flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spaceeye_stac.catalog.TIMEOUT_SECONDS", 0.3)
+    api = flaky(method=method, failures=["", failure, failure], page_size=6)
+    assert ids(search(at(api, simulated_query))) == ids(search(simulated_query))
+    assert len(api.searches) == -(-len(api.items) // 6) + 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "said", "tries"),
+    [
+        ("429", "the server answers 429", 3),
+        ("500", "the server answers 500", 3),
+        ("cut", "the connection was cut", 3),
+        ("stall", "no answer in time", 3),
+        ("404", "the server answers 404", 1),
+        ("nonsense", "the answer is not JSON", 1),
+    ],
+)
+def test_what_does_not_pass_ends_with_a_clear_error(
+    failure: str, said: str, tries: int, flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spaceeye_stac.catalog.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.catalog.MAX_RETRIES", 2)
+    api = flaky(failures=[failure] * 9)
+    with pytest.raises(CatalogError) as caught:
+        search(at(api, simulated_query, catalog=f"{api.url}/?token=secret"))
+    assert str(caught.value) == f"Search at {api.url}/ failed: {said}; try again later."
+    assert caught.value.__cause__ is None
+    assert len(api.searches) == tries
+
+
+def test_retry_after_is_honoured_and_bounded(
+    flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = flaky(failures=["429"], retry_after="1", page_size=250)
+    assert search(at(api, simulated_query))
+    first, second = (when for when, _, _ in api.searches)
+    assert 1 <= second - first < 2
+    api = flaky(failures=["503"], retry_after="soon")
+    assert search(at(api, simulated_query))
+    monkeypatch.setattr("spaceeye_stac.catalog.RETRY_SECONDS", 30)
+    api = flaky(failures=["429"], retry_after="3600")
+    start = time.monotonic()
+    with pytest.raises(CatalogError, match="429"):
+        search(at(api, simulated_query))
+    assert time.monotonic() - start < 2
+
+
+def test_tries_are_bounded_in_time(flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spaceeye_stac.catalog.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("spaceeye_stac.catalog.TIMEOUT_SECONDS", 0.2)
+    api = flaky(failures=["stall"] * 99)
+    with pytest.raises(CatalogError, match="no answer in time"):
+        search(at(api, simulated_query))
+    assert 2 <= len(api.searches) <= 3
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_page_that_repeats_ends_the_search(method: str, flaky: Changes, simulated_query: se.Query) -> None:
+    api = flaky(paging="repeat", method=method)
+    with pytest.raises(CatalogError, match=r"goes round in circles: page 2 repeats items of earlier pages"):
+        search(at(api, simulated_query))
+    assert len(api.searches) == 2
+
+
+def test_items_that_come_twice_are_used_once(flaky: Changes, simulated_query: se.Query) -> None:
+    scenes = search(at(flaky(paging="overlap"), simulated_query))
+    assert ids(scenes) == ids(search(simulated_query))
+    assert scenes.left_out == ()
+
+
+def test_a_server_that_gives_fewer_than_it_counts_is_noted(flaky: Changes, simulated_query: se.Query) -> None:
+    api = flaky(matched=99)
+    assert search(at(api, simulated_query)).left_out == (
+        f"The server counts 99 items and gave {len(api.items)}; search again to be sure.",
+    )
+
+
+def test_order_of_the_server_does_not_matter(flaky: Changes, simulated_query: se.Query) -> None:
+    expected = search(simulated_query)
+    for items in (flaky().items[::-1], [*flaky().items[::2], *flaky().items[1::2]]):
+        scenes = search(at(flaky(items=items), simulated_query))
+        assert (ids(scenes), scenes.left_out) == (ids(expected), expected.left_out)
+
+
+def test_secrets_in_the_catalog_url_are_never_shown(
+    flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spaceeye_stac.catalog.MAX_RETRIES", 0)
+    here = flaky(failures=["404"]).url.removeprefix("http://")
+    for catalog in (f"http://me:secret@{here}/?token=secret#secret", "http://127.0.0.1:9/x?token=secret"):
+        with pytest.raises(CatalogError) as caught:
+            search(at(flaky(), simulated_query, catalog=catalog))
+        assert "secret" not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+def test_filters_are_applied_here_and_counted(flaky: Changes, simulated_query: se.Query) -> None:
+    items = copy.deepcopy(flaky().items)
+    for number, item in enumerate(items):
+        item["properties"] |= {"eo:cloud_cover": 10.0 * number, "sat:relative_orbit": 8 if number % 2 else 51}
+    del items[-1]["properties"]["eo:cloud_cover"]
+    api = flaky(items=items)
+    cloudy = search(at(api, simulated_query, max_cloud_cover=20))
+    assert ids(cloudy) == [items[i]["id"] for i in (0, 1, 2, -1)]
+    said = f"{len(items) - 4} of {len(items)} scenes left out: not at max_cloud_cover 20 or below."
+    assert cloudy.left_out == (said,)
+    odd = search(at(api, simulated_query, orbits=[8], tiles=["31UDS"], platforms=["S2A"]))
+    assert ids(odd) == [item["id"] for item in items[1::2]]
+    assert odd.left_out == (f"{len(items) - len(odd)} of {len(items)} scenes left out: not in orbits 8.",)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tiles": ["32TMT"]}, "in tiles 32TMT"),
+        ({"platforms": ["S2B"]}, "of platforms sentinel-2b"),
+        ({"orbits": [7]}, "in orbits 7"),
+        ({"max_cloud_cover": 0.5}, "at max_cloud_cover 0.5 or below"),
+    ],
+)
+def test_filters_that_leave_nothing_are_named(change: dict[str, Any], said: str, flaky: Changes) -> None:
+    items = copy.deepcopy(flaky().items)
+    for item in items:
+        item["properties"]["eo:cloud_cover"] = 1.0
+    query = se.Query(catalog=flaky(items=items).url, bbox=items[0]["bbox"], datetime="2023-04", **change)
+    with pytest.raises(NoScenesError) as caught:
+        search(query)
+    assert f"{len(items)} items of sentinel-2-l2a" in str(caught.value)
+    assert str(caught.value).endswith(f", 0 of them {said}; widen or leave out that filter.")
+
+
+def test_duplicates_are_dropped_and_told(flaky: Changes, simulated_query: se.Query) -> None:
+    items = copy.deepcopy(flaky().items)
+    newer = copy.deepcopy(items[0])
+    newer["id"] += "_again"
+    newer["properties"] |= {"s2:processing_baseline": "05.00", "eo:cloud_cover": 100.0}
+    scenes = search(at(flaky(items=[newer, *items]), simulated_query))
+    assert ids(scenes) == [newer["id"], *(item["id"] for item in items[1:])]
+    (note,) = scenes.left_out
+    assert note.startswith(f"Scene {items[0]['id']} left out: the same acquisition as {newer['id']}, ")
+    clear = search(at(flaky(), simulated_query, max_cloud_cover=99))
+    assert not {items[0]["id"], newer["id"]} & set(ids(clear))
+
+
+def test_both_datastrips_of_a_real_day_stay(tanzania: Path) -> None:
+    box = json.loads(next(tanzania.parent.glob("sentinel-2-l2a/*/*.json")).read_text())["bbox"]
+    scenes = search(se.Query(catalog=tanzania, bbox=box, datetime="2019-11-25"))
+    assert {"S2_37MBS_20191125_0_L2A", "S2_37MBS_20191125_1_L2A"} <= set(ids(scenes))
+    assert scenes.left_out == ()
+
+
+BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a/B02.tif"
+
+
+@pytest.fixture
+def sign(simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Signing for a scene of the Planetary Computer, with no token in its cache."""
+    monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {})
+    scene = search(simulated_query)[0]
+    assert scene.profile == "planetary-computer"
+    return signed(scene)
+
+
+def use_service(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planetary_computer.sas.Settings.get(), "sas_url", url)
+
+
+def test_only_unsigned_azure_hrefs_are_signed(
+    sign: Callable[[str], str], flaky: Changes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = flaky()
+    use_service(f"{api.url}/token", monkeypatch)
+    public = "https://ai4edatasetspublicassets.blob.core.windows.net/a/b.png"
+    for href in ("/a/b.tif", "https://example.org/b.tif", f"{BLOB}?se=1&sig=x", public):
+        assert sign(href) == href
+    assert api.paths == []
+    assert [sign(BLOB), sign(BLOB)] == [f"{BLOB}?sig=secret"] * 2
+    assert api.paths == ["/token/sentinel2l2a01/sentinel2-l2"]
+
+
+def test_signing_without_an_answer_ends(
+    sign: Callable[[str], str], flaky: Changes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_service(f"{flaky().url}/stall/secret", monkeypatch)
+    monkeypatch.setattr("spaceeye_stac.catalog.SIGNING_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.catalog.SIGNING_RETRY_SECONDS", 0.5)
+    start = time.monotonic()
+    with pytest.raises(
+        ReadError, match=r"^Assets at sentinel2l2a01\.blob\.core\.windows\.net cannot be signed: no"
+    ) as c:
+        sign(BLOB)
+    assert time.monotonic() - start < 3
+    assert "secret" not in str(c.value)
+    assert c.value.__cause__ is None
+
+
+def test_signing_without_a_network_ends(sign: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    use_service("http://127.0.0.1:9/token", monkeypatch)
+    monkeypatch.setattr("spaceeye_stac.catalog.FIRST_WAIT_SECONDS", 0.01)
+    start = time.monotonic()
+    with pytest.raises(ReadError, match=r"cannot be signed: no connection; check the network and try again\."):
+        sign(BLOB)
+    assert time.monotonic() - start < 5

@@ -16,7 +16,10 @@ def items(kind: str) -> list[dict[str, Any]]:
 
 
 def test_shipped_profiles_are_known_by_name() -> None:
-    assert {"planetary-computer", "earth-search"} <= set(profiles())
+    found = list(profiles())
+    assert {"planetary-computer", "earth-search", "earth-search-c1", "earth-search-v0", "cdse"} <= set(found)
+    assert found[-1] == "generic"
+    assert profile_named("digital-earth-africa").gdal_env["AWS_NO_SIGN_REQUEST"] == "YES"
     with pytest.raises(CatalogError, match=r"'nowhere' is unknown; choose from .*planetary-computer"):
         profile_named("nowhere")
 

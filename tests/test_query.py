@@ -107,6 +107,45 @@ def test_bad_bands_are_named(bands: list[str]) -> None:
         query(bands=bands)
 
 
+def test_filters_are_off_by_default_and_written_one_way() -> None:
+    plain = query()
+    assert (plain.max_cloud_cover, plain.tiles, plain.platforms, plain.orbits) == (None, None, None, None)
+    found = query(max_cloud_cover=20, tiles=["31uds", "T31UDS", "1CCV"], platforms="S2A,Sentinel-2B", orbits=(8, 51))
+    assert (found.max_cloud_cover, found.tiles) == (20.0, ("31UDS", "01CCV"))
+    assert (found.platforms, found.orbits) == (("sentinel-2a", "sentinel-2b"), (8, 51))
+    assert query(tiles="31UDS,31UES", orbits="8").tiles == ("31UDS", "31UES")
+    assert query(orbits=8).orbits == (8,)
+    assert query(max_cloud_cover=0).max_cloud_cover == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_cloud_cover": -1},
+        {"max_cloud_cover": 100.5},
+        {"max_cloud_cover": float("nan")},
+        {"max_cloud_cover": "few"},
+        {"max_cloud_cover": True},
+        {"tiles": []},
+        {"tiles": ["31UD"]},
+        {"tiles": ["61UDS"]},
+        {"tiles": ["31IDS"]},
+        {"tiles": ""},
+        {"platforms": ["landsat-8"]},
+        {"platforms": []},
+        {"orbits": [0]},
+        {"orbits": [144]},
+        {"orbits": [1.5]},
+        {"orbits": [True]},
+        {"orbits": []},
+    ],
+)
+def test_bad_filters_are_named(change: dict[str, Any]) -> None:
+    (name,) = change
+    with pytest.raises(InvalidInputError, match=f"^{name} .*; (give|write it|name one)"):
+        query(**change)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -16,7 +16,7 @@ from spaceeye_stac.catalog import search, signed
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.query import DEFAULT_BANDS
-from spaceeye_stac.stack import load, resampling_of
+from spaceeye_stac.stack import _environment, load, resampling_of
 from tests.conftest import BE_BBOX, BE_DAYS
 
 EVERY_NEAREST = dict.fromkeys(DEFAULT_BANDS, "nearest")
@@ -126,3 +126,12 @@ def test_no_other_gdal_driver_is_read(scenes: list[Scene], tmp_path: Path) -> No
     geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
     with pytest.raises(ReadError, match="is of the kind VRT, and only GeoTIFF and JPEG 2000 are read"):
         load([replace(scenes[0], bands=bands)], geobox, resampling=EVERY_NEAREST, sign=signed)
+
+
+def test_the_profiles_gdal_settings_hold_while_reading(scenes: list[Scene], tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "catalogs" / "planetary-computer.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace("[gdal]", '[gdal]\nCPL_TMPDIR = "x"'))
+    env = _environment([replace(scenes[0], profile=str(own))])
+    with env.open:
+        assert rasterio.env.getenv()["CPL_TMPDIR"] == "x"

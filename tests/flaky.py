@@ -1,0 +1,159 @@
+"""A small STAC API on loopback, over a list of items, that can fail in the ways real ones do."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Json = dict[str, Any]
+CORE = "https://api.stacspec.org/v1.0.0/"
+CONFORMANCE = [f"{CORE}{part}" for part in ("core", "collections", "ogcapi-features", "item-search")]
+
+
+@dataclass
+class FlakyApi:
+    """What the server holds and how it fails.
+
+    `failures` are used up by /search, one a request: a status ("429", "500" ...), "cut" (the connection ends in the
+    middle of the body), "stall" (no answer), "nonsense" (no JSON), or "" (answer as usual). `retry_after` goes with
+    statuses. `paging`: "all" ends, "repeat" gives one page for ever, "overlap" repeats an item on each next page.
+    """
+
+    items: Sequence[Json]
+    page_size: int = 4
+    method: str = "POST"
+    failures: list[str] = field(default_factory=list)
+    retry_after: str | None = None
+    paging: str = "all"
+    matched: int | None = None
+    stall_seconds: float = 1.0
+    searches: list[tuple[float, str, Json]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def root(self) -> Json:
+        """The landing page."""
+        links = [
+            {"rel": "root", "href": self.url},
+            {"rel": "self", "href": self.url},
+            {"rel": "data", "href": f"{self.url}/collections"},
+        ]
+        methods = ("GET", "POST") if self.method == "POST" else ("GET",)
+        search = {"rel": "search", "type": "application/geo+json", "href": f"{self.url}/search"}
+        return {
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": "flaky",
+            "description": "A server that fails.",
+            "conformsTo": CONFORMANCE,
+            "links": [*links, *({**search, "method": method} for method in methods)],
+        }
+
+    def collections(self) -> Json:
+        """One collection."""
+        extent = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
+        collection = {
+            "type": "Collection",
+            "stac_version": "1.0.0",
+            "id": "sentinel-2-l2a",
+            "description": "Items.",
+            "license": "CC0-1.0",
+            "extent": extent,
+            "links": [],
+        }
+        return {"collections": [collection], "links": []}
+
+    def page(self, asked: Json, method: str) -> Json:
+        """The items from the asked `start`, and a link to the next page."""
+        start = int(asked.get("start", 0))
+        features = self.items[start : start + self.page_size]
+        follow = start + self.page_size - (self.paging == "overlap")
+        answer: Json = {"type": "FeatureCollection", "features": features, "links": []}
+        if self.matched is not None:
+            answer["numberMatched"] = self.matched
+        if self.paging == "repeat":
+            answer["features"], follow = self.items[: self.page_size], 0
+        if follow < len(self.items) and start + self.page_size < len(self.items):
+            answer["links"] = [self._next({**asked, "start": follow}, method)]
+        return answer
+
+    def _next(self, asked: Json, method: str) -> Json:
+        if method == "POST":
+            return {"rel": "next", "method": "POST", "href": f"{self.url}/search", "body": asked}
+        return {"rel": "next", "href": f"{self.url}/search?start={asked['start']}"}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: FlakyApi
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        self.api.paths.append(self.path)
+        if parts.path == "/search":
+            self._search({key: values[0] for key, values in parse_qs(parts.query).items()})
+        elif parts.path == "/collections":
+            self._answer(self.api.collections())
+        elif parts.path.startswith("/stall"):
+            time.sleep(self.api.stall_seconds)
+        elif parts.path.startswith("/token"):
+            self._answer({"msft:expiry": "2999-01-01T00:00:00Z", "token": "sig=secret"})
+        else:
+            self._answer(self.api.root())
+
+    def do_POST(self) -> None:
+        self._search(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def _search(self, asked: Json) -> None:
+        self.api.searches.append((time.monotonic(), self.command, asked))
+        failure = self.api.failures.pop(0) if self.api.failures else ""
+        if failure == "stall":
+            time.sleep(self.api.stall_seconds)
+        elif failure == "nonsense":
+            self._send(200, b"<html>busy</html>")
+        elif failure.isdecimal():
+            headers = {"Retry-After": self.api.retry_after} if self.api.retry_after else {}
+            self._send(int(failure), b"see https://example.org/?token=secret", headers)
+        else:
+            self._answer(self.api.page(asked, self.command), cut=failure == "cut")
+
+    def _answer(self, document: Json, *, cut: bool = False) -> None:
+        body = json.dumps(document).encode()
+        self._send(200, body[: len(body) // 2] if cut else body, length=len(body))
+
+    def _send(self, status: int, body: bytes, headers: Json | None = None, length: int | None = None) -> None:
+        with contextlib.suppress(ConnectionError):  # a client that gave up
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(length or len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            if length is not None and length > len(body):
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(api: FlakyApi) -> Iterator[FlakyApi]:
+    """Serve `api` on a free loopback port, with `url` set."""
+    handler = type("Handler", (_Handler,), {"api": api})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        api.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield api
+        finally:
+            server.shutdown()
+            thread.join()
