@@ -4,15 +4,28 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
+from spaceeye_stac.errors import SpaceEyeError
+from spaceeye_stac.options import (
+    Appearance,
+    AsJson,
+    CollectionId,
+    Duration,
+    Method,
+    Out,
+    Overwrite,
+    Quiet,
+    days_of,
+    with_groups,
+)
 from spaceeye_stac.query import Query, Settings
 
 if TYPE_CHECKING:
@@ -26,47 +39,6 @@ app = typer.Typer(
 )
 out_console = Console(soft_wrap=True, highlight=False)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False)
-
-Catalog = Annotated[str, typer.Option(help="Profile name, STAC API or catalog URL, or path.")]
-Profile = Annotated[str | None, typer.Option(help="How the catalog names things; recognised when left out.")]
-Bbox = Annotated[str | None, typer.Option(help="W,S,E,N in degrees.")]
-Intersects = Annotated[Path | None, typer.Option(help="GeoJSON file of the region.")]
-Datetime = Annotated[str, typer.Option(help="A/B, both days included.")]
-Bands = Annotated[str | None, typer.Option(help="As B02,B03,B04; all 10 and 20 m bands when left out.")]
-MaxCloudCover = Annotated[float | None, typer.Option(help="Leave out scenes with more cloud, in percent.")]
-Tiles = Annotated[str | None, typer.Option(help="MGRS tiles to use alone, as 31UDS,31UES.")]
-Platforms = Annotated[str | None, typer.Option(help="Satellites to use alone, as S2A.")]
-Orbits = Annotated[str | None, typer.Option(help="Relative orbits to use alone, as 51,94.")]
-Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
-Duration = Annotated[str | None, typer.Option(help='Days per window, or "all".')]
-TimeOverlap = Annotated[float, typer.Option(help="Share of a window that overlaps the next.")]
-DampingFactor = Annotated[float, typer.Option(help="Weight of the smoothness term.")]
-Resolution = Annotated[float | None, typer.Option(help="Pixel size in units of the crs.")]
-Crs = Annotated[str | None, typer.Option(help="Of the output, as EPSG:32631.")]
-CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
-Method = Annotated[str, typer.Option(help="damped, guided, reference, or an installed method.")]
-Appearance = Annotated[str, typer.Option(help="Guided, on acquisition days: as_seen or smooth.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def _query(when: str, bbox: str | None, bands: str | None, **others: Any) -> Query:  # noqa: ANN401 - fields of Query
-    return Query(
-        datetime=when,
-        bbox=None if bbox is None else cast("list[float]", bbox.split(",")),
-        bands=None if bands is None else [name.strip() for name in bands.split(",")],
-        **others,
-    )
-
-
-def _duration(text: str | None) -> int | Literal["all"] | None:
-    if text is None or text == "all":
-        return cast("Literal['all'] | None", text)
-    try:
-        return int(text)
-    except ValueError:
-        raise InvalidInputError(f'duration {text!r} is not allowed; give whole days, or "all".') from None
 
 
 @contextmanager
@@ -91,17 +63,9 @@ class _Reporter:
 
 
 @app.command()
+@with_groups
 def search(
-    catalog: Catalog,
-    datetime: Datetime,
-    bbox: Bbox = None,
-    intersects: Intersects = None,
-    bands: Bands = None,
-    profile: Profile = None,
-    max_cloud_cover: MaxCloudCover = None,
-    tiles: Tiles = None,
-    platforms: Platforms = None,
-    orbits: Orbits = None,
+    query: Query,
     duration: Duration = None,
     as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
 ) -> None:
@@ -109,42 +73,16 @@ def search(
     from spaceeye_stac.catalog import as_records  # noqa: PLC0415 - imports take seconds; --help does not wait for them
     from spaceeye_stac.catalog import search as find  # noqa: PLC0415
 
-    scenes = find(
-        _query(
-            datetime,
-            bbox,
-            bands,
-            catalog=catalog,
-            profile=profile,
-            intersects=intersects,
-            max_cloud_cover=max_cloud_cover,
-            tiles=tiles,
-            platforms=platforms,
-            orbits=orbits,
-        ),
-        Settings(duration=_duration(duration)),
-    )
+    scenes = find(query, Settings(duration=days_of(duration)))
     print(json.dumps(as_records(scenes), indent=1) if as_json else scenes)  # noqa: T201 - data goes to stdout unstyled
 
 
 @app.command()
+@with_groups
 def run(
-    catalog: Catalog,
-    datetime: Datetime,
+    query: Query,
+    settings: Settings,
     out: Out,
-    bbox: Bbox = None,
-    intersects: Intersects = None,
-    bands: Bands = None,
-    profile: Profile = None,
-    max_cloud_cover: MaxCloudCover = None,
-    tiles: Tiles = None,
-    platforms: Platforms = None,
-    orbits: Orbits = None,
-    duration: Duration = None,
-    time_overlap: TimeOverlap = 0.5,
-    damping_factor: DampingFactor = 0.1,
-    resolution: Resolution = None,
-    crs: Crs = None,
     collection_id: CollectionId = "spaceeye",
     method: Method = "damped",
     appearance: Appearance = "as_seen",
@@ -153,28 +91,7 @@ def run(
     quiet: Quiet = False,  # noqa: FBT002
 ) -> None:
     """Search, solve, and publish one cloud-free item a day as a new STAC collection."""
-    query = _query(
-        datetime,
-        bbox,
-        bands,
-        catalog=catalog,
-        profile=profile,
-        intersects=intersects,
-        max_cloud_cover=max_cloud_cover,
-        tiles=tiles,
-        platforms=platforms,
-        orbits=orbits,
-    )
-    settings = Settings(
-        method=method,
-        appearance=appearance,
-        duration=_duration(duration),
-        time_overlap=time_overlap,
-        damping_factor=damping_factor,
-        resolution=resolution,
-        crs=crs,
-        collection_id=collection_id,
-    )
+    settings = replace(settings, method=method, appearance=appearance, collection_id=collection_id)
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
 
     with _bars(quiet=quiet) as bars:
@@ -199,21 +116,10 @@ def _holdout(wanted: bool) -> "Holdout | None":  # noqa: FBT001
 
 
 @app.command()
+@with_groups
 def evaluate(
-    catalog: Catalog,
-    datetime: Datetime,
-    bbox: Bbox = None,
-    intersects: Intersects = None,
-    bands: Bands = None,
-    profile: Profile = None,
-    max_cloud_cover: MaxCloudCover = None,
-    tiles: Tiles = None,
-    platforms: Platforms = None,
-    orbits: Orbits = None,
-    duration: Duration = None,
-    damping_factor: DampingFactor = 0.1,
-    resolution: Resolution = None,
-    crs: Crs = None,
+    query: Query,
+    settings: Settings,
     methods: Annotated[str, typer.Option(help="Comma-separated.")] = "nearest,linear,damped,reference,guided",
     seed: Annotated[int, typer.Option(help="What is hidden follows from it.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most so many dates of each kind.")] = None,
@@ -222,19 +128,6 @@ def evaluate(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Hide clear pixels and score how each method gives them back."""
-    query = _query(
-        datetime,
-        bbox,
-        bands,
-        catalog=catalog,
-        profile=profile,
-        intersects=intersects,
-        max_cloud_cover=max_cloud_cover,
-        tiles=tiles,
-        platforms=platforms,
-        orbits=orbits,
-    )
-    settings = Settings(duration=_duration(duration), damping_factor=damping_factor, resolution=resolution, crs=crs)
     from spaceeye_stac.catalog import search as find  # noqa: PLC0415
     from spaceeye_stac.evaluation import evaluate as score  # noqa: PLC0415
     from spaceeye_stac.plots import picture as draw  # noqa: PLC0415

@@ -26,7 +26,7 @@ DOORS = {
     "pystac_client": {"catalog"},
     "planetary_computer": {"catalog"},
     "zarr": {"keyframes"},
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "rich": {"cli"},
     "matplotlib": {"plots"},
     "torch": {"solver", "guided", "reference", "uncertainty", "methods", "fill", "evaluation"},

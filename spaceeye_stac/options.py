@@ -1,0 +1,114 @@
+"""The command line's options, each written once: groups that several commands share, made into what they stand for."""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.query import Query, Settings
+
+Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
+CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
+Method = Annotated[str, typer.Option(help="damped, guided, reference, or an installed method.")]
+Appearance = Annotated[str, typer.Option(help="Guided, on acquisition days: as_seen or smooth.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Duration = Annotated[str | None, typer.Option(help='Days per window, or "all".')]
+
+
+def query_from(
+    *,
+    catalog: Annotated[str, typer.Option(help="Profile name, STAC API or catalog URL, or path.")],
+    datetime: Annotated[str, typer.Option(help="A/B, both days included.")],
+    bbox: Annotated[str | None, typer.Option(help="W,S,E,N in degrees.")] = None,
+    intersects: Annotated[Path | None, typer.Option(help="GeoJSON file of the region.")] = None,
+    bands: Annotated[str | None, typer.Option(help="As B02,B03,B04; all 10 and 20 m bands when left out.")] = None,
+    profile: Annotated[str | None, typer.Option(help="How the catalog names things; recognised when left out.")] = None,
+    max_cloud_cover: Annotated[float | None, typer.Option(help="Leave out scenes with more cloud, in percent.")] = None,
+    tiles: Annotated[str | None, typer.Option(help="MGRS tiles to use alone, as 31UDS,31UES.")] = None,
+    platforms: Annotated[str | None, typer.Option(help="Satellites to use alone, as S2A.")] = None,
+    orbits: Annotated[str | None, typer.Option(help="Relative orbits to use alone, as 51,94.")] = None,
+) -> Query:
+    """Make a Query of the options that say what to look for."""
+    return Query(
+        catalog=catalog,
+        datetime=datetime,
+        bbox=None if bbox is None else cast("list[float]", bbox.split(",")),
+        intersects=intersects,
+        bands=None if bands is None else [name.strip() for name in bands.split(",")],
+        profile=profile,
+        max_cloud_cover=max_cloud_cover,
+        tiles=tiles,  # text with commas, which Query splits
+        platforms=platforms,
+        orbits=orbits,  # type: ignore[arg-type]
+    )
+
+
+def settings_from(
+    *,
+    duration: Duration = None,
+    time_overlap: Annotated[float, typer.Option(help="Share of a window that overlaps the next.")] = 0.5,
+    damping_factor: Annotated[float, typer.Option(help="Weight of the smoothness term.")] = 0.1,
+    min_clear_ratio: Annotated[float, typer.Option(help="Days with a smaller clear share take no part.")] = 0.1,
+    clear_classes: Annotated[str, typer.Option(help="SCL classes taken as clear.")] = "4,5,6,7",
+    resampling: Annotated[str, typer.Option(help="nearest, bilinear or cubic, off the grid.")] = "nearest",
+    resolution: Annotated[float | None, typer.Option(help="Pixel size in units of the crs.")] = None,
+    crs: Annotated[str | None, typer.Option(help="Of the output, as EPSG:32631.")] = None,
+) -> Settings:
+    """Make Settings of the options that say how to compute."""
+    return Settings(
+        duration=days_of(duration),
+        time_overlap=time_overlap,
+        damping_factor=damping_factor,
+        min_clear_ratio=min_clear_ratio,
+        clear_classes=[_whole(part, "clear_classes") for part in clear_classes.split(",")],
+        resampling=resampling,
+        resolution=resolution,
+        crs=crs,
+    )
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInputError(f"{name} {text!r} is no whole number.") from None
+
+
+def days_of(duration: str | None) -> int | Literal["all"] | None:
+    """Whole days, or "all"; InvalidInputError for anything else."""
+    if duration is None or duration == "all":
+        return cast("Literal['all'] | None", duration)
+    try:
+        return int(duration)
+    except ValueError:
+        raise InvalidInputError(f'duration {duration!r} is not allowed; give whole days, or "all".') from None
+
+
+_GROUPS: dict[type, Callable[..., Any]] = {Query: query_from, Settings: settings_from}
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameters of type Query and Settings by the options of which they are made."""
+    own = signature(command).parameters
+    groups = {name: _GROUPS[p.annotation] for name, p in own.items() if p.annotation in _GROUPS}
+
+    @wraps(command)
+    def call(**given: Any) -> None:  # noqa: ANN401 - of any type that an option has
+        made = {
+            name: make(**{key: given.pop(key) for key in signature(make).parameters}) for name, make in groups.items()
+        }
+        command(**made, **given)
+
+    options: list[Parameter] = []
+    for name, parameter in own.items():
+        group = signature(groups[name]).parameters.values() if name in groups else [parameter]
+        options += [option.replace(kind=Parameter.KEYWORD_ONLY) for option in group]
+    call.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    call.__annotations__ = {option.name: option.annotation for option in options}
+    return call
