@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from spaceeye_stac.model import Scene, SceneList
     from spaceeye_stac.pipeline import Result, interpolate, run
     from spaceeye_stac.profiles import scenes_from_items
+    from spaceeye_stac.publication import Report
+    from spaceeye_stac.publishing import publish, unpublish
     from spaceeye_stac.solver import Solution, solve
 
 __all__ = [
     "Query",
+    "Report",
     "Result",
     "Scene",
     "SceneList",
@@ -26,15 +29,18 @@ __all__ = [
     "SpaceEyeError",
     "evaluate",
     "interpolate",
+    "publish",
     "run",
     "scenes_from_items",
     "search",
     "solve",
+    "unpublish",
 ]
 
 # no submodule has the name of a public function: importing it would hide the function
 # torch, rasterio and pystac take seconds to import: they are loaded when a name that needs them is first used
 _LAZY = {
+    "Report": "publication",
     "Result": "pipeline",
     "Scene": "model",
     "SceneList": "model",
@@ -42,10 +48,12 @@ _LAZY = {
     "Scores": "holdout",
     "evaluate": "evaluation",
     "interpolate": "pipeline",
+    "publish": "publishing",
     "run": "pipeline",
     "scenes_from_items": "profiles",
     "search": "catalog",
     "solve": "solver",
+    "unpublish": "publishing",
 }
 
 

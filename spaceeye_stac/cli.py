@@ -13,16 +13,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from spaceeye_stac.errors import SpaceEyeError
+from spaceeye_stac.errors import PublishError, SpaceEyeError
 from spaceeye_stac.options import (
     Appearance,
     AsJson,
+    AssetBaseUrl,
+    AssetsTo,
     CollectionId,
     Duration,
     Method,
     Out,
     Overwrite,
+    Prune,
     Quiet,
+    Replace,
+    TilesUrl,
+    To,
     days_of,
     with_groups,
 )
@@ -30,6 +36,7 @@ from spaceeye_stac.query import Query, Settings
 
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
+    from spaceeye_stac.publication import Report
 
 app = typer.Typer(
     help="A cloud-free Sentinel-2 image for every day, from any STAC catalog.",
@@ -185,6 +192,87 @@ def demo(
     )
     out_console.print(f"Picture (scene, published day, truth): {report.picture}")
     out_console.print(f"Look at it: spaceeye-stac serve {out}")
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A folder that a run has made.")],
+    target: To,
+    asset_base_url: AssetBaseUrl = None,
+    assets_to: AssetsTo = None,
+    tiles_url: TilesUrl = None,
+    prune: Prune = False,  # noqa: FBT002
+    overwrite: Replace = False,  # noqa: FBT002
+    quiet: Quiet = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Publish a run to a STAC API, an object store or a folder; a second time sends only what changed.
+
+    Credentials come from the environment: SPACEEYE_STAC_TOKEN, _TOKEN_COMMAND, _USER and _PASSWORD, or _HEADER for an
+    API; AWS_*, AZURE_STORAGE_*, GOOGLE_* for a store.
+    """
+    from spaceeye_stac.publishing import publish as bring  # noqa: PLC0415
+
+    with _bars(quiet=quiet) as bars, _showing_failures(as_json=as_json):
+        report = bring(
+            folder,
+            target,
+            asset_base_url=asset_base_url,
+            assets_to=assets_to,
+            tiles_url=tiles_url,
+            prune=prune,
+            overwrite=overwrite,
+            progress=_Reporter(bars),
+        )
+    _show(report, as_json=as_json)
+
+
+@contextmanager
+def _showing_failures(*, as_json: bool) -> Iterator[None]:
+    """Print the report of a publication that is not whole, before its error ends the command."""
+    try:
+        yield
+    except PublishError as error:
+        if error.report is not None:
+            _show(cast("Report", error.report), as_json=as_json)
+        raise
+
+
+def _show(report: "Report", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report.as_json(), indent=1))  # noqa: T201 - data goes to stdout unstyled
+        return
+    counts = {
+        "sent": report.sent,
+        "unchanged": report.unchanged,
+        "removed": report.removed,
+        "failed": report.failed,
+    }
+    said = ", ".join(f"{len(ids)} {name}" for name, ids in counts.items() if ids) or "nothing to do"
+    out_console.print(
+        f"{report.target}: {said}" + (f"; {report.files} files copied" if report.files else ""), markup=False
+    )
+    for name, why in report.failed.items():
+        out_console.print(f"  {name}: {why}", markup=False)
+    if report.stale:
+        out_console.print(
+            f"{len(report.stale)} items there are not in this run: {', '.join(report.stale)}; --prune removes them."
+        )
+    if report.lost_links:
+        out_console.print(f"{report.lost_links} links to source scenes on this machine are left out.")
+
+
+@app.command()
+def unpublish(
+    collection: Annotated[str, typer.Argument(help="Id of a collection that was published.")],
+    target: Annotated[str, typer.Option("--from", help="STAC API, s3://, az://, gs://, or folder.")],
+    datetime: Annotated[str | None, typer.Option(help="A/B: these days alone, both included.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Withdraw a published collection, or some of its days, from where it is; the run's own folder stays."""
+    from spaceeye_stac.publishing import unpublish as withdraw  # noqa: PLC0415
+
+    _show(withdraw(collection, target, datetime=datetime), as_json=as_json)
 
 
 @app.command()

@@ -39,3 +39,15 @@ class OutputError(UserError):
 
 class ReadError(SpaceEyeError):
     """A scene's asset is missing or unreadable; nothing is published in its place."""
+
+
+class TargetError(UserError):
+    """The place to publish to cannot be used as it is: its address, the credentials, or what is there already."""
+
+
+class PublishError(SpaceEyeError):
+    """A target could not be reached or refused a part; `report`, where there is one, says what was published."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report

@@ -1,8 +1,10 @@
 """What was computed, as STAC 1.1 Items and a Collection; pure."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, time
 from importlib.metadata import version
 from itertools import pairwise
@@ -32,6 +34,7 @@ LICENSE = "other"
 LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
 SOFTWARE = "spaceeye-stac"
 PAPER = "https://arxiv.org/abs/2106.08408"
+RUN_DIGITS = 16
 # name: (common name, title, centre wavelength and full width at half maximum in micrometres)
 BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
     "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
@@ -196,10 +199,24 @@ def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, st
         stac_extensions=list(COLLECTION_EXTENSIONS),
         summaries=pystac.Summaries(_summaries(job)),
     )
+    found.extra_fields["spaceeye:run"] = run_id(job)
     found.extra_fields["item_assets"] = {key: _described(key, shown, job.grid.geobox) for key in items[0].assets}
     found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
     found.add_link(pystac.Link("cite-as", PAPER, title="SpaceEye"))
     return found
+
+
+def run_id(job: Job) -> str:
+    """What tells one run from another, the same whatever days are asked for: where, which bands, from what, and how."""
+    settings = {f.name: str(getattr(job.settings, f.name)) for f in fields(job.settings) if f.name != "method"}
+    facts = {
+        **settings,
+        "method": job.settings.method_name,
+        "grid": [job.grid.epsg, *job.grid.shape, *job.grid.geobox.transform[:6]],
+        "bands": list(job.bands),
+        "profiles": sorted({scene.profile for scene in job.scenes}),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:RUN_DIGITS]
 
 
 def _providers() -> list[pystac.Provider]:

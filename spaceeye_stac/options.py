@@ -18,6 +18,12 @@ Appearance = Annotated[str, typer.Option(help="Guided, on acquisition days: as_s
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+To = Annotated[str, typer.Option("--to", help="STAC API (https://...), s3://, az://, gs://, or a folder.")]
+AssetBaseUrl = Annotated[str | None, typer.Option(help="Public address of the files, for their hrefs.")]
+AssetsTo = Annotated[str | None, typer.Option(help="For an API: store or folder to send the files to first.")]
+TilesUrl = Annotated[str | None, typer.Option(help="Root of a titiler that shows the items as tiles.")]
+Prune = Annotated[bool, typer.Option("--prune", help="Remove items that the run no longer has.")]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace another run's collection of this id.")]
 Duration = Annotated[str | None, typer.Option(help='Days per window, or "all".')]
 
 

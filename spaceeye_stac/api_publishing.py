@@ -1,0 +1,154 @@
+"""A run's folder to a STAC API: the collection, then its items; what is there unchanged is left alone."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spaceeye_stac.errors import TargetError
+from spaceeye_stac.publication import (
+    DIGEST,
+    STRUCTURE,
+    Options,
+    Placing,
+    Publication,
+    Report,
+    check_owner,
+    digest,
+    is_ours,
+    lost_links,
+    tilejson_url,
+    with_digest,
+    with_extent,
+)
+from spaceeye_stac.query import Json
+from spaceeye_stac.stac_api import Held, StacApi
+from spaceeye_stac.store_publishing import send_files
+from spaceeye_stac.targets import Target, base_url, target_of
+
+Step = Callable[[int, int], None]
+
+
+def publish_to_api(publication: Publication, target: Target, options: Options, step: Step) -> Report:
+    """Bring an API's collection to what the run's folder holds.
+
+    Raises TargetError, with nothing changed, where the API cannot be used, the hrefs would lead nowhere, or the
+    collection is another's. `failed` of the report holds the items that the API or their own files kept from it.
+    """
+    placing = _placing(publication, target, options)
+    api = StacApi(target)
+    api.check()
+    there = api.collection(publication.id)
+    check_owner(there, publication, target.address, overwrite=options.overwrite)
+    held = api.items(publication.id) if there is not None else {}
+    copied, broken = _copy_assets(publication, options, step)
+    wanted = [with_digest(placing.item(item)) for item in publication.items if item["id"] not in broken]
+    gone = sorted(held.keys() - {item["id"] for item in publication.items})
+    state = _State(api, placing.document(publication.collection, ""), there)
+    state.put_collection([*wanted, *(_as_item(held[name]) for name in held)])
+    failed = broken | _send(api, wanted, held, step)
+    if options.prune:
+        api.delete_items(publication.id, gone)
+        held = {name: one for name, one in held.items() if name not in gone}
+    kept = {name: _as_item(one) for name, one in held.items()}
+    state.put_collection((kept | {item["id"]: item for item in wanted if item["id"] not in failed}).values())
+    same = {item["id"] for item in wanted if _unchanged(item, held)}
+    return Report(
+        target=target.address,
+        sent=tuple(item["id"] for item in wanted if item["id"] not in same | failed.keys()),
+        unchanged=tuple(sorted(same)),
+        removed=tuple(gone) if options.prune else (),
+        stale=() if options.prune else tuple(gone),
+        failed=failed,
+        files=copied,
+        lost_links=lost_links(publication, placing),
+    )
+
+
+def _placing(publication: Publication, target: Target, options: Options) -> Placing:
+    """Decide where assets are read: where the user says, where they were sent, or on this machine for this machine."""
+    sent = target_of(options.assets_to) if options.assets_to else None
+    if options.asset_base_url:
+        base = base_url(options.asset_base_url, "asset_base_url")
+    elif sent is not None and sent.kind == "store":
+        base = sent.address
+    elif target.loopback:
+        base = Path(sent.address if sent else publication.folder).resolve().as_uri()
+    else:
+        raise TargetError(
+            f"{target.address} is on another machine, which cannot read files of this one: say with assets_to where to "
+            "send them, or with asset_base_url where they can be read."
+        )
+    items = f"{target.address}/collections/{publication.id}/items"
+    tiles = options.tiles_url
+    return Placing(
+        publication, base, target.loopback, (lambda name: tilejson_url(tiles, f"{items}/{name}")) if tiles else None
+    )
+
+
+def _copy_assets(publication: Publication, options: Options, step: Step) -> tuple[int, dict[str, str]]:
+    """Send the files where the user wants them, or check they are there; counts them, and says which items fail."""
+    if options.assets_to:
+        return send_files(publication, target_of(options.assets_to), step)
+    faults = {
+        item["id"]: next((f.fault for f in publication.files_of(item) if f.fault), None) for item in publication.items
+    }
+    return 0, {name: fault for name, fault in faults.items() if fault is not None}
+
+
+def _as_item(held: Held) -> Json:
+    return {"bbox": held.bbox, "properties": held.properties}
+
+
+def _unchanged(item: Json, held: Mapping[str, Held]) -> bool:
+    there = held.get(item["id"])
+    return there is not None and there.properties.get(DIGEST) == item["properties"][DIGEST]
+
+
+@dataclass
+class _State:
+    """The collection at the API; it is sent only where it is not what stands there."""
+
+    api: StacApi
+    collection: Json
+    there: Json | None
+
+    def put_collection(self, items: Iterable[Mapping[str, Any]]) -> None:
+        plain = with_extent(self.collection, items)
+        document = {**plain, DIGEST: digest(plain)}
+        if self.there is None or self.there.get(DIGEST) != document[DIGEST]:
+            self.api.put_collection(document)
+            self.there = document
+
+
+def _send(api: StacApi, wanted: list[Json], held: Mapping[str, Held], step: Step) -> dict[str, str]:
+    """Send the items that are new or differ; returns why each failed one did."""
+    todo = [item for item in wanted if not _unchanged(item, held)]
+    failed: dict[str, str] = {}
+    for done, (name, why) in enumerate(api.put_items(todo), start=1):
+        step(done, len(todo))
+        if why is not None:
+            failed[name] = why
+    return failed
+
+
+def withdraw_from_api(collection: str, target: Target, days: Callable[[str], bool] | None) -> Report:
+    """Remove a collection, or its items of some days, from an API; TargetError where it is not one of ours."""
+    api = StacApi(target)
+    api.check()
+    there = api.collection(collection)
+    if there is None:
+        raise TargetError(f"{target.address} has no collection {collection}; nothing was removed.")
+    if not is_ours(there):
+        raise TargetError(f"Collection {collection} at {target.address} was not made by this package; it stays.")
+    held = api.items(collection)
+    gone = sorted(name for name, one in held.items() if days is None or days(str(one.properties.get("datetime"))[:10]))
+    api.delete_items(collection, gone)
+    left = [_as_item(one) for name, one in held.items() if name not in gone]
+    if days is None:
+        api.delete_collection(collection)
+    elif gone and left:
+        plain = {k: v for k, v in there.items() if k != DIGEST}
+        links = [link for link in there["links"] if link.get("rel") not in STRUCTURE]
+        _State(api, {**plain, "links": links}, None).put_collection(left)
+    return Report(target.address, removed=tuple(gone))

@@ -1,0 +1,109 @@
+"""`publish` and `unpublish`: a run's folder to wherever its target says."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from spaceeye_stac.api_publishing import publish_to_api, withdraw_from_api
+from spaceeye_stac.errors import PublishError
+from spaceeye_stac.publication import Options, Report, read_publication
+from spaceeye_stac.query import parse_datetime
+from spaceeye_stac.store_publishing import publish_to_store, withdraw_from_store
+from spaceeye_stac.targets import target_of
+
+Progress = Callable[[str, int, int], None]
+NAMED_FAILURES = 5
+
+
+class HasPath(Protocol):
+    """A run's result: what has the folder of the run as its `path`."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    """Report to nobody."""
+
+
+def publish(
+    run: str | Path | HasPath,
+    target: str | Path,
+    *,
+    asset_base_url: str | None = None,
+    assets_to: str | Path | None = None,
+    tiles_url: str | None = None,
+    prune: bool = False,
+    overwrite: bool = False,
+    progress: Progress = _silent,
+) -> Report:
+    """Publish a run to a STAC API, an object store or a folder; a second time sends only what changed.
+
+    Parameters
+    ----------
+    run
+        What `se.run` returned, or the folder of a run.
+    target
+        The landing page of a STAC API with the Transaction extension (https://...), an object store (s3://, az://,
+        gs://), or a folder. Credentials come from the environment.
+    asset_base_url
+        Public address under which the files are read; hrefs of assets begin with it.
+    assets_to
+        For an API: a store or folder to which the files are sent first.
+    tiles_url
+        Root of a titiler; each item gets a link to its map tiles there.
+    prune
+        Remove items that the run no longer has. Without it they stay.
+    overwrite
+        Replace a collection of the same id that is of another run of this package.
+    progress
+        Called with a stage's name, the steps done and their number.
+
+    Returns what became of each item. Raises OutputError where `run` is no run's folder, TargetError, with nothing
+    changed, where the target cannot be used, and PublishError, with the Report as its `report`, where some items were
+    not published; the others are.
+
+    """
+    publication = read_publication(Path(run) if isinstance(run, str | Path) else run.path)
+    options = Options(
+        asset_base_url=asset_base_url,
+        assets_to=None if assets_to is None else str(assets_to),
+        tiles_url=tiles_url,
+        prune=prune,
+        overwrite=overwrite,
+    )
+    place = target_of(target)
+
+    def step(done: int, total: int) -> None:
+        progress("publishing", done, total)
+
+    bring = publish_to_api if place.kind == "api" else publish_to_store
+    report = bring(publication, place, options, step)
+    if report.failed:
+        raise PublishError(_failures(report), report)
+    return report
+
+
+def _failures(report: Report) -> str:
+    shown = [f"{name}: {why.rstrip('.')}" for name, why in list(report.failed.items())[:NAMED_FAILURES]]
+    more = len(report.failed) - len(shown)
+    total = len(report.failed) + len(report.sent) + len(report.unchanged)
+    rest = f"; and {more} more" if more else ""
+    return f"{len(report.failed)} of {total} items were not published to {report.target}: {'; '.join(shown)}{rest}."
+
+
+def unpublish(collection: str, target: str | Path, *, datetime: str | None = None) -> Report:
+    """Withdraw a collection that this package published, or its days of `datetime` ("A/B"), from a target.
+
+    An API's items and collection are deleted; in a store or folder also the files. Raises TargetError where there is
+    no such collection, or this package did not make it, and PublishError where the target stays away.
+    """
+    place = target_of(target)
+    days = None if datetime is None else parse_datetime(datetime)
+
+    def chosen(day: str) -> bool:
+        return days is not None and days.start.isoformat() <= day <= days.stop.isoformat()
+
+    withdraw = withdraw_from_api if place.kind == "api" else withdraw_from_store
+    return withdraw(collection, place, None if days is None else chosen)

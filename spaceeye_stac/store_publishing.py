@@ -1,0 +1,252 @@
+"""A run's folder to an object store or another folder: assets first, their items after them, the collection last."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from spaceeye_stac.errors import PublishError, TargetError
+from spaceeye_stac.geoparquet import table_of
+from spaceeye_stac.object_store import Store
+from spaceeye_stac.publication import (
+    COLLECTION_FILE,
+    ITEMS_TABLE,
+    LocalFile,
+    Options,
+    Placing,
+    Publication,
+    Report,
+    check_owner,
+    is_ours,
+    lost_links,
+    static_collection,
+    static_items,
+    tilejson_url,
+)
+from spaceeye_stac.query import Json
+from spaceeye_stac.targets import Target, base_url
+
+Step = Callable[[int, int], None]
+T = TypeVar("T")
+R = TypeVar("R")
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A store as it was found: its files' sizes, the collection there, and the items that this one links to."""
+
+    store: Store
+    sizes: Mapping[str, int]
+    collection: Json | None
+    items: Mapping[str, Json] = field(default_factory=dict)
+
+    def has(self, file: LocalFile, checksum_there: str | None) -> bool:
+        """Whether a file is there already, whole: by the item that stands there, else by reading it back."""
+        if self.sizes.get(file.name) != file.size or file.checksum is None:
+            return False
+        return checksum_there == file.checksum or self.store.checksum(file.name) == file.checksum
+
+
+def _found(target: Target) -> _Place:
+    store = Store(target)
+    document = _read(store, COLLECTION_FILE)
+    names = [PurePosixPath(name) for name in _linked(document)]
+    items = dict(_at_once(lambda path: (path.parent.name, _read(store, str(path))), names))
+    return _Place(store, store.sizes(), document, {name: item for name, item in items.items() if item is not None})
+
+
+def _linked(collection: Json | None) -> list[str]:
+    links = collection.get("links", []) if collection else []
+    return [link["href"].removeprefix("./") for link in links if link.get("rel") == "item"]
+
+
+def _read(store: Store, name: str) -> Json | None:
+    content = store.read(name)
+    if content is None:
+        return None
+    try:
+        return dict(json.loads(content))
+    except (ValueError, TypeError):
+        raise TargetError(f"{store.target.address}/{name} is no JSON document; choose another place.") from None
+
+
+def _at_once(task: Callable[[T], R], todo: Iterable[T]) -> Iterator[R]:
+    """Do tasks on threads, in order; the first error ends it."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            yield from pool.map(task, todo)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _check(place: _Place, publication: Publication, options: Options) -> None:
+    """Raise TargetError where there is anything that is not this collection's."""
+    shown = place.store.target.address
+    check_owner(place.collection, publication, shown, overwrite=options.overwrite)
+    own = {file.name for file in publication.own_files} | {item["id"] for item in publication.items}
+    known = own | {COLLECTION_FILE, ITEMS_TABLE} | {PurePosixPath(name).parts[0] for name in _linked(place.collection)}
+    strangers = sorted(place.store.entries() - known)
+    if strangers:
+        raise TargetError(
+            f"{shown} holds {strangers[0]!r}, which is no part of {publication.id}; choose another place."
+        )
+
+
+def publish_to_store(publication: Publication, target: Target, options: Options, step: Step) -> Report:
+    """Bring a store or folder to what the run's folder holds.
+
+    A reader never finds an item whose files are missing, nor a collection whose items are. Raises TargetError, with
+    nothing changed, where the place cannot be used or is another's; `failed` of the report holds the items that were
+    not brought there, and why.
+    """
+    base = base_url(options.asset_base_url, "asset_base_url") if options.asset_base_url else None
+    if options.tiles_url and base is None:
+        raise TargetError("tiles_url needs asset_base_url: a tile server reads the items under their public address.")
+    if target.kind == "folder" and Path(target.address).resolve() == publication.folder.resolve():
+        raise TargetError(f"{target.address} is the run's own folder; publish to another place.")
+    place = _found(target)
+    _check(place, publication, options)
+    tiles = options.tiles_url
+    show = (lambda name: tilejson_url(tiles, f"{base}/{name}/{name}.json")) if tiles else None
+    placing = Placing(publication, base, local=target.kind == "folder" and base is None, tiles=show)
+    return _bring(publication, place, placing, options, step)
+
+
+def _bring(publication: Publication, place: _Place, placing: Placing, options: Options, step: Step) -> Report:
+    ours = {item["id"] for item in publication.items}
+    gone = {name: item for name, item in place.items.items() if name not in ours}
+    stale = {} if options.prune else gone
+    copied, failed = _copy(publication, place, step)
+    kept = {name: item for name, item in place.items.items() if name in failed}
+    fresh = [placing.item(item) for item in publication.items if item["id"] not in failed]
+    documents = static_items([*fresh, *stale.values(), *kept.values()])
+    written = set(_write_items(place, documents))
+    whole = static_collection(placing.document(publication.collection, ""), documents, placing.base)
+    _write_collection(publication, place, whole, documents)
+    if options.prune:
+        _remove_strays(publication, place, documents)
+    new = [item["id"] for item in fresh if item["id"] in written]
+    return Report(
+        target=place.store.target.address,
+        sent=tuple(new),
+        unchanged=tuple(item["id"] for item in fresh if item["id"] not in written),
+        removed=tuple(sorted(gone)) if options.prune else (),
+        stale=tuple(sorted(stale)),
+        failed=failed,
+        files=copied,
+        lost_links=lost_links(publication, placing),
+    )
+
+
+def send_files(publication: Publication, target: Target, step: Step) -> tuple[int, dict[str, str]]:
+    """Send the asset files alone; counts those that were not there, and says why items failed."""
+    store = Store(target)
+    place = _Place(store, store.sizes(), None)
+    copied, failed = _copy(publication, place, step)
+    return copied + _send_own(publication, place), failed
+
+
+def _copy(publication: Publication, place: _Place, step: Step) -> tuple[int, dict[str, str]]:
+    """Bring every item's files; counts those that were not there, and says why items failed."""
+
+    def task(item: Json) -> tuple[str, int, str | None]:
+        try:
+            return item["id"], _copy_files(publication, place, item), None
+        except PublishError as error:
+            return item["id"], 0, str(error)
+
+    failed, copied = {}, 0
+    for done, (name, count, why) in enumerate(_at_once(task, publication.items), start=1):
+        step(done, len(publication.items))
+        copied += count
+        if why is not None:
+            failed[name] = why
+    return copied, failed
+
+
+def _copy_files(publication: Publication, place: _Place, item: Json) -> int:
+    files = publication.files_of(item)
+    fault = next((file.fault for file in files if file.fault), None)
+    if fault is not None:
+        raise PublishError(f"{fault}; run again")
+    there = place.items.get(item["id"], {}).get("assets", {})
+    checksums = {PurePosixPath(asset["href"]).name: asset.get("file:checksum") for asset in there.values()}
+    todo = [file for file in files if not place.has(file, checksums.get(file.path.name))]
+    for file in todo:
+        place.store.write(file.name, file.path, file.checksum)
+    return len(todo)
+
+
+def _write_items(place: _Place, documents: Sequence[Json]) -> Iterator[str]:
+    """Write the items that are not there as they shall be; gives their ids."""
+    todo = [item for item in documents if place.items.get(item["id"]) != item]
+
+    def task(item: Json) -> str:
+        place.store.write(f"{item['id']}/{item['id']}.json", _text(item))
+        return str(item["id"])
+
+    return _at_once(task, todo)
+
+
+def _write_collection(publication: Publication, place: _Place, whole: Json, documents: Sequence[Json]) -> None:
+    _send_own(publication, place)
+    if place.collection == whole and list(place.items.values()) == list(documents) and ITEMS_TABLE in place.sizes:
+        return
+    place.store.write(ITEMS_TABLE, table_of(documents))
+    place.store.write(COLLECTION_FILE, _text(whole))
+
+
+def _send_own(publication: Publication, place: _Place) -> int:
+    todo = [f for f in publication.own_files if place.store.read(f.name) != f.path.read_bytes()]
+    for file in todo:
+        place.store.write(file.name, file.path)
+    return len(todo)
+
+
+def _text(document: Json) -> bytes:
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _remove_strays(publication: Publication, place: _Place, documents: Sequence[Json]) -> None:
+    """Remove what lies in the folders of items but belongs to none any more: documents first, then files."""
+    wanted = {f"{item['id']}/{item['id']}.json" for item in documents}
+    wanted |= {file.name for item in publication.items for file in publication.files_of(item)}
+    folders = {item["id"] for item in publication.items} | place.items.keys()
+    strays = [n for n in place.sizes if PurePosixPath(n).parts[0] in folders and "/" in n and n not in wanted]
+    _remove(place.store, strays)
+
+
+def _remove(store: Store, names: Sequence[str]) -> None:
+    documents = [name for name in names if name.endswith(".json")]
+    store.delete(documents)
+    store.delete([name for name in names if name not in documents])
+
+
+def withdraw_from_store(collection: str, target: Target, days: Callable[[str], bool] | None) -> Report:
+    """Remove a collection, or its items of some days, and their files; TargetError where it is not one of ours."""
+    place = _found(target)
+    shown = target.address
+    if place.collection is None or place.collection.get("id") != collection:
+        raise TargetError(f"{shown} holds no collection {collection}; nothing was removed.")
+    if not is_ours(place.collection):
+        raise TargetError(f"Collection {collection} at {shown} was not made by this package; it stays.")
+    gone = {n for n, item in place.items.items() if days is None or days(str(item["properties"]["datetime"])[:10])}
+    left = static_items([item for name, item in place.items.items() if name not in gone])
+    inside = [name for name in place.sizes if PurePosixPath(name).parts[0] in gone and "/" in name]
+    if left:
+        self_link = next((link["href"] for link in place.collection["links"] if link["rel"] == "self"), None)
+        base = self_link.removesuffix(f"/{COLLECTION_FILE}") if self_link else None
+        list(_write_items(place, left))
+        place.store.write(ITEMS_TABLE, table_of(left))
+        place.store.write(COLLECTION_FILE, _text(static_collection(place.collection, left, base)))
+    else:
+        own = [asset["href"].removeprefix("./") for asset in place.collection.get("assets", {}).values()]
+        own += [link["href"].removeprefix("./") for link in place.collection["links"] if link["rel"] == "describedby"]
+        place.store.delete(name for name in [COLLECTION_FILE] if name in place.sizes)
+        inside += [PurePosixPath(name).name for name in own] + [ITEMS_TABLE]
+    _remove(place.store, [name for name in inside if name in place.sizes])
+    return Report(shown, removed=tuple(sorted(gone)))
