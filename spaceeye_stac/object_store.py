@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 T = TypeVar("T")
+RETRIES = 10
 PART_BYTES = 8 * 2**20
 DELETE_AT_ONCE = 1000
 CONTENT_TYPES = {
@@ -46,7 +47,7 @@ class Store:
     def _open(self) -> "ObjectStore":
         if self.target.kind == "folder":
             return LocalStore(Path(self.target.address).resolve(), mkdir=True)
-        return from_url(self.target.address)
+        return from_url(self.target.address, retry_config={"max_retries": RETRIES})
 
     def _try(self, done: str, action: Callable[[], T]) -> T:
         shown = self.target.address

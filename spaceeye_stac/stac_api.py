@@ -39,6 +39,7 @@ LONGEST_WAIT_SECONDS = 20.0
 PAGE_SIZE = 500
 BULK_ITEMS = 250
 BULK_FROM = 20
+BULK_TRIES = 3
 CONNECTIONS = 8
 MOVED = range(300, 400)
 ITEM_FIELDS = {"include": ["id", "bbox", "properties"], "exclude": ["assets", "links", "geometry"]}
@@ -106,11 +107,18 @@ class StacApi:
         self._session.mount("https", HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._retry_seconds = retry_seconds
 
-    def _call(self, method: str, path: str, body: Json | None = None, known: frozenset[int] = frozenset()) -> Any:  # noqa: ANN401
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        known: frozenset[int] = frozenset(),
+        tries: int | None = None,
+    ) -> Any:  # noqa: ANN401 - any JSON
         """JSON of the answer, or None for an answer without JSON or with a `known` status; never raises requests'."""
         patient = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(MAX_TRIES) | stop_before_delay(self._retry_seconds),
+            stop=stop_after_attempt(tries or MAX_TRIES) | stop_before_delay(self._retry_seconds),
             wait=_Asked(),
             reraise=True,
         )
@@ -205,7 +213,8 @@ class StacApi:
         """At once; where the API refuses that, one by one, to know which."""
         path = f"collections/{quote(items[0]['collection'], safe='')}/bulk_items"
         try:
-            self._call("POST", path, {"items": {item["id"]: item for item in items}, "method": "upsert"})
+            body = {"items": {item["id"]: item for item in items}, "method": "upsert"}
+            self._call("POST", path, body, tries=BULK_TRIES)
         except PublishError:
             return self._put_each(items)
         return [(item["id"], None) for item in items]

@@ -39,17 +39,18 @@ class Process:
     """A server that can be stopped and started again, with its output kept in a file."""
 
     line: Sequence[str]
+    address: str
     ready: str
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     _running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until `ready`, an address, answers."""
+        """Start it and wait until its path `ready` answers."""
         with self.log.open("ab") as log:
             self._running = subprocess.Popen(self.line, stdout=log, stderr=log, env={**os.environ, **self.environment})
         end = time.monotonic() + START_SECONDS
-        while not answers(self.ready):
+        while not answers(self.address + self.ready):
             assert self._running.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < end, self.log.read_text()[-2000:]
             time.sleep(0.1)
@@ -130,8 +131,7 @@ def stac_api(clients: Mapping[str, str], log: Path) -> Process:
         "STAC_FASTAPI_LANDING_ID": "test-api",
     }
     line = [str(SERVICES / "uvicorn"), "stac_fastapi.pgstac.app:create_app", "--factory", "--port", str(port)]
-    address = f"http://127.0.0.1:{port}"
-    return Process([*line, "--log-level", "warning"], f"{address}/_mgmt/health", log, environment)
+    return Process([*line, "--log-level", "warning"], f"http://127.0.0.1:{port}", "/_mgmt/health", log, environment)
 
 
 def titiler(log: Path) -> Process:
@@ -139,7 +139,7 @@ def titiler(log: Path) -> Process:
     need(SERVICES / "rio", "titiler")
     port = free_port()
     line = [str(SERVICES / "uvicorn"), "titiler.application.main:app", "--port", str(port), "--log-level", "warning"]
-    return Process(line, f"http://127.0.0.1:{port}/healthz", log, {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"})
+    return Process(line, f"http://127.0.0.1:{port}", "/healthz", log, {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"})
 
 
 def object_store(log: Path) -> Process:
@@ -147,4 +147,4 @@ def object_store(log: Path) -> Process:
     need(SERVICES / "moto_server", "moto")
     port = free_port()
     line = [str(SERVICES / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    return Process(line, f"http://127.0.0.1:{port}/moto-api/", log)
+    return Process(line, f"http://127.0.0.1:{port}", "/moto-api/", log)
