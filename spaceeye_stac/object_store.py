@@ -53,8 +53,8 @@ class Store:
         shown = self.target.address
         try:
             return action()
-        except (UnauthenticatedError, PermissionDeniedError, PermissionError) as error:
-            raise TargetError(f"{shown} refuses access ({_short(error)}); check {self._access}.") from None
+        except (UnauthenticatedError, PermissionDeniedError, PermissionError):  # what it says may repeat the request
+            raise TargetError(f"{shown} refuses access; check {self._access}.") from None
         except FileNotFoundError:
             raise
         except FAILURES as error:

@@ -81,5 +81,5 @@ def redacted(text: object) -> str:
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET:
             line = line.replace(value, "***")
-    line = re.sub(r"(?i)\b(bearer|basic)\s+\S+", r"\1 ***", line)
+    line = re.sub(r"(?i)\b(bearer|basic|AWS4-HMAC-SHA256|credential\W|signature\W)\s*\S+", r"\1 ***", line)
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"

@@ -95,7 +95,7 @@ def test_public_addresses_and_the_table(finished: Path, bucket: str, s3: Process
         json.loads(bytes(obstore.get(store, "field_2018-06-10/field_2018-06-10.json").bytes()))
     )
     assert item.assets["B04"].href == f"{base}/field_2018-06-10/B04.tif"
-    with rasterio.open(f"/vsicurl/{item.assets['B04'].href}") as file:
+    with rasterio.open(item.assets["B04"].href.replace(s3.address, "/vsis3")) as file:
         assert file.shape == (62, 64)
     (tmp_path / "items.parquet").write_bytes(obstore.get(store, "items.parquet").bytes())
     rows = rustac.read_sync(str(tmp_path / "items.parquet"))["features"]
@@ -132,8 +132,8 @@ def test_large_files_go_in_parts_and_damage_is_noticed(bucket: str, tmp_path: Pa
     checksum = Store(target_of(tmp_path)).checksum("large.tif")
     store.write("large.tif", path, checksum)
     assert store.checksum("large.tif") == checksum
-    assert obstore.head(S3Store(bucket), "large.tif")["e_tag"].strip('"').endswith("-3"), "sent in three parts"
-    with pytest.raises(PublishError, match="large.tif does not read back as it was sent"):
+    assert str(obstore.head(S3Store(bucket), "large.tif")["e_tag"]).endswith('-3"'), "sent in three parts"
+    with pytest.raises(PublishError, match=r"large\.tif does not read back as it was sent"):
         store.write("large.tif", path, "1220" + "0" * 64)
     assert names(bucket) == {}
     se.publish(finished, f"s3://{bucket}")
