@@ -279,14 +279,17 @@ def unpublish(
 def serve(
     folder: Annotated[Path, typer.Argument(help="A folder that a run or the demo has published.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8123,
+    browse: Annotated[Path | None, typer.Option(help="A built stac-browser (its dist) to serve beside it.")] = None,
 ) -> None:
     """Serve a published folder on this machine and print its stac-browser link."""
     from spaceeye_stac import serve as server  # noqa: PLC0415
 
-    link = server.browser_link(folder, port)
-    out_console.print(f"Serving {folder} on http://{server.HOST}:{port}/{server.document_in(folder)} (Ctrl-C ends it)")
+    if browse is not None:
+        server.check_browser(browse)
+    link = server.browser_link(folder, port, browse)
+    out_console.print(f"Serving {folder} on {server.address(folder, port, browse)} (Ctrl-C ends it)")
     out_console.print(f"stac-browser: {link}")
-    server.serve(folder, port)
+    server.serve(folder, port, browse)
 
 
 def main() -> None:

@@ -182,7 +182,7 @@ def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, st
     """Describe all days together: extent, assets, summaries, providers, licence and links to the items."""
     settings = job.settings
     bbox = list(items[0].bbox or ())
-    start, stop = (item.datetime for item in (items[0], items[-1]))
+    start, stop = items[0].common_metadata.start_datetime, items[-1].common_metadata.end_datetime
     found = pystac.Collection(
         id=settings.collection_id,
         title=f"Cloud-free daily Sentinel-2, {job.days.start} to {job.days.stop}",
