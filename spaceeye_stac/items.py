@@ -26,8 +26,10 @@ ITEM_EXTENSIONS = [
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/render/v2.0.0/schema.json",
 ]
-COLLECTION_EXTENSIONS = ITEM_EXTENSIONS[:3]
+COLLECTION_EXTENSIONS = [*ITEM_EXTENSIONS[:3], ITEM_EXTENSIONS[-1]]
+SCHEMA_FILE = "spaceeye.schema.json"
 FOOTPRINT_POINTS = 16
 FOOTPRINT_TOLERANCE_DEGREES = 1e-6
 LICENSE = "other"
@@ -71,6 +73,7 @@ def day_item(job: Job, images: DayImages, folder: Path, created: datetime) -> py
     )
     for key, file in images.written.files.items():
         item.add_asset(key, pystac.Asset.from_dict(_asset(key, file, images, job)))
+    item.add_link(_described_by(f"../{SCHEMA_FILE}"))
     for scene in images.scenes:
         item.add_link(_derived_from(scene, folder))
     return item
@@ -114,7 +117,42 @@ def _properties(job: Job, images: DayImages, created: datetime) -> Json:
         "spaceeye:observed_share": round(images.observed_share, 4),
         "spaceeye:median_clear_distance": images.median_clear_distance,
         "spaceeye:scene_count": len(images.scenes),
+        "spaceeye:scenes": [scene.id for scene in images.scenes],
+        "renders": renders(images.written.files, images.written.shown),
     }
+
+
+def renders(keys: Iterable[str], shown: Sequence[str]) -> Json:
+    """Say how tile servers should show what there is: the visual, vegetation, an infrared view, and the quality."""
+    have = set(keys)
+    found: Json = {
+        "visual": {"title": f"Visual ({', '.join(shown)})", "assets": ["visual"]},
+        "clear_distance": {
+            "title": "Days to the nearest clear look",
+            "assets": ["clear_distance"],
+            "rescale": [[0, 30]],
+            "colormap_name": "viridis",
+        },
+    }
+    if {"B08", "B04"} <= have:
+        found["ndvi"] = {
+            "title": "Vegetation index (NDVI)",
+            "assets": ["B08", "B04"],
+            "expression": "(B08-B04)/(B08+B04)",
+            "rescale": [[-0.2, 1]],
+            "colormap_name": "rdylgn",
+        }
+    if {"B08", "B04", "B03"} <= have:
+        found["infrared"] = {
+            "title": "Infrared (B08, B04, B03)",
+            "assets": ["B08", "B04", "B03"],
+            "rescale": [[1, 6000], [1, 3558], [1, 3558]],
+        }
+    return found
+
+
+def _described_by(href: str) -> pystac.Link:
+    return pystac.Link("describedby", href, "application/schema+json", "Schema of the spaceeye: fields")
 
 
 def _asset(key: str, file: WrittenFile, images: DayImages, job: Job) -> Json:
@@ -202,6 +240,8 @@ def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, st
     found.extra_fields["spaceeye:run"] = run_id(job)
     found.extra_fields["item_assets"] = {key: _described(key, shown, job.grid.geobox) for key in items[0].assets}
     found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
+    found.extra_fields["renders"] = renders(items[0].assets, shown)
+    found.add_link(_described_by(f"./{SCHEMA_FILE}"))
     found.add_link(pystac.Link("cite-as", PAPER, title="SpaceEye"))
     return found
 

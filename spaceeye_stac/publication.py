@@ -227,6 +227,7 @@ class Placing:
         if self.tiles is None:
             return placed
         link = {"rel": "tilejson", "href": self.tiles(item["id"]), "type": JSON_TYPE, "title": "Visual, as map tiles"}
+        link["render"] = "visual"
         declared = [*placed["stac_extensions"], WEB_MAP_LINKS]
         return {**placed, "links": [*placed["links"], link], "stac_extensions": declared}
 

@@ -5,15 +5,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pystac
 
 from spaceeye_stac.errors import OutputError
+from spaceeye_stac.geoparquet import PARQUET, table_of
 from spaceeye_stac.query import Json
 
 COLLECTION_FILE = "collection.json"
 THUMBNAIL_FILE = "thumbnail.png"
+SCHEMA_FILE = "spaceeye.schema.json"
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def _own_entries(out: Path) -> set[str]:
         ours = any(name.startswith("spaceeye:") for name in document["summaries"])
     except (OSError, ValueError, KeyError, IndexError):
         return set()
-    return {COLLECTION_FILE, THUMBNAIL_FILE, *items} if ours else set()
+    return {COLLECTION_FILE, THUMBNAIL_FILE, SCHEMA_FILE, PARQUET, *items} if ours else set()
 
 
 def _swap(work: Path, out: Path) -> None:
@@ -78,14 +81,20 @@ def _swap(work: Path, out: Path) -> None:
 
 
 def write_static(folder: Path, collection: pystac.Collection, items: Sequence[pystac.Item]) -> None:
-    """Write the documents of a self-contained collection into `folder`, where the assets already are."""
+    """Write the documents of a self-contained collection into `folder`, where the assets already are.
+
+    Beside them stand a stac-geoparquet table of the items and the schema of this package's own fields.
+    """
     collection.set_self_href(str(folder / COLLECTION_FILE))
     for item in items:
         collection.add_item(item)
         item.set_self_href(str(folder / item.id / f"{item.id}.json"))
     collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
-    for item in items:
-        _write(folder / item.id / f"{item.id}.json", item.to_dict(include_self_link=False))
+    documents = [item.to_dict(include_self_link=False) for item in items]
+    for document in documents:
+        _write(folder / document["id"] / f"{document['id']}.json", document)
+    (folder / PARQUET).write_bytes(table_of(documents))
+    (folder / SCHEMA_FILE).write_bytes((files("spaceeye_stac") / "schemas" / "spaceeye.json").read_bytes())
     _write(folder / COLLECTION_FILE, collection.to_dict(include_self_link=False))
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pystac
 import pytest
-from jsonschema import ValidationError
+import rustac
+from jsonschema import Draft7Validator, ValidationError
 from pystac.errors import STACValidationError
 
+import spaceeye_stac as se
 from tests.conftest import material
 from tests.schemas import validate
 
@@ -18,9 +20,53 @@ def collection(belgium_run: Path) -> pystac.Collection:
 
 def test_collection_and_items_are_valid_with_every_extension(collection: pystac.Collection) -> None:
     material("schemas")
-    assert validate(collection) == 1 + 3
+    assert validate(collection) == 1 + 4
     for item in collection.get_items():
-        assert validate(item) == 1 + 5
+        assert validate(item) == 1 + 6
+
+
+SCHEMA = json.loads((Path(se.__file__).parent / "schemas" / "spaceeye.json").read_text())
+
+
+def test_own_fields_follow_the_schema_beside_them(belgium_run: Path) -> None:
+    Draft7Validator.check_schema(SCHEMA)
+    assert json.loads((belgium_run / "spaceeye.schema.json").read_text()) == SCHEMA
+    for path in [belgium_run / "collection.json", *belgium_run.glob("*/*.json")]:
+        document = json.loads(path.read_text())
+        Draft7Validator(SCHEMA).validate(document)
+        (link,) = [link for link in document["links"] if link["rel"] == "describedby"]
+        assert (path.parent / link["href"]).resolve() == belgium_run.resolve() / "spaceeye.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("spaceeye:observed_share", 1.2),
+        ("spaceeye:window", ["2018-04-11"]),
+        ("spaceeye:scenes", []),
+        ("spaceeye:method", None),
+        ("spaceeye:unheard", 1),
+    ],
+)
+def test_the_schema_would_notice(belgium_run: Path, name: str, value: object) -> None:
+    item = json.loads((belgium_run / "spaceeye_2018-05-10" / "spaceeye_2018-05-10.json").read_text())
+    item["properties"][name] = value
+    assert not Draft7Validator(SCHEMA).is_valid(item)
+
+
+def test_the_table_holds_every_item(belgium_run: Path) -> None:
+    rows = rustac.read_sync(str(belgium_run / "items.parquet"))["features"]
+    ids = [path.stem for path in sorted(belgium_run.glob("*/*.json"))]
+    assert [row["id"] for row in rows] == ids
+    assert rows[3]["assets"]["B04"]["href"] == f"./{ids[3]}/B04.tif"
+
+
+def test_renders_name_what_is_there(collection: pystac.Collection) -> None:
+    item = next(iter(collection.get_items()))
+    shown = item.properties["renders"]
+    assert shown == collection.extra_fields["renders"]
+    assert set(shown) == {"visual", "clear_distance", "ndvi", "infrared"}
+    assert {key for render in shown.values() for key in render["assets"]} <= set(item.assets)
 
 
 def test_validation_would_notice(collection: pystac.Collection) -> None:

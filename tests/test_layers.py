@@ -20,6 +20,7 @@ ALLOWED = {
     "plots": BASE | {"holdout"},
     "catalog": BASE | {"duplicates"},
     "simulate": BASE | {"cog"},
+    "static": BASE | {"geoparquet"},
     "publication": BASE | {"targets"},
     "object_store": BASE | {"targets"},
     "stac_api": BASE | {"targets"},

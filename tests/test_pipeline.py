@@ -268,7 +268,13 @@ def test_a_folder_with_another_run_is_kept_unless_overwritten(simulated_query: s
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     shorter = se.Query(catalog=query.catalog, bbox=query.bbox, datetime="2023-04-02")
     se.run(shorter, out=out, overwrite=True)
-    assert sorted(p.name for p in out.iterdir()) == ["collection.json", "spaceeye_2023-04-02", "thumbnail.png"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "collection.json",
+        "items.parquet",
+        "spaceeye.schema.json",
+        "spaceeye_2023-04-02",
+        "thumbnail.png",
+    ]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
