@@ -138,7 +138,7 @@ def renders(keys: Iterable[str], shown: Sequence[str]) -> Json:
         found["ndvi"] = {
             "title": "Vegetation index (NDVI)",
             "assets": ["B08", "B04"],
-            "expression": "(B08-B04)/(B08+B04)",
+            "expression": "(b1-b2)/(b1+b2)",
             "rescale": [[-0.2, 1]],
             "colormap_name": "rdylgn",
         }
