@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from spaceeye_stac.errors import TargetError
@@ -63,6 +64,38 @@ def publish_to_api(publication: Publication, target: Target, options: Options, s
         files=copied,
         lost_links=lost_links(publication, placing),
     )
+
+
+class ApiStream:
+    """Brings days to an API one by one as they are made, the collection before the first; its extent grows."""
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target, self._options = target, options
+        self._lock = Lock()
+        self._api = StacApi(target)
+        self._api.check()
+        self._state: _State | None = None
+        self._there: dict[str, Json] = {}
+
+    def day(self, day: Publication) -> None:
+        """Bring a publication of one day."""
+        placing = _placing(day, self._target, self._options)
+        (item,) = [with_digest(placing.item(item)) for item in day.items]
+        if self._options.assets_to:
+            send_files(day, target_of(self._options.assets_to), lambda _done, _total: None)
+        with self._lock:
+            state = self._state or self._begin(day, placing)
+            self._there[item["id"]] = item
+            state.put_collection(list(self._there.values()))
+        self._api.put_item(item)
+
+    def _begin(self, day: Publication, placing: Placing) -> "_State":
+        there = self._api.collection(day.id)
+        check_owner(there, day, self._target.address, overwrite=self._options.overwrite)
+        held = self._api.items(day.id) if there is not None else {}
+        self._there = {name: _as_item(one) for name, one in held.items()}
+        self._state = _State(self._api, placing.document(day.collection, ""), there)
+        return self._state
 
 
 def _placing(publication: Publication, target: Target, options: Options) -> Placing:

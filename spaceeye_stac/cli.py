@@ -27,6 +27,7 @@ from spaceeye_stac.options import (
     Prune,
     Quiet,
     Replace,
+    RunTo,
     TilesUrl,
     To,
     days_of,
@@ -37,6 +38,7 @@ from spaceeye_stac.query import Query, Settings
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
     from spaceeye_stac.publication import Report
+    from spaceeye_stac.publishing import DayStream
 
 app = typer.Typer(
     help="A cloud-free Sentinel-2 image for every day, from any STAC catalog.",
@@ -95,15 +97,30 @@ def run(
     appearance: Appearance = "as_seen",
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
     overwrite: Overwrite = False,  # noqa: FBT002
+    target: RunTo = None,
+    asset_base_url: AssetBaseUrl = None,
+    assets_to: AssetsTo = None,
+    tiles_url: TilesUrl = None,
     quiet: Quiet = False,  # noqa: FBT002
 ) -> None:
-    """Search, solve, and publish one cloud-free item a day as a new STAC collection."""
+    """Search, solve, and publish one cloud-free item a day as a new STAC collection.
+
+    With --to, days are published there as they are finished; see `publish --help`.
+    """
     settings = replace(settings, method=method, appearance=appearance, collection_id=collection_id)
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
 
+    where: dict[str, Any] = {"asset_base_url": asset_base_url, "assets_to": assets_to, "tiles_url": tiles_url}
+    stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
     with _bars(quiet=quiet) as bars:
         result = run_all(
-            query, settings, out=out, overwrite=overwrite, progress=_Reporter(bars), holdout=_holdout(evaluate_too)
+            query,
+            settings,
+            out=out,
+            overwrite=overwrite,
+            progress=_Reporter(bars),
+            holdout=_holdout(evaluate_too),
+            each_day=stream.day if stream else None,
         )
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
     if result.skipped:
@@ -111,7 +128,17 @@ def run(
             f"{len(result.skipped)} days hold no clear look in their window and are left out: "
             f"{', '.join(result.skipped)}"
         )
-    out_console.print(f"Look at it: spaceeye-stac serve {out}")
+    if target is None:
+        out_console.print(f"Look at it: spaceeye-stac serve {out}")
+    else:
+        publish(out, target, **where, overwrite=overwrite, quiet=quiet)
+
+
+def _day_stream(target: str, **options: Any) -> "DayStream":  # noqa: ANN401 - of an Options
+    from spaceeye_stac.publication import Options  # noqa: PLC0415
+    from spaceeye_stac.publishing import DayStream  # noqa: PLC0415
+
+    return DayStream(target, Options(**options))
 
 
 def _holdout(wanted: bool) -> "Holdout | None":  # noqa: FBT001

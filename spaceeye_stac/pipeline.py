@@ -37,6 +37,7 @@ KEYFRAMES_IN_MEMORY_BYTES = 512 * 2**20
 SCRATCH = ".keyframes"
 
 Progress = Callable[[str, int, int], None]
+EachDay = Callable[[Path, Json, Json], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 T = TypeVar("T")
 R = TypeVar("R")
@@ -149,12 +150,15 @@ def run(
     overwrite: bool = False,
     progress: Progress = _silent,
     holdout: Holdout | None = None,
+    each_day: EachDay | None = None,
 ) -> Result:
     """Do everything: search, solve, and publish one item a day as a static collection in the folder `out`.
 
     `progress` is called with a stage's name, the steps done and their number. `holdout` scores the method on hidden
-    pixels of the scenes; what it returns stands in the collection as `spaceeye:holdout`. Nothing appears in `out`
-    before the run is complete. Raises SpaceEyeError's children, each with the value and the remedy.
+    pixels of the scenes; what it returns stands in the collection as `spaceeye:holdout`. `each_day` is called for every
+    finished day, on several threads, with the folder its files are in, the collection as known by then, and its item.
+    Nothing appears in `out` before the run is complete. Raises SpaceEyeError's children, each with the value and the
+    remedy.
     """
     settings = settings or Settings()
     with static.staging(Path(out), overwrite=overwrite) as folder:
@@ -162,7 +166,9 @@ def run(
         job = plan_job(scenes, query, settings)
         scored = holdout(scenes, query, settings) if holdout else None
         scratch = folder / SCRATCH
-        result = _publish(job, solve_blocks(job, progress, scratch), Target(folder, Path(out), scored), progress)
+        result = _publish(
+            job, solve_blocks(job, progress, scratch), Target(folder, Path(out), scored, each_day), progress
+        )
         shutil.rmtree(scratch, ignore_errors=True)
         return result
 
@@ -212,11 +218,12 @@ def _on_threads(task: Callable[[T], R], todo: Sequence[T], stage: str, progress:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run is written (`folder`), where it will stand (`out`), and the scores to publish with it."""
+    """Where a run is written (`folder`), where it will stand (`out`), the scores to publish with it, and who waits."""
 
     folder: Path
     out: Path
     scored: Json | None
+    each_day: EachDay | None = None
 
 
 def _publish(job: Job, solved: Solved, target: Target, progress: Progress) -> Result:
@@ -224,7 +231,12 @@ def _publish(job: Job, solved: Solved, target: Target, progress: Progress) -> Re
     created = datetime.now(UTC).replace(microsecond=0)
 
     def task(index: int) -> DayImages | None:
-        return write_day(job, solved, index, folder)
+        images = write_day(job, solved, index, folder)
+        if images is not None and target.each_day is not None:
+            item = items.day_item(job, images, out.resolve() / items.item_id(job, images.day), created)
+            known = items.collection(job, [item], images.written.shown)
+            target.each_day(folder, known.to_dict(), item.to_dict(include_self_link=False))
+        return images
 
     written = _on_threads(task, range(len(job.days)), "writing days", progress)
     days = [images for images in written if images is not None]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from spaceeye_stac.api_publishing import publish_to_api, withdraw_from_api
-from spaceeye_stac.errors import PublishError
-from spaceeye_stac.publication import Options, Report, read_publication
-from spaceeye_stac.query import parse_datetime
-from spaceeye_stac.store_publishing import publish_to_store, withdraw_from_store
+from spaceeye_stac.api_publishing import ApiStream, publish_to_api, withdraw_from_api
+from spaceeye_stac.errors import PublishError, SpaceEyeError
+from spaceeye_stac.publication import Options, Publication, Report, read_publication
+from spaceeye_stac.query import Json, parse_datetime
+from spaceeye_stac.store_publishing import StoreStream, publish_to_store, withdraw_from_store
 from spaceeye_stac.targets import target_of
 
 Progress = Callable[[str, int, int], None]
@@ -83,6 +83,28 @@ def publish(
     if report.failed:
         raise PublishError(_failures(report), report)
     return report
+
+
+class DayStream:
+    """Publishes the days of a run as they are finished: its `day` is what `run` calls for each.
+
+    What goes wrong with one ends the stream and not the run, as publishing the whole run afterwards makes up for it;
+    `error` says what it was. Raises TargetError and PublishError at once where the target cannot be used at all.
+    """
+
+    def __init__(self, target: str | Path, options: Options) -> None:
+        place = target_of(target)
+        self._stream = (ApiStream if place.kind == "api" else StoreStream)(place, options)
+        self.error: SpaceEyeError | None = None
+
+    def day(self, folder: Path, collection: Json, item: Json) -> None:
+        """Publish one day, whose files lie in `folder`."""
+        if self.error is not None:
+            return
+        try:
+            self._stream.day(Publication(folder, collection, (item,)))
+        except SpaceEyeError as error:
+            self.error = error
 
 
 def _failures(report: Report) -> str:

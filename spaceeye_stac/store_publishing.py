@@ -1,10 +1,12 @@
 """A run's folder to an object store or another folder: assets first, their items after them, the collection last."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import TypeVar
 
 from spaceeye_stac.errors import PublishError, TargetError
@@ -50,12 +52,14 @@ class _Place:
         return checksum_there == file.checksum or self.store.checksum(file.name) == file.checksum
 
 
-def _found(target: Target) -> _Place:
+def _found(target: Target, ids: Iterable[str] = ()) -> _Place:
+    """A place as it is; items of these ids count too where the collection does not link to them yet."""
     store = Store(target)
-    document = _read(store, COLLECTION_FILE)
-    names = [PurePosixPath(name) for name in _linked(document)]
+    document, sizes = _read(store, COLLECTION_FILE), store.sizes()
+    waiting = [name for name in (f"{one}/{one}.json" for one in ids) if name in sizes]
+    names = [PurePosixPath(name) for name in dict.fromkeys([*_linked(document), *waiting])]
     items = dict(_at_once(lambda path: (path.parent.name, _read(store, str(path))), names))
-    return _Place(store, store.sizes(), document, {name: item for name, item in items.items() if item is not None})
+    return _Place(store, sizes, document, {name: item for name, item in items.items() if item is not None})
 
 
 def _linked(collection: Json | None) -> list[str]:
@@ -89,7 +93,8 @@ def _check(place: _Place, publication: Publication, options: Options) -> None:
     check_owner(place.collection, publication, shown, overwrite=options.overwrite)
     own = {file.name for file in publication.own_files} | {item["id"] for item in publication.items}
     known = own | {COLLECTION_FILE, ITEMS_TABLE} | {PurePosixPath(name).parts[0] for name in _linked(place.collection)}
-    strangers = sorted(place.store.entries() - known)
+    day = re.compile(rf"{re.escape(publication.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}")  # of an upload that was broken off
+    strangers = sorted(name for name in place.store.entries() - known if not day.fullmatch(name))
     if strangers:
         raise TargetError(
             f"{shown} holds {strangers[0]!r}, which is no part of {publication.id}; choose another place."
@@ -103,17 +108,21 @@ def publish_to_store(publication: Publication, target: Target, options: Options,
     nothing changed, where the place cannot be used or is another's; `failed` of the report holds the items that were
     not brought there, and why.
     """
+    placing = _placing(publication, target, options)
+    place = _found(target, (item["id"] for item in publication.items))
+    _check(place, publication, options)
+    return _bring(publication, place, placing, options, step)
+
+
+def _placing(publication: Publication, target: Target, options: Options) -> Placing:
     base = base_url(options.asset_base_url, "asset_base_url") if options.asset_base_url else None
     if options.tiles_url and base is None:
         raise TargetError("tiles_url needs asset_base_url: a tile server reads the items under their public address.")
     if target.kind == "folder" and Path(target.address).resolve() == publication.folder.resolve():
         raise TargetError(f"{target.address} is the run's own folder; publish to another place.")
-    place = _found(target)
-    _check(place, publication, options)
     tiles = options.tiles_url
     show = (lambda name: tilejson_url(tiles, f"{base}/{name}/{name}.json")) if tiles else None
-    placing = Placing(publication, base, local=target.kind == "folder" and base is None, tiles=show)
-    return _bring(publication, place, placing, options, step)
+    return Placing(publication, base, local=target.kind == "folder" and base is None, tiles=show)
 
 
 def _bring(publication: Publication, place: _Place, placing: Placing, options: Options, step: Step) -> Report:
@@ -140,6 +149,27 @@ def _bring(publication: Publication, place: _Place, placing: Placing, options: O
         files=copied,
         lost_links=lost_links(publication, placing),
     )
+
+
+class StoreStream:
+    """Brings days to a store one by one as they are made; the collection that links to them comes at the end."""
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self._target, self._options = target, options
+        self._lock = Lock()
+        self._place: _Place | None = None
+
+    def day(self, day: Publication) -> None:
+        """Bring a publication of one day."""
+        with self._lock:
+            if self._place is None:
+                found = _found(self._target)
+                _check(found, day, self._options)
+                self._place = found
+        (item,) = day.items
+        _copy_files(day, self._place, item)
+        placed = _placing(day, self._target, self._options).item(item)
+        list(_write_items(self._place, static_items([placed])))
 
 
 def send_files(publication: Publication, target: Target, step: Step) -> tuple[int, dict[str, str]]:

@@ -416,3 +416,49 @@ def test_nobody_there_or_no_stac_api(finished: Path, monkeypatch: pytest.MonkeyP
         se.publish(finished, api.url)
     with serving(SmallApi()) as api, pytest.raises(TargetError, match="is no STAC API"):
         se.publish(finished, f"{api.url}/none")
+
+
+def by_command(query: se.Query, out: Path, *options: object) -> Any:
+    box = ",".join(map(str, query.bbox or ()))
+    line = ["--catalog", query.catalog, "--bbox", box, "--datetime", query.datetime, "--bands", "B02,B04,B11"]
+    return command("run", *line, "--out", out, "--duration", 24, *options)
+
+
+def test_days_are_published_as_they_are_finished(simulated_query: se.Query, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    early: list[bool] = []
+
+    def fault(_number: int, _method: str, _path: str) -> int:
+        early.append(not out.exists())
+        return 0
+
+    with serving(SmallApi(fault=fault)) as api:
+        done = by_command(simulated_query, out, "--to", api.url, "--asset-base-url", "https://host.example/days")
+        assert done.returncode == 0, done.stderr
+        assert set(api.items) == {item_id(day) for day in range(1, DAYS + 1)}
+        assert early.count(True) >= DAYS, "sent before the run was complete"
+        assert ends(api) == ["2023-04-01T00:00:00Z", "2023-04-24T23:59:59.999Z"]
+        assert f"{api.url}: {DAYS} unchanged" in done.stdout
+        assert api.log[0] == ("POST", "/collections")
+        assert len([entry for entry in api.log if entry[1].endswith("/items")]) == DAYS, "each item once"
+
+
+def test_days_to_a_folder_as_they_are_finished(simulated_query: se.Query, tmp_path: Path) -> None:
+    done = by_command(simulated_query, tmp_path / "out", "--to", tmp_path / "there")
+    assert done.returncode == 0, done.stderr
+    assert "files copied" not in done.stdout, "all files were there before the run was complete"
+    collection = pystac.Collection.from_file(str(tmp_path / "there" / "collection.json"))
+    assert len([validate(item) for item in collection.get_items()]) == DAYS
+    assert len(list(collection.get_items())[5].get_links("next")) == 1
+
+
+def test_a_target_that_goes_away_does_not_cost_the_run(simulated_query: se.Query, tmp_path: Path) -> None:
+    with serving(SmallApi(rejects={item_id(7)})) as api:
+        done = by_command(simulated_query, tmp_path / "out", "--to", api.url)
+        assert done.returncode == 1
+        assert f"{item_id(7)}: " in done.stderr
+        assert len(api.items) == DAYS - 1
+        assert (tmp_path / "out" / "collection.json").is_file()
+    unused = by_command(simulated_query, tmp_path / "none", "--to", "https://host.example?key=hunter22")
+    assert unused.returncode == 2
+    assert not (tmp_path / "none").exists()
