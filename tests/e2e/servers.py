@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,18 @@ START_SECONDS = 60.0
 
 def need(path: Path, what: str) -> Path:
     """Give the path of something that `.ci/run` installs; where it is missing skip, but fail in CI."""
-    if path.exists():
-        return path
-    reason = f"{what} is not installed ({path}); .ci/run installs it"
+    if not path.exists():
+        _missing(f"{what} is not installed ({path}); .ci/run installs it")
+    return path
+
+
+def need_module(name: str) -> None:
+    """Skip, or in CI fail, where a Python package of the extra `e2e` is missing."""
+    if find_spec(name) is None:
+        _missing(f"{name} is not installed; pip install '.[e2e]'")
+
+
+def _missing(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -4,16 +4,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import ConsoleMessage, Page, Response, sync_playwright
 
 import spaceeye_stac as se
 from tests.e2e import servers
 from tests.e2e.conftest import served
 from tests.e2e.servers import Process, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Page, Response
 
 FLAGS = [
     "--no-sandbox",
@@ -34,17 +37,17 @@ PATIENCE = 30_000
 class Seen:
     """A page, and what went wrong in it that comes from this machine's documents."""
 
-    page: Page
+    page: "Page"
     faults: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
-    def console(self, message: ConsoleMessage) -> None:
+    def console(self, message: "ConsoleMessage") -> None:
         where = str((message.location or {}).get("url", ""))
         elsewhere = "https://" in where + message.text  # basemap tiles and schemas, which tests do not reach
         if message.type == "error" and not elsewhere:
             self.faults.append(f"{message.text} ({where})")
 
-    def response(self, response: Response) -> None:
+    def response(self, response: "Response") -> None:
         if response.status >= 400 and "127.0.0.1" in response.url:
             self.faults.append(f"{response.status} {response.url}")
 
@@ -62,6 +65,9 @@ class Seen:
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     servers.need(servers.CHROMIUM, "Chromium")
+    servers.need_module("playwright")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the extra e2e
+
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(servers.CHROMIUM), args=FLAGS)
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
