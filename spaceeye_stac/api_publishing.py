@@ -51,8 +51,8 @@ def publish_to_api(publication: Publication, target: Target, options: Options, s
     if options.prune:
         api.delete_items(publication.id, gone)
         held = {name: one for name, one in held.items() if name not in gone}
-    kept = {name: _as_item(one) for name, one in held.items()}
-    state.put_collection((kept | {item["id"]: item for item in wanted if item["id"] not in failed}).values())
+    there_now = {name: _as_item(one) for name, one in held.items()}
+    state.put_collection((there_now | {item["id"]: item for item in wanted if item["id"] not in failed}).values())
     same = {item["id"] for item in wanted if _unchanged(item, held)}
     return Report(
         target=target.address,

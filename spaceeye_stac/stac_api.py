@@ -149,7 +149,7 @@ class StacApi:
                 f"{self.url} answers {error.status} with {why} credentials; set {TOKEN}, {TOKEN_COMMAND}, "
                 f"{USER} and {PASSWORD}, or {HEADER} to what it wants."
             )
-        return PublishError(f"{self.url} answers {error}")
+        return PublishError(f"{self.url} answers {self._credentials.hidden_in(str(error))}")
 
     @cached_property
     def _root(self) -> Json:
@@ -276,6 +276,11 @@ class _Credentials(requests.auth.AuthBase):
         """Whether the environment gives any."""
         return self._header() is not None
 
+    def hidden_in(self, text: str) -> str:
+        """A text without what is sent as credentials, should a server have repeated it."""
+        header = self._header()
+        return text if header is None else text.replace(header[1].split()[-1], "***")
+
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         header = self._header()
         if header is not None and (request.url or "").startswith(f"{self._target.address}/"):
@@ -312,7 +317,7 @@ class _Credentials(requests.auth.AuthBase):
             name, colon, value = env[HEADER].partition(":")
             if not colon:
                 raise TargetError(f'{HEADER} is not as "X-Api-Key: ..."; write it with the header\'s name and a colon.')
-            return name.strip(), value.strip()
+            return name.strip(), value.strip() or "-"
         return None
 
 

@@ -20,13 +20,14 @@ class SmallApi:
 
     `header` is what every request must carry, else it gets `refusal`. `fault` gives a status to fail with, or 0, for
     each changing request's number, method and path; "cut" ends the connection after the work is done. `rejects` holds
-    ids of items that get 400. `bulk` and `transactions` say what is offered.
+    ids of items that get 400, with `reason`. `bulk` and `transactions` say what is offered.
     """
 
     header: tuple[str, str] | None = None
     refusal: int = 401
     fault: Callable[[int, str, str], int | str] = lambda _number, _method, _path: 0
     rejects: set[str] = field(default_factory=set)
+    reason: str = ""
     bulk: bool = False
     transactions: bool = True
     collections: dict[str, Json] = field(default_factory=dict)
@@ -64,7 +65,7 @@ class SmallApi:
 
     def _create(self, held: dict[str, Json], body: Json) -> tuple[int, Json]:
         if body["id"] in self.rejects:
-            return 400, {"description": f"item {body['id']} is not wanted here"}
+            return 400, {"description": f"item {body['id']} is not wanted here{self.reason}"}
         if body["id"] in held:
             return 409, {"description": "there already"}
         held[body["id"]] = body

@@ -378,6 +378,11 @@ def test_every_kind_of_credentials(finished: Path, tmp_path: Path, monkeypatch: 
                 patched.setenv(name, value)
             assert len(se.publish(finished, api.url).sent) == DAYS
     with serving(SmallApi()) as api:
+        api.rejects, api.reason = {item_id(7)}, ", made by hunter22"
+        monkeypatch.setenv(stac_api.HEADER, "X-Api-Key: hunter22")
+        with pytest.raises(PublishError, match=r"400 item .* made by \*\*\*") as caught:
+            se.publish(finished, api.url)
+        assert "hunter22" not in str(caught.value)
         monkeypatch.setenv(stac_api.TOKEN_COMMAND, f"cat {tmp_path / 'none'}")
         with pytest.raises(TargetError, match=r"SPACEEYE_STAC_TOKEN_COMMAND gave no token \(exit code 1\)"):
             se.publish(finished, api.url)

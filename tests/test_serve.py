@@ -89,3 +89,77 @@ def test_a_taken_port_is_named(served: tuple[str, str], belgium_run: Path) -> No
     done = command("serve", belgium_run, "--port", port)
     assert done.returncode == 2
     assert f"Port {port} is taken" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def with_browser(belgium_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server with a stac-browser's files beside the folder."""
+    dist = tmp_path_factory.mktemp("browser") / "dist"
+    dist.mkdir()
+    (dist / "index.html").write_text("<title>STAC Browser</title>")
+    (dist / "app.js").write_text("let x")
+    (dist.parent / "secret.txt").write_text("secret")
+    port = free_port()
+    line = [
+        sys.executable,
+        "-u",
+        "-m",
+        "spaceeye_stac.cli",
+        "serve",
+        belgium_run,
+        "--port",
+        str(port),
+        "--browse",
+        dist,
+    ]
+    server = subprocess.Popen([str(part) for part in line], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert f"http://127.0.0.1:{port}/data/collection.json" in server.stdout.readline()
+    link = f"http://127.0.0.1:{port}/external/http:/127.0.0.1:{port}/data/collection.json"
+    assert f"stac-browser: {link}" in server.stdout.readline()
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/favicon.ico").close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.send_signal(signal.SIGINT)
+    server.wait(10)
+    server.stdout.close()
+
+
+def test_browser_and_folder_on_one_port(with_browser: str, belgium_run: Path) -> None:
+    with urllib.request.urlopen(with_browser + "/") as answer:  # noqa: S310 - loopback
+        assert answer.url == f"{with_browser}/external/{with_browser.replace('//', '/')}/data/collection.json"
+        assert b"STAC Browser" in answer.read()
+    with urllib.request.urlopen(with_browser + "/app.js") as answer:  # noqa: S310
+        assert answer.read() == b"let x"
+    with urllib.request.urlopen(with_browser + "/data/collection.json") as answer:  # noqa: S310
+        assert answer.read() == (belgium_run / "collection.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/data/../../secret.txt", "GET", 404),
+        ("/%2e%2e/secret.txt", "GET", 404),
+        ("/data/%2e%2e/%2e%2e/secret.txt", "GET", 404),
+        ("/none.js", "GET", 404),
+        ("/data/collection.json", "PUT", 405),
+        ("/data/collection.json", "DELETE", 405),
+        ("/external/x", "POST", 405),
+    ],
+)
+def test_only_reading_and_only_there(with_browser: str, path: str, method: str, status: int) -> None:
+    request = urllib.request.Request(with_browser + path, method=method)  # noqa: S310 - loopback
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)  # noqa: S310
+    assert caught.value.code == status
+    caught.value.close()
+
+
+def test_a_folder_without_a_browser_is_named(belgium_run: Path, tmp_path: Path) -> None:
+    done = command("serve", belgium_run, "--browse", tmp_path)
+    assert done.returncode == 2
+    assert "holds no built stac-browser (index.html)" in done.stderr

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spaceeye_stac.errors import TargetError
+from spaceeye_stac.publication import digest, with_digest
+from spaceeye_stac.targets import Target, base_url, redacted, target_of, without_query
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "address", "loopback"),
+    [
+        ("https://host.example/stac/", "api", "https://host.example/stac", False),
+        ("http://127.0.0.1:8000", "api", "http://127.0.0.1:8000", True),
+        ("http://localhost:8000/", "api", "http://localhost:8000", True),
+        ("http://127.0.0.1.host.example", "api", "http://127.0.0.1.host.example", False),
+        ("s3://bucket/a/b", "store", "s3://bucket/a/b", False),
+        ("az://container", "store", "az://container", False),
+        ("gs://bucket/x", "store", "gs://bucket/x", False),
+        ("out/days", "folder", "out/days", True),
+        ("file:///srv/my%20days", "folder", "/srv/my days", True),
+        (Path("/srv/days"), "folder", "/srv/days", True),
+    ],
+)
+def test_what_a_target_is(text: str | Path, kind: str, address: str, *, loopback: bool) -> None:
+    found = target_of(text)
+    assert (found.kind, found.address, found.loopback) == (kind, address, loopback)
+    assert isinstance(found, Target)
+
+
+@pytest.mark.parametrize("text", ["host.example/days", "https://me:x@host.example", "https://host.example/?sig=x", ""])
+def test_no_public_address(text: str) -> None:
+    with pytest.raises(TargetError, match=r"asset_base_url .* is no address without user and query"):
+        base_url(text, "asset_base_url")
+
+
+@given(st.text(alphabet="abcdefgh0123456789", min_size=8, max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_a_secret_of_the_environment_is_never_shown(secret: str, before: str, after: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SOME_SERVICE_TOKEN", secret)
+        assert secret not in redacted(f"{before} {secret} {after}")
+
+
+@given(st.text(alphabet="abc?#&=@:/", max_size=20))
+def test_a_query_is_never_shown(tail: str) -> None:
+    shown = without_query(f"see https://me:pass@host.example/x?sig=hidden{tail} there")
+    assert "hidden" not in shown
+    assert "pass" not in shown
+
+
+def test_an_authorization_is_never_shown() -> None:
+    assert "abc" not in redacted("got Authorization: Bearer abc123 and Basic abc456")
+    assert "AKIA" not in redacted("AWS4-HMAC-SHA256 Credential=AKIA123/2026, Signature=ffff")
+    assert len(redacted("x" * 5000)) == 300
+
+
+@given(st.dictionaries(st.text(max_size=4), VALUES, max_size=5))
+def test_a_digest_is_of_the_content_alone(properties: dict[str, object]) -> None:
+    document = {"id": "a", "properties": properties}
+    turned = {"properties": dict(reversed(properties.items())), "id": "a"}
+    assert digest(document) == digest(turned)
+    signed = with_digest(document)
+    assert with_digest(signed) == signed
+    assert digest({**document, "id": "b"}) != digest(document)
