@@ -8,15 +8,20 @@ from spaceeye_stac.query import Query, Settings
 
 if TYPE_CHECKING:
     from spaceeye_stac.catalog import search
+    from spaceeye_stac.cube import open_keyframes
     from spaceeye_stac.evaluation import evaluate
     from spaceeye_stac.holdout import Scores
     from spaceeye_stac.model import Scene, SceneList
+    from spaceeye_stac.output import Output
     from spaceeye_stac.pipeline import Result, interpolate, run
     from spaceeye_stac.profiles import scenes_from_items
+    from spaceeye_stac.resources import Resources
     from spaceeye_stac.solver import Solution, solve
 
 __all__ = [
+    "Output",
     "Query",
+    "Resources",
     "Result",
     "Scene",
     "SceneList",
@@ -26,6 +31,7 @@ __all__ = [
     "SpaceEyeError",
     "evaluate",
     "interpolate",
+    "open_keyframes",
     "run",
     "scenes_from_items",
     "search",
@@ -35,6 +41,8 @@ __all__ = [
 # no submodule has the name of a public function: importing it would hide the function
 # torch, rasterio and pystac take seconds to import: they are loaded when a name that needs them is first used
 _LAZY = {
+    "Output": "output",
+    "Resources": "resources",
     "Result": "pipeline",
     "Scene": "model",
     "SceneList": "model",
@@ -42,6 +50,7 @@ _LAZY = {
     "Scores": "holdout",
     "evaluate": "evaluation",
     "interpolate": "pipeline",
+    "open_keyframes": "cube",
     "run": "pipeline",
     "scenes_from_items": "profiles",
     "search": "catalog",

@@ -23,10 +23,13 @@ from spaceeye_stac.options import (
     Out,
     Overwrite,
     Quiet,
+    Update,
     days_of,
     with_groups,
 )
+from spaceeye_stac.output import Output
 from spaceeye_stac.query import Query, Settings
+from spaceeye_stac.resources import Resources
 
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
@@ -82,12 +85,15 @@ def search(
 def run(
     query: Query,
     settings: Settings,
+    resources: Resources,
+    output: Output,
     out: Out,
     collection_id: CollectionId = "spaceeye",
     method: Method = "damped",
     appearance: Appearance = "as_seen",
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
     overwrite: Overwrite = False,  # noqa: FBT002
+    update: Update = False,  # noqa: FBT002
     quiet: Quiet = False,  # noqa: FBT002
 ) -> None:
     """Search, solve, and publish one cloud-free item a day as a new STAC collection."""
@@ -96,9 +102,20 @@ def run(
 
     with _bars(quiet=quiet) as bars:
         result = run_all(
-            query, settings, out=out, overwrite=overwrite, progress=_Reporter(bars), holdout=_holdout(evaluate_too)
+            query,
+            settings,
+            out=out,
+            overwrite=overwrite,
+            update=update,
+            output=output,
+            resources=resources,
+            progress=_Reporter(bars),
+            holdout=_holdout(evaluate_too),
         )
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
+    if result.kept:
+        redone = [day for day in result.days if day not in result.kept]
+        out_console.print(f"{len(result.kept)} days were there already; made now: {', '.join(redone) or 'none'}")
     if result.skipped:
         out_console.print(
             f"{len(result.skipped)} days hold no clear look in their window and are left out: "
@@ -207,6 +224,8 @@ def main() -> None:
         app()
     except SpaceEyeError as error:
         err_console.print(f"Error: {error}", markup=False)
+        for note in getattr(error, "__notes__", ()):
+            err_console.print(note, markup=False)
         sys.exit(error.exit_code)
 
 

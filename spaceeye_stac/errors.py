@@ -39,3 +39,7 @@ class OutputError(UserError):
 
 class ReadError(SpaceEyeError):
     """A scene's asset is missing or unreadable; nothing is published in its place."""
+
+
+class WorkerError(SpaceEyeError):
+    """A worker process died or a cluster was lost; what is finished is kept."""

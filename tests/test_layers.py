@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
-BASE = {"errors", "query", "model", "profiles"}
-ABOVE = {"pipeline", "evaluation", "demo", "serve", "cli", "__init__"}
+BASE = {"errors", "query", "model", "profiles", "resources", "output", "layout"}
+ABOVE = {"pipeline", "solving", "writing", "evaluation", "demo", "serve", "cli", "__init__"}
 ALLOWED = {
     "errors": set[str](),
     "query": {"errors"},
@@ -19,6 +19,13 @@ ALLOWED = {
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
     "catalog": BASE | {"duplicates"},
+    "resources": {"errors"},
+    "output": {"errors"},
+    "layout": {"model"},
+    "budget": BASE | {"methods"},
+    "record": BASE | {"fingerprint"},
+    "daily": BASE | {"keyframes"},
+    "cube": BASE | {"keyframes", "daily"},
     "simulate": BASE | {"cog"},
 }
 DOORS = {
@@ -26,6 +33,7 @@ DOORS = {
     "pystac_client": {"catalog"},
     "planetary_computer": {"catalog"},
     "zarr": {"keyframes"},
+    "distributed": {"schedule"},
     "typer": {"cli", "options"},
     "rich": {"cli"},
     "matplotlib": {"plots"},

@@ -1,0 +1,24 @@
+"""Two published folders compared, byte by byte."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    """The same files with the same bytes; documents but for when they were made."""
+    names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    for name in names:
+        if name.name == "run.json":
+            continue
+        if name.suffix == ".json":
+            assert _timeless(one / name) == _timeless(other / name), name
+        else:
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def _timeless(path: Path) -> Any:
+    document = json.loads(path.read_text())
+    document.get("properties", {}).pop("processing:datetime", None)
+    return document
