@@ -1,5 +1,7 @@
 """Every error this package raises on purpose: one sentence that names the value and says what to do."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 
 class SpaceEyeError(Exception):
     """Base of all errors of this package; `exit_code` is what the command line ends with."""
@@ -39,3 +41,14 @@ class OutputError(UserError):
 
 class ReadError(SpaceEyeError):
     """A scene's asset is missing or unreadable; nothing is published in its place."""
+
+
+def shown(href: str) -> str:
+    """Return a path as it is, and a URL without user, password, query and fragment, any of which may be secret."""
+    if "://" not in href:
+        return href
+    try:
+        parts = urlsplit(href)
+    except ValueError:
+        return href.partition("://")[0] + "://"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spaceeye_stac import cog, items, stack, static
-from spaceeye_stac.catalog import search, signed
+from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError
 from spaceeye_stac.fill import Observations, fill, observe
 from spaceeye_stac.grid import output_grid
@@ -26,6 +26,7 @@ from spaceeye_stac.methods import method_of, one_torch_thread
 from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
 from spaceeye_stac.query import DateRange, Json, Query, Settings
 from spaceeye_stac.reference import truncate
+from spaceeye_stac.signing import signed
 from spaceeye_stac.windows import windows
 
 if TYPE_CHECKING:

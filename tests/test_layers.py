@@ -18,13 +18,14 @@ ALLOWED = {
     "fill": BASE | {"masks", "illumination", "methods"},
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
-    "catalog": BASE | {"duplicates"},
+    "catalog": BASE | {"duplicates", "transport", "trust"},
+    "signing": BASE | {"transport"},
     "simulate": BASE | {"cog"},
 }
 DOORS = {
     "stackstac": {"stack"},
-    "pystac_client": {"catalog"},
-    "planetary_computer": {"catalog"},
+    "pystac_client": {"catalog", "transport"},
+    "planetary_computer": {"signing"},
     "zarr": {"keyframes"},
     "typer": {"cli", "options"},
     "rich": {"cli"},
