@@ -1,6 +1,5 @@
 """Scenes and a geobox to DN and labels on one grid; the only module that imports stackstac."""
 
-import logging
 import os
 import re
 import warnings
@@ -14,13 +13,16 @@ import stackstac
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio import DatasetReader
+from rasterio.coords import disjoint_bounds
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
+from stackstac.raster_spec import RasterSpec
 from stackstac.rio_env import LayeredEnv
 from stackstac.rio_reader import DEFAULT_GDAL_ENV, AutoParallelRioReader, SingleThreadedRioDataset
 
-from spaceeye_stac.errors import ReadError, shown
+from spaceeye_stac.errors import ReadError, keep_secrets_from, shown
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.profiles import profile_named
 from spaceeye_stac.query import Json
@@ -48,6 +50,8 @@ PATIENCE = {
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
 }
 
+keep_secrets_from(f"rasterio.{name}" for name in ("_base", "_env", "_err", "_io", "_path", "_warp", "vrt", "env"))
+
 
 class Signing(Protocol):
     """What makes the hrefs of a scene readable."""
@@ -70,20 +74,6 @@ class Stacked:
     labels: NDArray[np.uint16]
 
 
-class _NoQuery(logging.Filter):
-    """Takes the query out of every address in a log record: rasterio names the files it opens, tokens and all."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if "?" in text:
-            record.msg, record.args = re.sub(r"\?[^\s'\",]*", "", text), ()
-        return True
-
-
-for _name in ("_base", "_env", "_err", "_io", "_path", "_warp", "_filepath", "vrt", "env"):
-    logging.getLogger(f"rasterio.{_name}").addFilter(_NoQuery())
-
-
 @dataclass(frozen=True, eq=False)
 class _Source:
     """One asset to read, and how its href is signed."""
@@ -92,6 +82,17 @@ class _Source:
     name: str
     asset: BandAsset
     signing: Signing
+
+    def is_away_from(self, spec: RasterSpec) -> bool:
+        """Whether the item says that the raster lies wholly outside of what is read."""
+        asset = self.asset
+        if asset.origin is None or asset.shape is None or asset.resolution is None:
+            return False
+        (left, top), (rows, columns), size = asset.origin, asset.shape, asset.resolution
+        here = transform_bounds(
+            self.scene.epsg, spec.epsg, left, top - rows * size, left + columns * size, top, densify_pts=21
+        )
+        return bool(disjoint_bounds(here, spec.bounds))
 
     def error(self, why: str) -> ReadError:
         """Return the error that names scene and unsigned href."""
@@ -187,6 +188,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
 
     def read(self, window: Window, **options: object) -> NDArray[np.uint16]:
         """Read a window; ReadError where that fails, without a cause, as the cause may tell the signed address."""
+        if self.source.is_away_from(self.spec):
+            return np.zeros((window.height, window.width), np.uint16)
         href, signing = self.source.asset.href, self.source.signing
         self.place = signing(href)
         why, pixels = self._tried(window, options)
@@ -270,7 +273,7 @@ def _stack(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
         array = stackstac.stack(
-            [_plain_item(scene, names, i * len(names)) for i, scene in enumerate(scenes)],
+            [_plain_item(scene, names, i * len(names), geobox) for i, scene in enumerate(scenes)],
             assets=names,
             epsg=geobox.crs.epsg if geobox.crs else None,
             bounds=(box.left, box.bottom, box.right, box.top),
@@ -303,12 +306,18 @@ def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
     return DEFAULT_GDAL_ENV.updated(always={key: value for key, value in options.items() if key not in os.environ})
 
 
-def _plain_item(scene: Scene, names: Sequence[str], first: int) -> Json:
-    """Return what stackstac needs and nothing it could misread: no scale, one EPSG code, numbers from `first` on."""
+def _plain_item(scene: Scene, names: Sequence[str], first: int, geobox: GeoBox) -> Json:
+    """Return what stackstac needs and nothing it could misread: numbers from `first` on instead of hrefs, no scale.
+
+    Every item is said to lie on the grid, as stackstac drops those that do not, and the rest would change places.
+    """
     return {
         "id": scene.id,
-        "bbox": scene.item.get("bbox"),
-        "properties": {"datetime": scene.datetime.isoformat(), "proj:epsg": scene.epsg},
+        "properties": {
+            "datetime": scene.datetime.isoformat(),
+            "proj:epsg": geobox.crs.epsg if geobox.crs else None,
+            "proj:bbox": geobox.boundingbox.bbox,
+        },
         "assets": {name: {"href": str(i), "type": "image/tiff"} for i, name in enumerate(names, start=first)},
     }
 

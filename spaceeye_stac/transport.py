@@ -17,6 +17,8 @@ from tenacity.wait import wait_base, wait_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from spaceeye_stac.errors import keep_secrets_from
+
 TIMEOUT_SECONDS = 60.0
 MAX_RETRIES = 5
 RETRY_SECONDS = 180.0
@@ -34,6 +36,7 @@ UNREADABLE = (
     AttributeError,
     NotImplementedError,
 )
+keep_secrets_from(["pystac_client.stac_api_io"])
 
 Check = Callable[[str], None]
 
