@@ -39,6 +39,7 @@ MAX_BLOCK_PIXELS = 2**27
 REFUSED = re.compile(
     r"HTTP response code: 40[13]\b|AccessDenied|Access Denied|InvalidAccessKeyId|SignatureDoesNotMatch"
 )
+CUT_OFF = re.compile(r"Read failed")  # in the middle of a file GDAL does not tell a refusal from a damage
 GONE = re.compile(r"No such file|HTTP response code: 404\b|does not exist|NoSuchKey|NoSuchBucket")
 STRANGE = re.compile(r"not recognized as being in a supported file format")
 # a store that is busy is asked again; one that does not answer is not waited for without end
@@ -193,7 +194,7 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         href, signing = self.source.asset.href, self.source.signing
         self.place = signing(href)
         why, pixels = self._tried(window, options)
-        again = signing.renewed(href, self.place) if REFUSED.search(why) else None
+        again = signing.renewed(href, self.place) if REFUSED.search(why) or CUT_OFF.search(why) else None
         if again is not None:
             self.place = again
             why, pixels = self._tried(window, options)
