@@ -77,7 +77,8 @@ class Trust:
             return "a name of GDAL's own, not an address"
         if self._folder is None:
             return "a file of this machine, in a catalog from elsewhere"
-        inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(self._folder)
+        place = _resolved(path)
+        inside = path.startswith("/") and place is not None and place.is_relative_to(self._folder)
         return None if inside else f"outside the catalog's folder {self._folder}"
 
     def _of_host(self, href: str) -> str | None:
@@ -139,12 +140,22 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
     return found
 
 
+def _resolved(path: str) -> Path | None:
+    """Where a path leads, symbolic links followed; None where it can be none."""
+    try:
+        return Path(path).resolve()
+    except (ValueError, OSError, RuntimeError):  # a zero byte, links in a circle
+        return None
+
+
 def _stands_under(href: str, prefix: str) -> bool:
     """Whether an href lies in a folder or under an address, part by part of its path, dots resolved."""
     ours, theirs = local_path(href), local_path(prefix)
-    if ours is not None or theirs is not None:
-        inside = ours is not None and theirs is not None and not ours.startswith("/vsi")
-        return inside and Path(str(ours)).resolve().is_relative_to(Path(str(theirs)).expanduser().resolve())
+    if ours is not None and theirs is not None:
+        place = None if ours.startswith("/vsi") else _resolved(ours)
+        return place is not None and place.is_relative_to(Path(theirs).expanduser().resolve())
+    if ours is not None or theirs is not None or _scheme(href) == "malformed":
+        return False
     one, other = urlsplit(href), urlsplit(prefix)
     same = (one.scheme.lower(), one.netloc.lower()) == (other.scheme.lower(), other.netloc.lower())
     folder = normpath(unquote(other.path) or "/").rstrip("/")
