@@ -41,6 +41,7 @@ REFUSED = re.compile(
 )
 CUT_OFF = re.compile(r"Read failed")  # in the middle of a file GDAL does not tell a refusal from a damage
 GONE = re.compile(r"No such file|HTTP response code: 404\b|does not exist|NoSuchKey|NoSuchBucket")
+KEYLESS = re.compile(r"configuration options? not defined|InvalidCredentials|credentials not filled")
 STRANGE = re.compile(r"not recognized as being in a supported file format")
 # a store that is busy is asked again; one that does not answer is not waited for without end
 PATIENCE = {
@@ -179,12 +180,12 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         with self.gdal_env.open:
             dataset = DatasetReader(_gdal_name(self.place), driver=list(DRIVERS), sharing=False)
             self.source.check(dataset)
-            here = {"crs": dataset.crs.to_epsg(), "transform": dataset.transform}
-            if self.spec.vrt_params == {**here, "height": dataset.height, "width": dataset.width}:
-                return SingleThreadedRioDataset(self.gdal_env, dataset)
-            with self.gdal_env.open_vrt:
-                options = {"resampling": self.resampling, "add_alpha": dataset.nodata is None}
-                vrt = WarpedVRT(dataset, sharing=False, **options, **self.spec.vrt_params)
+        here = {"crs": dataset.crs.to_epsg(), "transform": dataset.transform}
+        if self.spec.vrt_params == {**here, "height": dataset.height, "width": dataset.width}:
+            return SingleThreadedRioDataset(self.gdal_env, dataset)
+        options = {"resampling": self.resampling, "add_alpha": dataset.nodata is None}
+        with self.gdal_env.open_vrt:  # never inside the other: it may be the same, and then its settings would stay
+            vrt = WarpedVRT(dataset, sharing=False, **options, **self.spec.vrt_params)
         return SingleThreadedRioDataset(self.gdal_env, dataset, vrt=vrt)
 
     def read(self, window: Window, **options: object) -> NDArray[np.uint16]:
@@ -221,6 +222,8 @@ def _in_words(said: str) -> str:
     """What GDAL said, without an address."""
     if REFUSED.search(said):
         return "is refused by its store"
+    if KEYLESS.search(said):
+        return "needs keys that the environment does not give (see Access and trust in the README)"
     if GONE.search(said):
         return "does not exist"
     return "is no GeoTIFF or JPEG 2000, and only these are read" if STRANGE.search(said) else "cannot be read"

@@ -279,7 +279,7 @@ def test_a_local_catalog_stays_in_its_folder(tmp_path: Path) -> None:
     collection.write_text(
         collection.read_text().replace('"links": [', '"links": [{"rel": "item", "href": "/etc/a.json"},')
     )
-    with pytest.raises(CatalogError, match="links to /etc/a.json, which is outside the catalog's folder"):
+    with pytest.raises(CatalogError, match=r"links to /etc/a\.json, which is outside the catalog's folder"):
         search(query)
 
 
