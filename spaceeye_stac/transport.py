@@ -30,6 +30,7 @@ UNREADABLE = (
     APIError,
     requests.RequestException,
     pystac.STACError,
+    pystac.STACTypeError,
     ValueError,
     KeyError,
     TypeError,
@@ -105,7 +106,11 @@ class PatientIO(StacApiIO):
     def _look_at(self, response: requests.Response, **_options: object) -> None:
         self.retry_after = response.headers.get("Retry-After", "")
         if response.is_redirect:
-            self.check(urljoin(response.url, response.headers["location"]))
+            try:
+                self.check(urljoin(response.url, response.headers["location"]))
+            except BaseException:
+                response.close()
+                raise
 
 
 class PatientFiles(DefaultStacIO):

@@ -13,7 +13,7 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.catalog import as_records, search
-from spaceeye_stac.errors import CatalogError, NoScenesError, SpaceEyeError
+from spaceeye_stac.errors import CatalogError, ItemError, NoScenesError, SpaceEyeError
 from spaceeye_stac.simulate import Simulation
 from tests.conftest import BE_BBOX, BE_DAYS
 from tests.flaky import FlakyApi, serving
@@ -368,3 +368,104 @@ def test_both_datastrips_of_a_real_day_stay(tanzania: Path) -> None:
     scenes = search(se.Query(catalog=tanzania, bbox=box, datetime="2019-11-25"))
     assert {"S2_37MBS_20191125_0_L2A", "S2_37MBS_20191125_1_L2A"} <= set(ids(scenes))
     assert scenes.left_out == ()
+
+
+BAD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "has datetime 'soon', which is no RFC 3339 time": lambda item: item["properties"].update(datetime="soon"),
+    "is malformed": lambda item: item.update(properties=None),
+    "has no mask asset": lambda item: item["assets"].pop("SCL"),
+    "must give one EPSG code": lambda item: item["properties"].pop("proj:code"),
+    "a pixel of 1e-06 m is no Sentinel-2 pixel": lambda item: item["assets"]["B02"].update(
+        {"proj:transform": [1e-6, 0, 5e5, 0, -1e-6, 5.6e6]}
+    ),
+    "names different tiles": lambda item: item["properties"].update({"s2:mgrs_tile": "32TMT"}),
+}
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_one_bad_item_is_left_out_and_named(said: str, flaky: Changes, simulated_query: se.Query) -> None:
+    items = copy.deepcopy(flaky().items)
+    BAD[said](items[3])
+    scenes = search(at(flaky(items=items), simulated_query, profile="planetary-computer"))
+    assert ids(scenes) == [item["id"] for i, item in enumerate(items) if i != 3]
+    count, note = scenes.left_out
+    assert count == f"1 of {len(items)} items cannot be used."
+    assert note.startswith(f"Item {items[3]['id']} left out: it ")
+    assert said in note
+    for item in [*items[:3], *items[4:]]:
+        BAD[said](item)
+    with pytest.raises(ItemError, match=f"^Item '?{items[0]['id']}'? "):
+        search(at(flaky(items=items), simulated_query, profile="planetary-computer"))
+    with pytest.raises(ItemError):
+        se.scenes_from_items(items[:1], "planetary-computer")
+
+
+def test_answers_that_are_no_items_do_not_end_the_search(flaky: Changes, simulated_query: se.Query) -> None:
+    items: list[Any] = [None, 7, {}, {"id": ["x"]}, *flaky().items]
+    scenes = search(at(flaky(items=items), simulated_query))
+    assert ids(scenes) == [item["id"] for item in items[4:]]
+    assert scenes.left_out[0] == "2 answers of the server left out: they are no items."
+    assert scenes.left_out[1] == f"2 of {len(items) - 2} items cannot be used."
+    assert len(scenes.left_out) == 4
+
+
+def test_a_bad_feature_of_an_item_collection_is_named(
+    simulated: Path, simulated_query: se.Query, tmp_path: Path
+) -> None:
+    items = absolute_items(simulated)
+    items[1]["geometry"] = {"type": "Polygon", "coordinates": 5}
+    items[2] = {"id": "half", "assets": {}}
+    items[3]["properties"]["datetime"] = "2023-99-99"
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    scenes = search(
+        se.Query(
+            catalog=tmp_path / "items.json",
+            bbox=simulated_query.bbox,
+            datetime="2023-04",
+            bands=["B02"],
+            allow_hrefs=["/"],
+        )
+    )
+    assert len(scenes) == len(search(se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime="2023-04"))) - 3
+    told = "\n".join(scenes.left_out)
+    assert f"Item {items[1]['id']} left out: its geometry is malformed." in told
+    assert "Item half left out: it is malformed" in told
+    assert f"Item {items[3]['id']} left out: it" in told
+
+
+@pytest.fixture
+def static(flaky: Changes, simulated: Path) -> FlakyApi:
+    """The simulated catalog as files of the flaky server."""
+    return flaky(folder=simulated.parent)
+
+
+@pytest.mark.parametrize("failure", ["429", "503", "cut", "stall"])
+def test_static_catalogs_are_read_patiently(
+    failure: str, static: FlakyApi, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.5)
+    static.failures = ["", failure, "", failure, failure]
+    scenes = search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json"))
+    assert ids(scenes) == ids(search(simulated_query))
+    assert static.failures == []
+    base = f"{static.url}/static/sentinel-2-l2a/{scenes[0].id}"
+    assert scenes[0].bands["B02"].href == f"{base}/B02.tif"
+    assert scenes[0].href == f"{base}/{scenes[0].id}.json"
+
+
+def test_static_catalogs_that_fail_are_an_error_not_fewer_scenes(
+    static: FlakyApi, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 1)
+    static.failures = ["", "", "", "500", "500"]
+    with pytest.raises(CatalogError) as caught:
+        search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json?token=secret"))
+    assert str(caught.value) == f"Catalog {static.url}/static/catalog.json cannot be read: the server answers 500."
+
+
+def test_secrets_of_the_catalogs_address_stay_out_of_its_scenes(static: FlakyApi, simulated_query: se.Query) -> None:
+    """They are needed to read, but nothing that is published may hold them."""
+    url = static.url.replace("http://", "http://me:secret@")
+    scenes = search(at(static, simulated_query, catalog=f"{url}/static/catalog.json"))
+    assert "secret" in scenes[0].bands["B02"].href
+    assert "secret" not in str(scenes[0].href) + json.dumps(as_records(scenes)) + str(scenes)

@@ -129,7 +129,9 @@ def test_a_vrt_from_a_server_is_not_read_whatever_its_name(scenes: list[Scene], 
     target = scenes[0].bands["B04"].href
     text = f"""<VRTDataset rasterXSize="64" rasterYSize="64">
         <GeoTransform>501360, 10, 0, 5629680, 0, -10</GeoTransform>
-        <VRTRasterBand dataType="UInt16" band="1"><SimpleSource><SourceFilename>{target}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"""
+        <VRTRasterBand dataType="UInt16" band="1">
+        <SimpleSource><SourceFilename>{target}</SourceFilename></SimpleSource>
+        </VRTRasterBand></VRTDataset>"""
     with rasterio.open(text) as trick:  # which GDAL would read, and with it any file that it names
         assert trick.driver == "VRT"
     with storing(Store(tmp_path, pages={name: text.encode()})) as store:
