@@ -390,7 +390,7 @@ def _shape(asset: Json) -> tuple[int, int] | None:
 
 
 def _dtype(asset: Json) -> str | None:
-    found = declared(asset, "data_type") or asset.get("data_type")
+    found = declared(asset, "data_type")
     return None if found is None else str(found)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +22,7 @@ PUBLIC_ACCOUNT = "ai4edatasetspublicassets"
 SIGNED_FIELDS = frozenset({"st", "se", "sp", "sig"})
 
 _one_at_a_time = Lock()
+_failed: dict[str, tuple[float, str]] = {}  # when and why no token was had: threads that wait need not try again
 
 
 class PlainHrefs:
@@ -90,16 +92,19 @@ def _token(place: str) -> "SASToken":
     from planetary_computer.settings import Settings as Service  # noqa: PLC0415
 
     token = TOKEN_CACHE.get(place)
-    if token is None or token.ttl() < FRESH_SECONDS:
+    if token is not None and token.ttl() >= FRESH_SECONDS:
+        return token
+    when, why = _failed.get(place, (-RETRY_SECONDS, ""))
+    if monotonic() - when >= RETRY_SECONDS:
         key = Service.get().subscription_key
         headers = {"Ocp-Apim-Subscription-Key": key} if key else None
-        account = "/".join(place.rsplit("/", 2)[1:])
         try:
             text = patient(TIMEOUT_SECONDS, RETRY_SECONDS).request(place, headers=headers)
             token = TOKEN_CACHE[place] = SASToken(**json.loads(text))
         except UNREADABLE as error:
             why = reason(error)
+            _failed[place] = monotonic(), why
         else:
             return token
-        raise ReadError(f"Assets in {account} cannot be signed: {why}; check the network and try again.")
-    return token
+    account = "/".join(place.rsplit("/", 2)[1:])
+    raise ReadError(f"Assets in {account} cannot be signed: {why}; check the network and try again.")

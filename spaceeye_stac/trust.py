@@ -78,7 +78,7 @@ class Trust:
         if self._folder is None:
             return "a file of this machine, in a catalog from elsewhere"
         place = _resolved(path)
-        inside = path.startswith("/") and place is not None and place.is_relative_to(self._folder)
+        inside = Path(path).is_absolute() and place is not None and place.is_relative_to(self._folder)
         return None if inside else f"outside the catalog's folder {self._folder}"
 
     def _of_host(self, href: str) -> str | None:
@@ -104,7 +104,7 @@ def local_path(href: str) -> str | None:
     scheme = _scheme(href)
     if scheme == "file":
         return unquote(urlsplit(href).path)
-    return None if scheme else href
+    return None if len(scheme) > 1 else href  # one letter is a drive
 
 
 def _kind_of_host(href: str) -> str | None:

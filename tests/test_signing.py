@@ -76,6 +76,10 @@ def test_signing_without_an_answer_ends(sign: AzureTokens, monkeypatch: pytest.M
         with pytest.raises(ReadError, match=said) as caught:
             sign(BLOB)
         assert time.monotonic() - start < 3
+        asked = len(api.paths)
+        with pytest.raises(ReadError, match=said):
+            sign(BLOB)
+        assert len(api.paths) == asked, "threads that waited for the same token do not wait once more each"
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None
 
