@@ -91,9 +91,9 @@ class _Source:
         if asset.origin is None or asset.shape is None or asset.resolution is None:
             return False
         (left, top), (rows, columns), size = asset.origin, asset.shape, asset.resolution
-        here = transform_bounds(
-            self.scene.epsg, spec.epsg, left, top - rows * size, left + columns * size, top, densify_pts=21
-        )
+        here = (left, top - rows * size, left + columns * size, top)
+        if self.scene.epsg != spec.epsg:
+            here = transform_bounds(self.scene.epsg, spec.epsg, *here, densify_pts=21)
         return bool(disjoint_bounds(here, spec.bounds))
 
     def error(self, why: str) -> ReadError:
@@ -180,7 +180,7 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         with self.gdal_env.open:
             dataset = DatasetReader(_gdal_name(self.place), driver=list(DRIVERS), sharing=False)
             self.source.check(dataset)
-        here = {"crs": dataset.crs.to_epsg(), "transform": dataset.transform}
+        here = {"crs": self.source.scene.epsg, "transform": dataset.transform}
         if self.spec.vrt_params == {**here, "height": dataset.height, "width": dataset.width}:
             return SingleThreadedRioDataset(self.gdal_env, dataset)
         options = {"resampling": self.resampling, "add_alpha": dataset.nodata is None}
