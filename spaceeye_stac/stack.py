@@ -150,11 +150,14 @@ def _lies(size: float, left: float, top: float) -> str:
     return f"pixels of {size:g} m from ({left:.10g}, {top:.10g})"
 
 
-@dataclass(frozen=True, eq=False)
 class _Readers:
-    """Makes stackstac's readers: what it takes for an asset's URL is a number in `sources`, never an address."""
+    """Makes stackstac's readers: what it takes for an asset's URL is a number in `sources`, never an address.
 
-    sources: Sequence[_Source]
+    No dataclass, as dask would look for arrays in all that one holds, which takes longer than to read.
+    """
+
+    def __init__(self, sources: Sequence[_Source]) -> None:
+        self.sources = sources
 
     def __call__(self, *, url: str, **options: Any) -> "_StrictReader":  # noqa: ANN401 - as stackstac hands them
         """Return the reader of source number `url`."""
