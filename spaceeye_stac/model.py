@@ -23,7 +23,8 @@ NO_LOOK = 255
 class BandAsset:
     """One raster of a scene. Reflectance is `DN * scale + offset` where DN != nodata.
 
-    `href` is never signed; `origin` is the raster's upper left corner in the scene's CRS, where the item gives it.
+    `href` is never signed. Where the item gives them: `origin` is the raster's upper left corner in the scene's CRS,
+    `shape` its rows and columns, `dtype` the type of its pixels.
     """
 
     href: str
@@ -32,6 +33,8 @@ class BandAsset:
     nodata: int
     resolution: float | None
     origin: tuple[float, float] | None = None
+    shape: tuple[int, int] | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def query_from(
     tiles: Annotated[str | None, typer.Option(help="MGRS tiles to use alone, as 31UDS,31UES.")] = None,
     platforms: Annotated[str | None, typer.Option(help="Satellites to use alone, as S2A.")] = None,
     orbits: Annotated[str | None, typer.Option(help="Relative orbits to use alone, as 51,94.")] = None,
+    allow_hrefs: Annotated[str | None, typer.Option(help="Folders, URL prefixes that items may name anyway.")] = None,
 ) -> Query:
     """Make a Query of the options that say what to look for."""
     return Query(
@@ -49,6 +50,7 @@ def query_from(
         tiles=tiles,  # text with commas, which Query splits
         platforms=platforms,
         orbits=orbits,  # type: ignore[arg-type]
+        allow_hrefs=allow_hrefs,
     )
 
 

@@ -13,7 +13,7 @@ import pystac
 from odc.geo.geobox import GeoBox
 
 from spaceeye_stac import budget, items, stack, static
-from spaceeye_stac.catalog import search, signed
+from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError
@@ -30,6 +30,7 @@ from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.schedule import Progress, Workers, workers
+from spaceeye_stac.signing import signed
 from spaceeye_stac.solving import SolveTask, solved_windows
 from spaceeye_stac.windows import windows
 from spaceeye_stac.writing import WriteTask, finished

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from spaceeye_stac import stack
-from spaceeye_stac.catalog import signed
 from spaceeye_stac.fill import fill
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import seen_by
 from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Cell, Illuminance, Job
+from spaceeye_stac.signing import signed
 
 
 @dataclass(frozen=True)
