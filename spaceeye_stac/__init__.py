@@ -8,18 +8,23 @@ from spaceeye_stac.query import Query, Settings
 
 if TYPE_CHECKING:
     from spaceeye_stac.catalog import search
+    from spaceeye_stac.cube import open_keyframes
     from spaceeye_stac.evaluation import evaluate
     from spaceeye_stac.holdout import Scores
     from spaceeye_stac.model import Scene, SceneList
+    from spaceeye_stac.output import Output
     from spaceeye_stac.pipeline import Result, interpolate, run
     from spaceeye_stac.profiles import scenes_from_items
     from spaceeye_stac.publication import Report
     from spaceeye_stac.publishing import publish, unpublish
+    from spaceeye_stac.resources import Resources
     from spaceeye_stac.solver import Solution, solve
 
 __all__ = [
+    "Output",
     "Query",
     "Report",
+    "Resources",
     "Result",
     "Scene",
     "SceneList",
@@ -29,6 +34,7 @@ __all__ = [
     "SpaceEyeError",
     "evaluate",
     "interpolate",
+    "open_keyframes",
     "publish",
     "run",
     "scenes_from_items",
@@ -41,6 +47,8 @@ __all__ = [
 # torch, rasterio and pystac take seconds to import: they are loaded when a name that needs them is first used
 _LAZY = {
     "Report": "publication",
+    "Output": "output",
+    "Resources": "resources",
     "Result": "pipeline",
     "Scene": "model",
     "SceneList": "model",
@@ -49,6 +57,7 @@ _LAZY = {
     "evaluate": "evaluation",
     "interpolate": "pipeline",
     "publish": "publishing",
+    "open_keyframes": "cube",
     "run": "pipeline",
     "scenes_from_items": "profiles",
     "search": "catalog",

@@ -1,4 +1,4 @@
-"""A query to scenes: static catalogs, ItemCollections and STAC APIs; the only module that knows how to sign hrefs."""
+"""A query to scenes: static catalogs, ItemCollections and STAC APIs, none of which is trusted."""
 
 import json
 import re
@@ -6,50 +6,23 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from typing import Any, cast
 
 import pystac
-import requests
 from pystac_client import Client
-from pystac_client.exceptions import APIError
-from pystac_client.stac_api_io import StacApiIO
 from shapely import Geometry
+from shapely.errors import ShapelyError
 from shapely.geometry import shape
-from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt, stop_before_delay
-from tenacity.wait import wait_base, wait_exponential
-from urllib3.exceptions import InvalidHeader
-from urllib3.util import Retry
 
 from spaceeye_stac.duplicates import without_duplicates
-from spaceeye_stac.errors import CatalogError, NoScenesError, ReadError
+from spaceeye_stac.errors import CatalogError, ItemError, NoScenesError, shown
 from spaceeye_stac.model import Scene, SceneList
 from spaceeye_stac.profiles import Profile, profile_named, profiles, scenes_from_items
 from spaceeye_stac.query import DEFAULT_BANDS, DateRange, Json, Query, Settings
+from spaceeye_stac.transport import UNREADABLE, PatientFiles, patient, reason
+from spaceeye_stac.trust import Trust
 
-TIMEOUT_SECONDS = 60.0
-MAX_RETRIES = 5
-RETRY_SECONDS = 180.0
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
-SIGNING_TIMEOUT_SECONDS = 8.0
-SIGNING_RETRY_SECONDS = 14.0
-FRESH_SECONDS = 120
 PAGE_SIZE = 250
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-BLOB_DOMAIN = ".blob.core.windows.net"
-PUBLIC_ACCOUNT = "ai4edatasetspublicassets"
-UNREADABLE = (
-    OSError,
-    APIError,
-    requests.RequestException,
-    pystac.STACError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-)
 
 
 @dataclass(frozen=True)
@@ -59,11 +32,12 @@ class _Root:
     href: str
     document: Json
     profile: Profile | None
+    trust: Trust
 
     @property
     def shown(self) -> str:
         """The href without anything that could be secret."""
-        return _shown(self.href)
+        return shown(self.href)
 
     @property
     def is_api(self) -> bool:
@@ -95,16 +69,44 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     root = _open(query)
     days = query.days.widened(settings.context_days(query.days))
     area = shape(query.geometry)
-    items, counted, short = _from_api(root, query, days) if root.is_api else (*_from_static(root, area), [])
-    name = root.profile.name if root.profile else None
-    scenes = scenes_from_items(items, name, lon=area.centroid.x)
+    items, counted, short = _from_api(root, query, days) if root.is_api else _from_static(root, area)
+    scenes, bad = _mapped(items, root, area.centroid.x)
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
         raise NoScenesError(f"No scene found: {counted}.")
     chosen, notes = _chosen(sorted(inside, key=lambda s: (s.datetime, s.id)), query, counted)
     found = _with_bands(chosen, query)
-    return SceneList(found, [*short, *notes, *found.left_out])
+    return SceneList(found, [*short, *bad, *notes, *found.left_out])
+
+
+def _mapped(items: Sequence[Json], root: _Root, lon: float) -> tuple[list[Scene], list[str]]:
+    """The items' scenes, and a note on each item that is none or names a place it may not.
+
+    Raises the first one's ItemError where no item is good.
+    """
+    name = root.profile.name if root.profile else None
+    scenes: list[Scene] = []
+    bad: list[ItemError] = []
+    notes: list[str] = []
+    for item in items:
+        try:
+            (scene,) = scenes_from_items([item], name, lon=lon)
+            root.trust.check_scene(scene)
+            scenes.append(scene)
+        except ItemError as error:
+            bad.append(error)
+            notes.append(_left_out(item, error))
+    if bad and not scenes:
+        raise bad[0]
+    return scenes, [f"{len(bad)} of {len(items)} items cannot be used.", *notes] if bad else []
+
+
+def _left_out(item: Json, error: ItemError) -> str:
+    """What an ItemError says, as a note; it begins with the item's id."""
+    name = item.get("id")
+    said = str(error).removeprefix(f"Item {name} ").removeprefix(f"Item {name!r} ")
+    return f"Item {name} left out: it {said}"
 
 
 def _chosen(scenes: Sequence[Scene], query: Query, counted: str) -> tuple[list[Scene], list[str]]:
@@ -156,12 +158,10 @@ def _open(query: Query) -> _Root:
     named = str(query.catalog)
     known = profiles().get(named)
     profile = profile_named(query.profile) if query.profile else known
-    if known is not None:
-        return _Root(known.url, _read(known.url), profile)
-    if "://" in named:
-        return _Root(named, _read(named), profile)
-    path = _catalog_file(Path(named))
-    return _Root(str(path), _read(str(path)), profile)
+    url = known.url if known is not None else named
+    href = url if "://" in url else str(_catalog_file(Path(named)))
+    trust = Trust(href, query.allow_hrefs or ())
+    return _Root(href, _read(href, trust), profile, trust)
 
 
 def _catalog_file(path: Path) -> Path:
@@ -175,107 +175,31 @@ def _catalog_file(path: Path) -> Path:
     raise CatalogError(f"Catalog {str(path)!r} is no profile ({', '.join(profiles())}), no URL and no file or folder.")
 
 
-def _read(href: str) -> Json:
+def _read(href: str, trust: Trust) -> Json:
     """The first document of a catalog; CatalogError when it cannot be had or is no STAC."""
-    shown = _shown(href)
     try:
-        text = _io().read_text(href) if "://" in href else Path(href).read_text(encoding="utf-8")
-        document = json.loads(text)
-    except (OSError, APIError, requests.RequestException) as error:
-        raise CatalogError(f"Catalog {shown} cannot be reached: {_reason(error)}.") from None
+        document = json.loads(PatientFiles(trust.check_link).read_text(href))
     except ValueError:
-        raise CatalogError(f"Catalog {shown} is no STAC: it is not JSON.") from None
+        raise CatalogError(f"Catalog {shown(href)} is no STAC: it is not JSON.") from None
+    except UNREADABLE as error:
+        raise _trouble(error, f"Catalog {shown(href)} cannot be reached: {reason(error)}.") from None
     if not isinstance(document, dict) or not _is_stac(document):
-        raise CatalogError(f"Catalog {shown} is no STAC catalog, collection, item or item collection.")
+        raise CatalogError(f"Catalog {shown(href)} is no STAC catalog, collection, item or item collection.")
     return document
+
+
+def _trouble(error: Exception, otherwise: str) -> CatalogError:
+    """The refusal to follow a link that is wrapped in an error, or a new error that says `otherwise`."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, CatalogError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or CatalogError(otherwise)
 
 
 def _is_stac(document: Json) -> bool:
     if document.get("type") == "FeatureCollection":
-        return all("assets" in feature for feature in document.get("features", ()))
+        return all(isinstance(found, dict) and "assets" in found for found in document.get("features", ()))
     return "stac_version" in document and document.get("type") in {"Catalog", "Collection", "Feature"}
-
-
-def _shown(href: str) -> str:
-    """A path as it is; a URL without user, password, query and fragment."""
-    if "://" not in href:
-        return href
-    parts = urlsplit(href)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, without a URL that might be signed and without what a server echoes."""
-    if isinstance(error, APIError):
-        status = getattr(error, "status_code", None)
-        return f"the server answers {status}" if status else _transport(error.__context__)
-    if isinstance(error, json.JSONDecodeError):
-        return "the answer is not JSON"
-    text = str(error.args[0]) if error.args else ""
-    return re.sub(r"\?\S*", "", f"{type(error).__name__} {text}".split("http")[0]).strip().rstrip(":(. ")
-
-
-def _transport(error: BaseException | None) -> str:
-    """What happened to a request that was never answered in full."""
-    text = f"{error!r}"
-    if isinstance(error, requests.Timeout) or "ReadTimeout" in text:
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was cut"
-    return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
-
-
-def _io(timeout: float | None = None, retry_seconds: float | None = None) -> "_PatientIO":
-    return _PatientIO(timeout or TIMEOUT_SECONDS, retry_seconds or RETRY_SECONDS)
-
-
-class _PatientIO(StacApiIO):
-    """pystac-client's requests, tried again when the server is busy or the connection fails, GET and POST alike.
-
-    Bounded by `MAX_RETRIES` and by `retry_seconds`; a Retry-After that goes beyond ends it at once.
-    """
-
-    def __init__(self, timeout: float, retry_seconds: float) -> None:
-        super().__init__(timeout=timeout, max_retries=None)
-        self.retry_after = ""
-        self.session.hooks["response"].append(self._keep_retry_after)
-        self._patiently = retry(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(MAX_RETRIES + 1) | stop_before_delay(retry_seconds),
-            wait=_Asked(self),
-            reraise=True,
-        )
-
-    def request(self, *arguments: Any, **options: Any) -> str:  # noqa: ANN401 - as pystac-client's own
-        """Return the text of an answer; APIError when there is none."""
-        return self._patiently(super().request)(*arguments, **options)
-
-    def _keep_retry_after(self, response: requests.Response, **_options: object) -> None:
-        self.retry_after = response.headers.get("Retry-After", "")
-
-
-class _Asked(wait_base):
-    """As long as the server asks for, at least as long as exponential backoff."""
-
-    def __init__(self, io: _PatientIO) -> None:
-        self.io = io
-        self.backoff = wait_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        asked, self.io.retry_after = self.io.retry_after, ""
-        try:
-            seconds = Retry().parse_retry_after(asked) if asked else 0.0
-        except InvalidHeader:
-            seconds = 0.0
-        return max(seconds, self.backoff(retry_state))
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether another try could succeed: a busy server, no connection, a cut one, or no answer in time."""
-    if not isinstance(error, APIError):
-        return False
-    lost = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return getattr(error, "status_code", None) in TRY_AGAIN or isinstance(error.__context__, lost)
 
 
 def _from_api(root: _Root, query: Query, days: DateRange) -> tuple[list[Json], str, list[str]]:
@@ -285,7 +209,8 @@ def _from_api(root: _Root, query: Query, days: DateRange) -> tuple[list[Json], s
     """
     wide = days.widened(1)
     try:
-        client = Client.open(root.href, stac_io=_io(), timeout=TIMEOUT_SECONDS)  # which else forgets the timeout
+        io = patient(check=root.trust.check_link)
+        client = Client.open(root.href, stac_io=io, timeout=io.timeout)  # which else forgets the timeout
         collections = [root.profile.collection] if root.profile else _collection_of(root, client)
         found = client.search(
             method=root.method,
@@ -296,18 +221,19 @@ def _from_api(root: _Root, query: Query, days: DateRange) -> tuple[list[Json], s
         )
         items, short = _distinct(found.pages_as_dicts(), root)
     except UNREADABLE as error:
-        raise CatalogError(f"Search at {root.shown} failed: {_reason(error)}; try again later.") from None
+        raise _trouble(error, f"Search at {root.shown} failed: {reason(error)}; try again later.") from None
     return items, f"{len(items)} items of {', '.join(collections)} intersect the region around these days", short
 
 
 def _distinct(pages: Iterator[Json], root: _Root) -> tuple[list[Json], list[str]]:
     """The items of all pages, each once; CatalogError when paging goes on without anything new."""
-    found: dict[tuple[str | None, str], Json] = {}
-    given = matched = 0
+    found: dict[str, Json] = {}
+    given = matched = strange = 0
     for number, page in enumerate(pages, start=1):
         before = len(found)
-        for item in page["features"]:
-            found.setdefault((item.get("collection"), item["id"]), item)
+        items = [item for item in page["features"] if isinstance(item, dict)]
+        for item in items:
+            found.setdefault(_identity(item), item)
         goes_on = any(link.get("rel") == "next" for link in page.get("links", ()))
         if goes_on and len(found) == before:
             raise CatalogError(
@@ -315,9 +241,16 @@ def _distinct(pages: Iterator[Json], root: _Root) -> tuple[list[Json], list[str]
                 f"ask for fewer days, or tell who runs it."
             )
         given += len(page["features"])
+        strange += len(page["features"]) - len(items)
         matched = page.get("numberMatched") or page.get("context", {}).get("matched") or matched
     short = [f"The server counts {matched} items and gave {given}; search again to be sure."] if given < matched else []
-    return list(found.values()), short
+    odd = [f"{strange} answers of the server left out: they are no items."] if strange else []
+    return list(found.values()), [*short, *odd]
+
+
+def _identity(item: Json) -> str:
+    """Collection and id, or all of an item that has no id."""
+    return json.dumps([item.get("collection"), item["id"]] if "id" in item else item)
 
 
 def _collection_of(root: _Root, client: Client) -> list[str]:
@@ -332,13 +265,15 @@ def _collection_of(root: _Root, client: Client) -> list[str]:
     return wanted
 
 
-def _from_static(root: _Root, area: Geometry) -> tuple[list[Json], str]:
-    """Every item of a static catalog that intersects the region, asset hrefs made absolute."""
+def _from_static(root: _Root, area: Geometry) -> tuple[list[Json], str, list[str]]:
+    """Every item of a static catalog that intersects the region, asset hrefs made absolute, as `_from_api`."""
     try:
-        items = list(_static_items(root))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated extensions of old catalogs are migrated, not refused
+            items, notes = _static_items(root)
     except UNREADABLE as error:
-        raise CatalogError(f"Catalog {root.shown} cannot be read: {_reason(error)}.") from None
-    near = [item for item in items if item.geometry is not None and shape(item.geometry).intersects(area)]
+        raise _trouble(error, f"Catalog {root.shown} cannot be read: {reason(error)}.") from None
+    near, odd = _touching(items, area)
     if not near:
         raise NoScenesError(
             f"No scene found: {len(items)} items in the catalog, 0 of them intersect the region; "
@@ -347,23 +282,58 @@ def _from_static(root: _Root, area: Geometry) -> tuple[list[Json], str]:
     for item in near:
         item.make_asset_hrefs_absolute()
     found = [item.to_dict(transform_hrefs=False) for item in near]
-    return found, f"{len(items)} items in the catalog, {len(near)} of them intersect the region"
+    return found, f"{len(items)} items in the catalog, {len(near)} of them intersect the region", [*notes, *odd]
 
 
-def _static_items(root: _Root) -> Iterator[pystac.Item]:
-    kind = root.document["type"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated extensions of old catalogs are migrated, not refused
-        if kind == "FeatureCollection":
-            for feature in root.document["features"]:
-                item = pystac.Item.from_dict(feature)
-                item.set_self_href(item.get_self_href() or str(Path(root.href).parent / f"{item.id}.json"))
-                yield item
-        elif kind == "Feature":
-            yield pystac.Item.from_file(root.href)
-        else:
-            reader = pystac.Catalog if kind == "Catalog" else pystac.Collection
-            yield from reader.from_file(root.href).get_items(recursive=True)
+def _touching(items: Sequence[pystac.Item], area: Geometry) -> tuple[list[pystac.Item], list[str]]:
+    """The items that intersect the region, and a note on each whose geometry is none."""
+    near, notes = [], []
+    for item in items:
+        try:
+            if item.geometry is not None and shape(item.geometry).intersects(area):
+                near.append(item)
+        except (ShapelyError, IndexError, *UNREADABLE):
+            notes.append(f"Item {item.id} left out: its geometry is malformed.")
+    return near, notes
+
+
+def _static_items(root: _Root) -> tuple[list[pystac.Item], list[str]]:
+    """The items of a catalog's files, and a note on each feature of an ItemCollection that is none."""
+    if root.document["type"] == "FeatureCollection":
+        return _features(root)
+    found = PatientFiles(root.trust.check_link).stac_object_from_dict(root.document, root.href)
+    found.set_self_href(root.href)
+    if isinstance(found, pystac.Item):
+        return [found], []
+    catalog = cast("pystac.Catalog", found)
+    catalog.set_root(catalog)  # the root it names itself may lie anywhere, and is not needed
+    return list(_walked(catalog, catalog, set())), []
+
+
+def _features(root: _Root) -> tuple[list[pystac.Item], list[str]]:
+    items, notes = [], []
+    for feature in root.document["features"]:
+        try:
+            item = pystac.Item.from_dict(feature)
+            item.set_self_href(item.get_self_href() or root.href)
+            items.append(item)
+        except UNREADABLE as error:
+            notes.append(f"Item {feature.get('id')} left out: it is malformed ({reason(error)}).")
+    return items, notes
+
+
+def _walked(catalog: pystac.Catalog, root: pystac.Catalog, seen: set[str]) -> Iterator[pystac.Item]:
+    """Every item below a catalog, each file once, whatever circles its links make."""
+    for link in [*catalog.get_item_links(), *catalog.get_child_links()]:
+        href = str(link.get_absolute_href())
+        if href in seen:
+            continue
+        seen.add(href)
+        target = link.resolve_stac_object(root=root).target
+        if isinstance(target, pystac.Item):
+            yield target
+        elif isinstance(target, pystac.Catalog):
+            yield from _walked(target, root, seen)
 
 
 def _bounds(area: Geometry) -> str:
@@ -400,54 +370,6 @@ def _with_bands(scenes: Sequence[Scene], query: Query) -> SceneList:
     return SceneList([scene.with_bands(common) for scene in scenes], notes)
 
 
-def signed(scene: Scene) -> Callable[[str], str]:
-    """Return the function that turns an href of this scene into one that can be read now; its result is never kept."""
-    signing = profile_named(scene.profile).signing if scene.profile else "none"
-    if signing != "planetary-computer":
-        return _as_it_is
-    return _signed_href
-
-
-def _signed_href(href: str) -> str:
-    """The href with a token where it lies in Azure's blob storage and has none; other hrefs as they are.
-
-    Raises ReadError, within half a minute, when no token can be had.
-    """
-    parts = urlsplit(href)
-    account = parts.netloc.removesuffix(BLOB_DOMAIN)
-    if account in {parts.netloc, PUBLIC_ACCOUNT} or parse_qs(parts.query).keys() & {"st", "se", "sp"}:
-        return href
-    container = parts.path.lstrip("/").partition("/")[0]
-    try:
-        return _token_query(href, account, container)
-    except (APIError, ValueError) as error:
-        raise ReadError(
-            f"Assets at {parts.netloc} cannot be signed: {_reason(error)}; check the network and try again."
-        ) from None
-
-
-def _token_query(href: str, account: str, container: str) -> str:
-    """Sign with planetary-computer's own cache and settings, but with requests that end.
-
-    Its `get_token` has no timeout and tries eleven times.
-    """
-    from planetary_computer.sas import TOKEN_CACHE, SASToken  # noqa: PLC0415 - only its own scenes need it
-    from planetary_computer.settings import Settings as Service  # noqa: PLC0415
-
-    service = Service.get()
-    place = f"{service.sas_url}/{account}/{container}"
-    token = TOKEN_CACHE.get(place)
-    if token is None or token.ttl() < FRESH_SECONDS:
-        key = {"Ocp-Apim-Subscription-Key": service.subscription_key} if service.subscription_key else None
-        text = _io(SIGNING_TIMEOUT_SECONDS, SIGNING_RETRY_SECONDS).request(place, headers=key)
-        token = TOKEN_CACHE[place] = SASToken(**json.loads(text))
-    return str(token.sign(href).href)
-
-
-def _as_it_is(href: str) -> str:
-    return href
-
-
 def as_records(scenes: SceneList) -> list[dict[str, Any]]:
     """Scenes as plain JSON values, unsigned."""
     return [
@@ -460,8 +382,8 @@ def as_records(scenes: SceneList) -> list[dict[str, Any]]:
             "baseline": s.baseline,
             "platform": s.platform,
             "cloud_cover": s.cloud_cover,
-            "bands": {name: asset.href for name, asset in s.bands.items()},
-            "labels": s.labels.href,
+            "bands": {name: shown(asset.href) for name, asset in s.bands.items()},
+            "labels": shown(s.labels.href),
         }
         for s in scenes
     ]

@@ -30,10 +30,13 @@ from spaceeye_stac.options import (
     RunTo,
     TilesUrl,
     To,
+    Update,
     days_of,
     with_groups,
 )
+from spaceeye_stac.output import Output
 from spaceeye_stac.query import Query, Settings
+from spaceeye_stac.resources import Resources
 
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
@@ -91,12 +94,15 @@ def search(
 def run(
     query: Query,
     settings: Settings,
+    resources: Resources,
+    output: Output,
     out: Out,
     collection_id: CollectionId = "spaceeye",
     method: Method = "damped",
     appearance: Appearance = "as_seen",
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
     overwrite: Overwrite = False,  # noqa: FBT002
+    update: Update = False,  # noqa: FBT002
     target: RunTo = None,
     asset_base_url: AssetBaseUrl = None,
     assets_to: AssetsTo = None,
@@ -118,11 +124,17 @@ def run(
             settings,
             out=out,
             overwrite=overwrite,
+            update=update,
+            output=output,
+            resources=resources,
             progress=_Reporter(bars),
             holdout=_holdout(evaluate_too),
             each_day=stream.day if stream else None,
         )
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
+    if result.kept:
+        redone = [day for day in result.days if day not in result.kept]
+        out_console.print(f"{len(result.kept)} days were there already; made now: {', '.join(redone) or 'none'}")
     if result.skipped:
         out_console.print(
             f"{len(result.skipped)} days hold no clear look in their window and are left out: "
@@ -325,6 +337,8 @@ def main() -> None:
         app()
     except SpaceEyeError as error:
         err_console.print(f"Error: {error}", markup=False)
+        for note in getattr(error, "__notes__", ()):
+            err_console.print(note, markup=False)
         sys.exit(error.exit_code)
 
 

@@ -1,7 +1,9 @@
 """One day's images to Cloud Optimized GeoTIFFs, a visual and a thumbnail; the only module that writes rasters."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,11 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.shutil import copy
+from rasterio.windows import Window
 
-from spaceeye_stac.model import NO_LOOK, DayFiles, Statistics, WrittenFile
+from spaceeye_stac.model import NO_LOOK, Statistics, WrittenFile
 
 SCALE = 0.0001
 NODATA = 0
@@ -20,91 +24,175 @@ OVERVIEWS_ABOVE_PIXELS = 512
 THUMBNAIL_PIXELS = 256
 TILE_MULTIPLE = 16
 SMALLEST_TILE = 128
+BLOCK = 512
+LARGE_BYTES = 96 * 2**20
+CACHED_VALUES = 1 << 16
+PNG_LEVEL = 3
 TRUE_COLOUR = ("B04", "B03", "B02")
 FALSE_COLOURS = (("B11", "B8A", "B05"), ("B12", "B8A", "B05"), ("B08", "B04", "B03"), ("B8A", "B06", "B05"))
 BRIGHTEST_DN = {"B02": 3558, "B03": 3558, "B04": 3558}
 BRIGHTEST_INFRARED_DN = 6000
 
 
-def write_day(
-    place: Path,
-    geobox: GeoBox,
-    bands: Iterable[tuple[str, NDArray[np.uint16]]],
-    distance: NDArray[np.uint8],
-    uncertainty: NDArray[np.float32] | None,
-) -> DayFiles:
-    """Write one day into the folder `place`: a COG per band, `visual`, `clear_distance`, `uncertainty`, `thumbnail`.
+@dataclass(frozen=True)
+class Encoding:
+    """How rasters are compressed: "DEFLATE" or "ZSTD", and the level."""
 
-    `bands` gives names and DN `(y, x)`, one at a time, so that only the shown ones are held; `uncertainty` `(y, x)` is
-    in reflectance.
-    """
-    rasters: dict[str, NDArray[np.unsignedinteger]] = {}
-    files, found = {}, {}
-
-    def put(key: str, values: NDArray[np.unsignedinteger], nodata: int = NODATA) -> None:
-        files[key] = write_cog(place / f"{key}.tif", values, geobox, nodata=nodata)
-        found[key] = [statistics(layer, nodata) for layer in (values if values.ndim == 3 else values[None])]  # noqa: PLR2004
-
-    wanted = {name for three in (TRUE_COLOUR, *FALSE_COLOURS) for name in three}
-    for name, values in bands:
-        put(name, values)
-        if name in wanted or not rasters:
-            rasters[name] = values
-    shown = display_bands(list(rasters))
-    rgb = visual(rasters, shown)
-    put("visual", rgb)
-    put("clear_distance", distance, NO_LOOK)
-    if uncertainty is not None and np.isfinite(uncertainty).any():
-        put("uncertainty", quantise(uncertainty))
-    files["thumbnail"] = write_thumbnail(place / "thumbnail.png", rgb)
-    return DayFiles(files, found, shown)
+    compress: str = "DEFLATE"
+    level: int = 1
 
 
 def quantise(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Round reflectance to DN of 0.0001, at least 1 and at most 65535; NaN becomes 0, which is nodata."""
-    scaled = np.rint(reflectance.astype(np.float64) / SCALE)
-    return np.where(np.isnan(scaled), NODATA, np.clip(np.nan_to_num(scaled), 1, HIGHEST_DN)).astype(np.uint16)
+    flat = np.ascontiguousarray(reflectance).reshape(-1)
+    out = np.empty(flat.shape, np.uint16)
+    for start in range(0, flat.size, CACHED_VALUES):
+        part = slice(start, start + CACHED_VALUES)
+        scaled = flat[part].astype(np.float64)
+        scaled /= SCALE
+        np.rint(scaled, out=scaled)
+        unknown = np.isnan(scaled)
+        np.fmin(np.fmax(scaled, 1, out=scaled), HIGHEST_DN, out=scaled)
+        out[part] = scaled
+        if unknown.any():
+            out[part][unknown] = NODATA
+    return out.reshape(reflectance.shape)
 
 
-def statistics(values: NDArray[np.unsignedinteger], nodata: int) -> Statistics:
-    """Statistics of the pixels that are not nodata; at least one must be valid."""
-    valid = values[values != nodata]
-    return Statistics(
-        minimum=float(valid.min()),
-        maximum=float(valid.max()),
-        mean=round(float(valid.mean(dtype=np.float64)), 4),
-        stddev=round(float(valid.std(dtype=np.float64)), 4),
-        valid_percent=round(100 * valid.size / values.size, 4),
-    )
+class _Moments:
+    """Sums over the valid pixels of one layer of uint8, or of uint16 with nodata 0; exact in any order."""
+
+    def __init__(self, nodata: int) -> None:
+        self.nodata = nodata
+        self.pixels = self.valid = 0
+        self.total = self.squares = 0
+        self.least, self.most = HIGHEST_DN, 0
+
+    def add(self, values: NDArray[np.unsignedinteger]) -> None:
+        """Count one part."""
+        flat = values.reshape(-1)
+        self.pixels += flat.size
+        if flat.dtype == np.uint8:
+            self._add_counts(np.bincount(flat, minlength=NO_LOOK + 1))
+            return
+        for start in range(0, flat.size, CACHED_VALUES):
+            self._add_part(flat[start : start + CACHED_VALUES])
+
+    def _add_counts(self, counts: NDArray[np.int64]) -> None:
+        counts[self.nodata] = 0
+        found = np.flatnonzero(counts)
+        if found.size:
+            self.valid += int(counts.sum())
+            self.total += int(counts @ np.arange(counts.size))
+            self.squares += int(counts @ np.arange(counts.size) ** 2)
+            self.least, self.most = min(self.least, int(found[0])), max(self.most, int(found[-1]))
+
+    def _add_part(self, part: NDArray[np.unsignedinteger]) -> None:
+        """Zeros, which are nodata, add nothing to a sum; less one they wrap around to the highest."""
+        exact = part.astype(np.float64)
+        self.valid += int(np.count_nonzero(part))
+        self.total += int(exact.sum())
+        np.multiply(exact, exact, out=exact)  # no BLAS: its threads would fight those of the run
+        self.squares += int(exact.sum())
+        self.least = min(self.least, int((part - np.uint16(1)).min()) + 1)
+        self.most = max(self.most, int(part.max()))
+
+    def statistics(self) -> Statistics | None:
+        """Statistics of all parts; None where no pixel is valid."""
+        if not self.valid:
+            return None
+        mean = self.total / self.valid
+        variance = max(0, self.squares * self.valid - self.total**2) / self.valid**2
+        share = round(100 * self.valid / self.pixels, 4)
+        return Statistics(float(self.least), float(self.most), round(mean, 4), round(variance**0.5, 4), share)
+
+
+def statistics(values: NDArray[np.unsignedinteger], nodata: int) -> Statistics | None:
+    """Statistics of the pixels that are not nodata; None where there is none."""
+    moments = _Moments(nodata)
+    moments.add(values)
+    return moments.statistics()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished raster and the statistics of its layers; None where a layer holds nothing."""
+
+    file: WrittenFile
+    statistics: tuple[Statistics | None, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no pixel is valid."""
+        return all(found is None for found in self.statistics)
+
+
+class Raster:
+    """A COG that is written from top to bottom: tiled, overviews above 512 pixels, the same bytes every time.
+
+    A large one goes through an uncompressed file beside it, so that it never stands in memory as a whole.
+    """
+
+    def __init__(
+        self, path: Path, geobox: GeoBox, dtype: str, *, count: int = 1, nodata: int = NODATA, encoding: Encoding
+    ) -> None:
+        self._path, self._options = path, _options(geobox, dtype, encoding)
+        self._rough = path.with_suffix(".rough.tif")
+        height, width = (int(n) for n in geobox.shape)
+        self._is_large = height * width * count * np.dtype(dtype).itemsize > LARGE_BYTES
+        self._moments = [_Moments(nodata) for _ in range(count)]
+        place = {
+            "count": count,
+            "height": height,
+            "width": width,
+            "dtype": dtype,
+            "crs": geobox.crs.to_wkt() if geobox.crs else None,
+            "transform": geobox.transform,
+            "nodata": nodata,
+        }
+        if self._is_large:
+            rough = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer"}
+            self._target = rasterio.open(self._rough, "w", **rough, **place)
+        else:
+            self._target = rasterio.open(path, "w", driver="COG", **self._options, **place)
+        if count > 1:
+            self._target.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+
+    def write(self, values: NDArray[np.unsignedinteger], top: int) -> None:
+        """Put `(y, x)` or `(layer, y, x)` over the whole width, from row `top` on."""
+        layers = values if values.ndim == 3 else values[None]  # noqa: PLR2004
+        for moments, layer in zip(self._moments, layers, strict=True):
+            moments.add(layer)
+        self._target.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
+
+    def close(self) -> Written:
+        """Finish the file."""
+        self._target.close()
+        if self._is_large:
+            copy(self._rough, self._path, driver="COG", **self._options)
+            self._rough.unlink()
+        return Written(written(self._path), tuple(moments.statistics() for moments in self._moments))
+
+
+def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:
+    largest = max(geobox.shape)
+    return {
+        "compress": encoding.compress,
+        "level": encoding.level,
+        "predictor": "STANDARD",
+        "blocksize": min(BLOCK, max(SMALLEST_TILE, -(-largest // TILE_MULTIPLE) * TILE_MULTIPLE)),
+        "overviews": "AUTO" if largest > OVERVIEWS_ABOVE_PIXELS else "NONE",
+        "overview_resampling": "average" if dtype == "uint16" else "nearest",
+        "bigtiff": "IF_SAFER",
+    }
 
 
 def write_cog(path: Path, values: NDArray[np.unsignedinteger], geobox: GeoBox, *, nodata: int) -> WrittenFile:
-    """Write `(band, y, x)` or `(y, x)` as a COG: DEFLATE, overviews above 512 pixels, the same bytes every time."""
-    layers = values if values.ndim == 3 else values[None]  # noqa: PLR2004
-    count, height, width = layers.shape
-    largest = max(height, width)
-    with rasterio.open(
-        path,
-        "w",
-        driver="COG",
-        count=count,
-        height=height,
-        width=width,
-        dtype=values.dtype,
-        crs=geobox.crs.to_wkt() if geobox.crs else None,
-        transform=geobox.transform,
-        nodata=nodata,
-        compress="DEFLATE",
-        level=1,
-        predictor="STANDARD",
-        blocksize=min(OVERVIEWS_ABOVE_PIXELS, max(SMALLEST_TILE, -(-largest // TILE_MULTIPLE) * TILE_MULTIPLE)),
-        overviews="AUTO" if largest > OVERVIEWS_ABOVE_PIXELS else "NONE",
-        overview_resampling="average" if values.dtype == np.uint16 else "nearest",
-    ) as target:
-        if count > 1:
-            target.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-        target.write(layers)
-    return written(path)
+    """Write `(band, y, x)` or `(y, x)` as a COG at once."""
+    count = 1 if values.ndim == 2 else len(values)  # noqa: PLR2004
+    raster = Raster(path, geobox, str(values.dtype), count=count, nodata=nodata, encoding=Encoding())
+    raster.write(values, 0)
+    return raster.close().file
 
 
 def written(path: Path) -> WrittenFile:
@@ -120,22 +208,33 @@ def display_bands(bands: Sequence[str]) -> tuple[str, str, str]:
     return fitting[0] if fitting else (bands[0],) * 3
 
 
-def visual(images: Mapping[str, NDArray[np.uint16]], shown: Sequence[str]) -> NDArray[np.uint8]:
-    """Stretch DN `(y, x)` of three bands to 8-bit RGB `(3, y, x)`, the same on every day; 0 is nodata."""
-    layers = []
-    for name in shown:
-        top = BRIGHTEST_DN.get(name, BRIGHTEST_INFRARED_DN)
-        stretched = np.clip(images[name].astype(np.float32) / top * 254 + 1, 1, 255)
-        layers.append(np.where(images[name] == NODATA, 0, stretched).astype(np.uint8))
-    return np.stack(layers)
+def visual(images: Sequence[NDArray[np.uint16]], shown: Sequence[str]) -> NDArray[np.uint8]:
+    """Stretch DN `(y, x)` of the bands `shown` to 8-bit RGB `(3, y, x)`, the same on every day; 0 is nodata."""
+    return np.stack(
+        [
+            _stretch(BRIGHTEST_DN.get(name, BRIGHTEST_INFRARED_DN))[image]
+            for name, image in zip(shown, images, strict=True)
+        ]
+    )
 
 
-def write_thumbnail(path: Path, rgb: NDArray[np.uint8]) -> WrittenFile:
-    """Write `(3, y, x)` as a PNG with transparent nodata, about 256 pixels on its longer side."""
+@cache
+def _stretch(top: int) -> NDArray[np.uint8]:
+    """What each DN is shown as: 1 to 255, and 0 for nodata."""
+    shades = np.clip(np.arange(HIGHEST_DN + 1, dtype=np.float32) / top * 254 + 1, 1, 255).astype(np.uint8)
+    shades[NODATA] = 0
+    return shades
+
+
+def write_thumbnail(path: Path, source: Path) -> WrittenFile:
+    """Write the RGB raster `source` as a PNG with transparent nodata, about 256 pixels on its longer side."""
+    with rasterio.open(source) as raster:
+        factor = THUMBNAIL_PIXELS / max(raster.shape)
+        size = max(1, round(raster.width * factor)), max(1, round(raster.height * factor))
+        small = min(raster.shape[0], size[1]), min(raster.shape[1], size[0])
+        rgb = raster.read(out_shape=(3, *small), resampling=Resampling.average)
     alpha = np.where((rgb == 0).all(axis=0), 0, 255).astype(np.uint8)
-    image = Image.fromarray(np.dstack([*rgb, alpha]))
-    height, width = rgb.shape[1:]
-    factor = THUMBNAIL_PIXELS / max(height, width)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    image.resize(size, Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX).save(path)
+    Image.fromarray(np.dstack([*rgb, alpha])).resize(size, Image.Resampling.NEAREST).save(
+        path, compress_level=PNG_LEVEL
+    )
     return written(path)

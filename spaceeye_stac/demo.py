@@ -11,8 +11,9 @@ from PIL import Image
 
 from spaceeye_stac.cog import TRUE_COLOUR, quantise, visual
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.pipeline import Progress, run
+from spaceeye_stac.pipeline import run
 from spaceeye_stac.query import Query, Settings
+from spaceeye_stac.schedule import Progress
 from spaceeye_stac.simulate import Simulation
 
 PICTURE = "before_after.png"
@@ -90,7 +91,7 @@ def _published(simulation: Simulation, folder: Path, day: int, settings: Setting
 def _column(simulation: Simulation, images: tuple[NDArray[np.uint16], ...]) -> NDArray[np.uint8]:
     """Scene, published day and truth below each other, in true colour."""
     index = {name: simulation.bands.index(name) for name in TRUE_COLOUR}
-    shown = [visual({name: image[i] for name, i in index.items()}, TRUE_COLOUR) for image in images]
+    shown = [visual([image[index[name]] for name in TRUE_COLOUR], TRUE_COLOUR) for image in images]
     gap = np.full((3, 4, simulation.shape[1]), 255, np.uint8)
     return np.concatenate([shown[0], gap, shown[1], gap, shown[2]], axis=1)
 

@@ -1,5 +1,10 @@
 """Every error this package raises on purpose: one sentence that names the value and says what to do."""
 
+import logging
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit, urlunsplit
+
 
 class SpaceEyeError(Exception):
     """Base of all errors of this package; `exit_code` is what the command line ends with."""
@@ -51,3 +56,35 @@ class PublishError(SpaceEyeError):
     def __init__(self, message: str, report: object = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class WorkerError(SpaceEyeError):
+    """A worker process died or a cluster was lost; what is finished is kept."""
+
+
+def shown(href: str) -> str:
+    """Return a path as it is, and a URL without user, password, query and fragment, any of which may be secret."""
+    if "://" not in href:
+        return href
+    try:
+        parts = urlsplit(href)
+    except ValueError:
+        return href.partition("://")[0] + "://"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+class _WithoutSecrets(logging.Filter):
+    """Takes the queries of addresses and the headers of requests out of a log record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        safe = re.sub(r"\?[^\s'\",]+", "", re.sub(r"Headers: \{.*?\}", "", text))
+        if safe != text:
+            record.msg, record.args = safe, ()
+        return True
+
+
+def keep_secrets_from(loggers: Iterable[str]) -> None:
+    """Let these loggers of other libraries, which name what they open with its token, name it without."""
+    for name in loggers:
+        logging.getLogger(name).addFilter(_WithoutSecrets())

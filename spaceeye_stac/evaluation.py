@@ -11,9 +11,11 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.holdout import QUANTILES, Estimate, Reconstructor, Scores, linear, nearest, score
 from spaceeye_stac.illumination import illuminance, totals, uniform, untouched
 from spaceeye_stac.methods import CellLooks, Method, State, alike_pixels, method_of
-from spaceeye_stac.model import Illuminance, Scene, bridged
-from spaceeye_stac.pipeline import Progress, observe_part, plan_job
+from spaceeye_stac.model import Illuminance, Scene
+from spaceeye_stac.pipeline import observe_part, plan_job
 from spaceeye_stac.query import Json, MethodCallable, Query, Settings
+from spaceeye_stac.schedule import Progress
+from spaceeye_stac.uncertainty import Scales
 
 BASELINES: dict[str, Reconstructor] = {"nearest": nearest, "linear": linear}
 METHODS = ("nearest", "linear", "damped", "reference", "guided")
@@ -126,41 +128,21 @@ def _light(
 def _estimate(state: State, day: int, light: Tensor) -> Estimate:
     """State on one day in reflectance, with the interval half widths of an observation where the method gives them."""
     bright = light[:, None, None]
-    known = state.days.index(day) if day in state.days else None
-    if known is None:
-        values, widths, spread = _between(state, day)
-    else:
-        values = (state.smooth if state.shown is None else state.shown)[:, known]
-        widths = None if state.widths is None else (state.widths.inner[:, known], state.widths.outer[:, known])
-        spread = _state_sd(state, known)
-    if widths is None or spread is None:
+    shown = state.smooth if state.shown is None else state.shown
+    values = shown[:, state.days.index(day)] if day in state.days else state.at(day)
+    spread = state.spread(day)
+    if state.widths is None or spread is None:
         return Estimate((values * bright).numpy())
     inflation = (1 + spread.square()).sqrt()
-    inner, outer = (w[:, None, None] * inflation * bright for w in widths)
+    inner, outer = (w[:, None, None] * inflation * bright for w in _widths_on(state.widths, state.days, day))
     return Estimate((values * bright).numpy(), (inner / QUANTILES["68"]).numpy(), outer.numpy())
 
 
-def _state_sd(state: State, index: int) -> Tensor | None:
-    if state.information is None or state.weights is None:
-        return None
-    return (state.information[index] + state.weights[index]).rsqrt()
-
-
-def _between(state: State, day: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor | None]:
-    """Values, widths and spread on a day that took no part: linear between its neighbours, with their bridge."""
-    after = int(np.searchsorted(state.days, day))
-    widths = None if state.widths is None else (state.widths.inner_unseen, state.widths.outer_unseen)
-    if after in {0, len(state.days)}:
-        end = min(after, len(state.days) - 1)
-        spread = _state_sd(state, end)
-        gap = abs(day - state.days[end]) / state.damping_factor
-        return state.smooth[:, end], widths, None if spread is None else (spread.square() + gap).sqrt()
-    gaps = day - state.days[after - 1], state.days[after] - day
-    values = torch.lerp(state.smooth[:, after - 1], state.smooth[:, after], gaps[0] / sum(gaps))
-    left, right = _state_sd(state, after - 1), _state_sd(state, after)
-    if left is None or right is None:
-        return values, widths, None
-    return values, widths, torch.from_numpy(bridged(left.numpy(), right.numpy(), gaps, state.damping_factor))
+def _widths_on(widths: Scales, days: Sequence[int], day: int) -> tuple[Tensor, Tensor]:
+    """Half widths `(band,)` of one look on a day that was seen, or of any other day."""
+    if day not in days:
+        return widths.inner_unseen, widths.outer_unseen
+    return widths.inner[:, days.index(day)], widths.outer[:, days.index(day)]
 
 
 def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:

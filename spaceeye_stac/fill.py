@@ -1,17 +1,16 @@
 """One cell: DN and labels to observations, observations to keyframes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from spaceeye_stac.illumination import DayTotals, totals
 from spaceeye_stac.masks import clear_from_labels, observed
-from spaceeye_stac.methods import CellLooks, Method, State, alike_pixels, method_of
-from spaceeye_stac.model import Cell, FilledCell, Illuminance, Job, Scene, Window, WindowKeyframes, bridged
+from spaceeye_stac.methods import CellLooks, State, alike_pixels, method_of
+from spaceeye_stac.model import Cell, Illuminance, Job, Scene, Window, WindowKeyframes
 
 FLOOR_REFLECTANCE = 1e-4
 
@@ -64,111 +63,106 @@ def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job) ->
 
 
 def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32]:
-    assets = list(scene.bands.values())
-    scale = np.array([asset.scale for asset in assets])[:, None, None]
-    offset = np.array([asset.offset for asset in assets])[:, None, None]
-    return np.asarray(np.maximum(values * scale + offset, FLOOR_REFLECTANCE), np.float32)
+    """`DN * scale + offset` `(band, y, x)`, at least 0.0001; band by band, so that the parts stay in the cache."""
+    out = np.empty(values.shape, np.float32)
+    for layer, dn, asset in zip(out, values, scene.bands.values(), strict=True):
+        np.multiply(dn, np.float32(asset.scale), out=layer)
+        np.add(layer, np.float32(asset.offset), out=layer)
+        np.maximum(layer, np.float32(FLOOR_REFLECTANCE), out=layer)
+    return out
 
 
-def fill(seen: Observations, light: Illuminance, job: Job, cell: Cell) -> FilledCell:
-    """Solve every window of a cell on its used acquisition days, from the observations of its view.
+@dataclass(frozen=True)
+class _Part:
+    """The used acquisitions of one window as a job of their own, and where their scenes stand among all."""
+
+    job: Job
+    scenes: list[int]
+    acquisitions: list[int]
+
+
+def _part_of(job: Job, window: Window, light: Illuminance) -> _Part:
+    inside = [n for n, day in enumerate(job.acquisition_days) if light.used[n] and day in window.read]
+    starts = np.cumsum([0, *(len(acquisition.scenes) for acquisition in job.acquisitions)])
+    scenes = [int(i) for n in inside for i in range(starts[n], starts[n + 1])]
+    return _Part(replace(job, acquisitions=tuple(job.acquisitions[n] for n in inside)), scenes, inside)
+
+
+def fill(
+    values: NDArray[np.uint16], labels: NDArray[np.uint16], light: Illuminance, job: Job, cell: Cell, window: Window
+) -> WindowKeyframes:
+    """Solve one window of a cell on its used acquisition days, from DN `(scene, band, y, x)` and labels of its view.
 
     Returns keyframes at the days needed to give any written day exactly by a linear blend of two: the window's
     acquisition days inside its write interval, and that interval's first and last day.
     """
+    part = _part_of(job, window, light)
+    if not part.scenes:
+        return _nothing(window, job, cell)
+    seen = observe(values[part.scenes], labels[part.scenes], part.job)
+    state = _solved(seen, light, part, window)
+    looks = np.zeros(len(values), np.int64)
+    looks[part.scenes] = seen.looks
+    clear = seen.clear[:, *cell.core.within(cell.view)]
+    return _at_knots(state, window, light, cell, Looks(part.job.acquisition_days, clear, looks))
+
+
+def _solved(seen: Observations, light: Illuminance, part: _Part, window: Window) -> State:
+    job, days = part.job, part.job.acquisition_days
     method = method_of(job.settings)
-    clear = seen.clear & light.used[:, None, None]
-    solved = tuple(_solve_window(seen.values, clear, light, window, job, method, cell) for window in job.windows)
-    scene_day = np.repeat(np.arange(len(job.acquisitions)), [len(a.scenes) for a in job.acquisitions])
-    core = cell.core.within(cell.view)
-    return FilledCell(solved, clear[:, *core], seen.looks * light.used[scene_day])
-
-
-def _solve_window(
-    values: NDArray[np.float32],
-    clear: NDArray[np.bool_],
-    light: Illuminance,
-    window: Window,
-    job: Job,
-    method: Method,
-    cell: Cell,
-) -> WindowKeyframes:
-    inside = [n for n, day in enumerate(job.acquisition_days) if light.used[n] and day in window.read]
-    days = tuple(job.acquisition_days[n] for n in inside)
-    if not days:
-        return _nothing(window, len(job.bands), cell)
-    normalised = values[:, inside]
     if method.normalised:
-        normalised /= light.values[:, np.asarray(days) - light.first, None, None]
-    carried = None if light.carried is None else torch.from_numpy(light.carried[:, inside])
-    looks = CellLooks(
-        torch.from_numpy(normalised), torch.from_numpy(clear[inside]), days, window.read, carried, _alike(job)
-    )
-    state = method.solve(looks, job.settings)
-    return _at_knots(state, window, light, cell)
+        np.divide(seen.values, light.values[:, np.asarray(days) - light.first, None, None], out=seen.values)
+    carried = None if light.carried is None else torch.from_numpy(light.carried[:, part.acquisitions])
+    alike = alike_pixels(abs(job.grid.geobox.resolution.x))
+    looks = CellLooks(torch.from_numpy(seen.values), torch.from_numpy(seen.clear), days, window.read, carried, alike)
+    return method.solve(looks, job.settings)
 
 
-def _alike(job: Job) -> float:
-    return alike_pixels(abs(job.grid.geobox.resolution.x))
-
-
-def _nothing(window: Window, bands: int, cell: Cell) -> WindowKeyframes:
+def _nothing(window: Window, job: Job, cell: Cell) -> WindowKeyframes:
     """Keyframes of a window without an acquisition."""
     knots = window.knots(())
-    return WindowKeyframes(window, knots, np.full((len(knots), bands, *cell.reach.shape), np.nan, np.float32))
+    images = np.full((len(knots), len(job.bands), *cell.reach.shape), np.nan, np.float32)
+    none = np.zeros((0, *cell.core.shape), bool)
+    return WindowKeyframes(window, knots, images, (), none, np.zeros(len(job.scenes), np.int64))
 
 
-def _at_knots(state: State, window: Window, light: Illuminance, cell: Cell) -> WindowKeyframes:
+@dataclass(frozen=True)
+class Looks:
+    """`clear` `(time, y, x)` of a cell's core on the used `days` of a window; clear pixels `(scene,)` of its view."""
+
+    days: tuple[int, ...]
+    clear: NDArray[np.bool_]
+    counts: NDArray[np.int64]
+
+
+def _at_knots(state: State, window: Window, light: Illuminance, cell: Cell, looks: Looks) -> WindowKeyframes:
     """Cut a state to the cell's reach and carry it to the window's knots."""
     rows, columns = cell.reach.within(cell.view)
     knots = window.knots(state.days)
-    smooth = state.smooth[:, :, rows, columns]
-    images = torch.stack([_lerp(smooth, state.days, day) for day in knots]).numpy()
+    images = np.stack([state.at(day)[:, rows, columns].numpy() for day in knots])
     shown = None
     if state.shown is not None:
-        shown = np.full(images.shape, np.nan, np.float32)
+        shown = np.full_like(images, np.nan)
         for k, day in enumerate(knots):
             if day in state.days:
-                shown[k] = state.shown[:, state.days.index(day), rows, columns].numpy()
-    return WindowKeyframes(window, knots, images, shown, *_trust_at(state, knots, light, cell))
+                shown[k] = state.shown[:, state.days.index(day), rows, columns]
+    noise, unseen = _noise(state, knots, light)
+    spread = None if noise is None else np.stack([_spread(state, day)[rows, columns] for day in knots])
+    return WindowKeyframes(window, knots, images, looks.days, looks.clear, looks.counts, shown, noise, unseen, spread)
 
 
-def _trust_at(
-    state: State, knots: Sequence[int], light: Illuminance, cell: Cell
-) -> tuple[NDArray[np.float32], ...] | tuple[None, ...]:
-    """Give `noise`, `spread` and `unseen` of a window's keyframes, where the method knows."""
-    if state.widths is None or state.information is None or state.weights is None:
-        return (None, None, None)
-    rows, columns = cell.reach.within(cell.view)
+def _spread(state: State, day: int) -> NDArray[np.float32]:
+    found = state.spread(day)
+    assert found is not None  # noqa: S101 - asked for where the method knows its noise
+    return np.asarray(found)
+
+
+def _noise(state: State, knots: Sequence[int], light: Illuminance) -> tuple[NDArray[np.float32] | None, float]:
+    """Give `noise` and `unseen` of a window's keyframes, where the method knows."""
+    if state.widths is None or state.information is None:
+        return None, np.nan
     bright = {day: torch.from_numpy(light.at(day)) for day in {*state.days, *knots}}
     unseen = max(float((state.widths.inner_unseen * bright[day]).max()) for day in knots)
-    noise = np.full((len(knots), *cell.reach.shape), unseen, np.float32)
-    for k, day in enumerate(knots):
-        if day in state.days:
-            noise[k] = float((state.widths.inner[:, state.days.index(day)] * bright[day]).max())
-    state_sd = (state.information + state.weights)[:, rows, columns].rsqrt()[None]
-    spread = np.stack([_spread_at(state_sd, state, day) for day in knots])
-    return noise, spread, np.full(cell.reach.shape, unseen, np.float32)
-
-
-def _lerp(images: Tensor, days: Sequence[int], day: int) -> Tensor:
-    """Value on a day `(band, y, x)`: linear between `days`, constant outside."""
-    after = int(np.searchsorted(days, day))
-    if after == 0 or after == len(days) or days[after] == day:
-        return images[:, min(after, len(days) - 1)]
-    return torch.lerp(images[:, after - 1], images[:, after], (day - days[after - 1]) / (days[after] - days[after - 1]))
-
-
-def _spread_at(state_sd: Tensor, state: State, day: int) -> NDArray[np.float32]:
-    """Standard deviation of the state on a day `(y, x)`, in units of one look's noise: see `bridged`."""
-    days = state.days
-    after = int(np.searchsorted(days, day))
-    known = state_sd[0]
-    if after < len(days) and days[after] == day:
-        return np.asarray(known[after])
-    if after in {0, len(days)}:
-        nearest = min(after, len(days) - 1)
-        gap = abs(day - days[nearest])
-        return np.asarray((known[nearest].square() + gap / state.damping_factor).sqrt())
-    gaps = day - days[after - 1], days[after] - day
-    return bridged(known[after - 1].numpy(), known[after].numpy(), gaps, state.damping_factor)
+    inner = {day: state.widths.inner[:, n] for n, day in enumerate(state.days)}
+    noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
+    return np.array(noise, np.float32), unseen

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from spaceeye_stac.model import Illuminance
 
 DECAY_PER_DAY = 0.5
+# what is farther away weighs less than float32 can tell: left out, so that it can change nothing
+REACH_DAYS = 40
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def _carry(when: NDArray[np.int64], means: NDArray[np.float64], days: NDArray[np
     nearest = gaps.min(axis=1, keepdims=True)
     weights = np.exp(-DECAY_PER_DAY * (gaps - nearest))
     weights[(nearest == 0) & (gaps > 0)] = 0
+    weights[gaps - nearest > REACH_DAYS] = 0
     return np.asarray(means @ (weights / weights.sum(axis=1, keepdims=True)).T)
 
 

@@ -280,6 +280,9 @@ def _summaries(job: Job) -> Json:
 def link_in_order(items: Iterable[pystac.Item]) -> None:
     """Add `prev` and `next` links between the items of consecutive days."""
     ordered = list(items)
+    for item in ordered:
+        item.clear_links("prev")
+        item.clear_links("next")
     for before, after in pairwise(ordered):
         before.add_link(pystac.Link("next", f"../{after.id}/{after.id}.json", pystac.MediaType.GEOJSON))
         after.add_link(pystac.Link("prev", f"../{before.id}/{before.id}.json", pystac.MediaType.GEOJSON))

@@ -1,343 +1,343 @@
-"""Keyframes and the daily view over them.
+"""The keyframe store: what is solved, per output grid, in a Zarr group; and what it holds, in words.
 
-A published day is I[band, day] * lerp(keyframes)(day): everything between two keyframes is one blend away, so a store
-of keyframes is the whole result, 3 to 5 times smaller than the days.
+Between two keyframes a pixel is linear in time, so that a store is the whole result: any day is one blend away.
 """
 
-from collections.abc import Callable, Sequence
+import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.storage import LocalStore, MemoryStore
+from odc.geo.geobox import GeoBox
+from zarr.codecs import Crc32cCodec
+from zarr.storage import LocalStore
 
-from spaceeye_stac.model import NO_LOOK, Block, Cell, FilledCell, Illuminance, Job, Window, bridged
+from spaceeye_stac.errors import OutputError
+from spaceeye_stac.layout import Layout
+from spaceeye_stac.model import Cell, Grid, Illuminance, Job, Window, WindowKeyframes
+from spaceeye_stac.query import DateRange, Json
 
-if TYPE_CHECKING:
-    import xarray as xr
-    from dask.delayed import Delayed
-
-FARTHEST = 254
-
-
-def share_between(knots: Sequence[int], day: int) -> tuple[int, float]:
-    """Return the index of the knot at or before `day`, and how far the day is on the way to the next one, 0 to 1."""
-    before = min(int(np.searchsorted(knots, day, side="right")) - 1, len(knots) - 2) if len(knots) > 1 else 0
-    gap = knots[before + 1] - knots[before] if len(knots) > 1 else 1
-    return before, (day - knots[before]) / gap
-
-
-def blend(left: NDArray[np.float32], right: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Return (1 - share) * left + share * right, exact at both ends; NaN stays NaN."""
-    return left + np.float32(share) * (right - left) if share else left
-
-
-def clear_distance(clear: NDArray[np.bool_], days: Sequence[int], day: int) -> NDArray[np.uint8]:
-    """Days from `day` to the nearest clear look `(y, x)`, 0 = seen that day, 254 = that or more, 255 = none.
-
-    `clear` `(time, y, x)` holds the looks that took part in the day's window, on `days`.
-    """
-    distance = np.full(clear.shape[1:], NO_LOOK, np.uint8)
-    for n in np.argsort([-abs(d - day) for d in days], kind="stable"):
-        distance[clear[n]] = min(abs(days[n] - day), FARTHEST)
-    return distance
+FORMAT = 1
+DONE = "done"
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a job is cut: fixed cells of `size` pixels, and how many pixels of margin are blended at their borders."""
+class Contents:
+    """What keyframes there are: of which grid, bands and days, on which days (`knots`) of each window.
 
-    cells: tuple[Cell, ...]
-    size: int
-    margin: int
+    `acquired`: indices of the days that were used; `shown`: acquisition days have an image of their own;
+    `damping_factor`: of the method, for the spread between knots. `light`: illuminance of every day.
+    """
+
+    layout: Layout
+    bands: tuple[str, ...]
+    days: DateRange
+    windows: tuple[Window, ...]
+    knots: tuple[tuple[int, ...], ...]
+    acquired: tuple[int, ...]
+    light: Illuminance
+    damping_factor: float
+    shown: bool
+    truncates: bool
+
+    @property
+    def grid(self) -> Grid:
+        """The output grid."""
+        return self.layout.grid
+
+    @cached_property
+    def first_knots(self) -> tuple[int, ...]:
+        """Where each window's knots begin among those of all windows, and their number at the end."""
+        return tuple(int(n) for n in np.cumsum([0, *map(len, self.knots)]))
+
+    def looked(self, window: int) -> list[int]:
+        """Return the used acquisition days of a window."""
+        return [day for day in self.acquired if day in self.windows[window].read]
+
+    def as_json(self) -> Json:
+        """Everything but the illuminance, as plain JSON."""
+        geobox = self.grid.geobox
+        return {
+            "grid": {
+                "name": self.grid.name,
+                "crs": f"EPSG:{self.grid.epsg}",
+                "shape": list(self.grid.shape),
+                "transform": list(geobox.transform)[:6],
+            },
+            "layout": {
+                "size": self.layout.size,
+                "halo": self.layout.halo,
+                "margin": self.layout.margin,
+                "anchor": list(self.layout.anchor),
+            },
+            "bands": list(self.bands),
+            "days": [self.days.start.isoformat(), self.days.stop.isoformat()],
+            "windows": [
+                [window.read.start, window.read.stop, window.write.start, window.write.stop] for window in self.windows
+            ],
+            "knots": [list(knots) for knots in self.knots],
+            "acquired": list(self.acquired),
+            "light_from": self.light.first,
+            "damping_factor": self.damping_factor,
+            "shown": self.shown,
+            "truncates": self.truncates,
+        }
 
     @classmethod
-    def of(cls, job: Job, size: int, halo: int, margin: int) -> "Layout":
-        """Cut the grid of a job."""
-        return cls(tuple(job.grid.cells(size, halo, margin)), size, margin)
+    def from_json(cls, found: Json, light: NDArray[np.float32]) -> "Contents":
+        """Read `as_json` back, with the illuminance `(band, day)`."""
+        from datetime import date  # noqa: PLC0415
 
-    def blend(self, core: Cell, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Give `(..., y, x)` over a cell's core: its own `tile` faded into its neighbours' across their borders.
+        from affine import Affine  # noqa: PLC0415
 
-        Weights are linear over twice the margin and add up to 1; cells are added in a fixed order.
-        """
-        near = [cell for cell in self.cells if _touch(cell.reach, core.core)]
-        if len(near) == 1:
-            return tile(core)[..., *core.core.within(core.reach)]
-        out = None
-        for cell in near:
-            shared = _intersection(cell.reach, core.core)
-            weight = np.outer(*(self._weight(cell, shared, axis) for axis in (0, 1))).astype(np.float32)
-            part = tile(cell)[..., *shared.within(cell.reach)] * weight
-            if out is None:
-                out = np.zeros((*part.shape[:-2], *core.core.shape), np.float32)
-            out[..., *shared.within(core.core)] += part
-        return np.asarray(out)
-
-    def _weight(self, cell: Cell, shared: Block, axis: int) -> NDArray[np.float64]:
-        """Weight of a cell along one axis of a block that it reaches."""
-        core, part = ((b.y, b.x)[axis] for b in (cell.core, shared))
-        last = max(c.index[axis] for c in self.cells)
-        at = np.arange(part.start, part.stop) + 0.5
-        up = np.clip((at - core.start + self.margin) / (2 * self.margin), 0, 1) if cell.index[axis] else 1.0
-        down = np.clip((core.stop + self.margin - at) / (2 * self.margin), 0, 1) if cell.index[axis] < last else 1.0
-        return np.asarray(np.ones(len(at)) * up * down)
+        place, cut = found["grid"], found["layout"]
+        geobox = GeoBox(tuple(place["shape"]), Affine(*place["transform"]), place["crs"])
+        start, stop = (date.fromisoformat(text) for text in found["days"])
+        layout = Layout(Grid(place["name"], geobox), cut["size"], cut["halo"], cut["margin"], tuple(cut["anchor"]))
+        return cls(
+            layout=layout,
+            bands=tuple(found["bands"]),
+            days=DateRange(start, stop),
+            windows=tuple(Window(range(a, b), range(c, d)) for a, b, c, d in found["windows"]),
+            knots=tuple(tuple(knots) for knots in found["knots"]),
+            acquired=tuple(found["acquired"]),
+            light=Illuminance(light, np.zeros(0, bool), found["light_from"]),
+            damping_factor=found["damping_factor"],
+            shown=found["shown"],
+            truncates=found["truncates"],
+        )
 
 
-def _intersection(one: Block, other: Block) -> Block:
-    return Block(
-        slice(max(one.y.start, other.y.start), min(one.y.stop, other.y.stop)),
-        slice(max(one.x.start, other.x.start), min(one.x.stop, other.x.stop)),
+@dataclass(frozen=True)
+class Kept:
+    """What a method keeps of a window: knots on `every_day` or on acquisition days, an image `shown` on those."""
+
+    every_day: bool
+    shown: bool
+    damping_factor: float
+    truncates: bool
+
+
+def contents_of(job: Job, light: Illuminance, layout: Layout, kept: Kept) -> Contents:
+    """What the keyframes of a job will be."""
+    used = tuple(day for day, ok in zip(job.acquisition_days, light.used, strict=True) if ok)
+    days = tuple(job.span) if kept.every_day else used
+    return Contents(
+        layout=layout,
+        bands=job.bands,
+        days=job.days,
+        windows=job.windows,
+        knots=tuple(window.knots([day for day in days if day in window.read]) for window in job.windows),
+        acquired=used,
+        light=light,
+        damping_factor=kept.damping_factor,
+        shown=kept.shown,
+        truncates=kept.truncates,
     )
 
 
-def _touch(one: Block, other: Block) -> bool:
-    return min(_intersection(one, other).shape) > 0
+class Tiles(Protocol):
+    """Where keyframes are read from, one cell at a time."""
+
+    contents: Contents
+
+    def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
+        """Give one cell of one knot over its reach.
+
+        `name` is "images" or "shown" (of a band), or "spread"; for "clear" the index counts the window's looks, and
+        the tile is that of the cell's core.
+        """
+
+    def noise(self, window: int, index: int, cell: Cell) -> float:
+        """68 % half width of one look on a knot, or, for index -1, of a day without one; NaN where not known."""
 
 
-def day_between(
-    at: Callable[[str, int], NDArray[np.float32]], knots: Sequence[int], day: int, *, seen: bool
-) -> NDArray[np.float32]:
-    """Give the normalised image of a day; `at(name, knot)` gives "images" or, where `seen`, "shown" of a knot."""
-    before, share = share_between(knots, day)
-    if seen:
-        return at("shown", list(knots).index(day))
-    left = at("images", before)
-    return blend(left, at("images", before + 1), share) if share else left
+class MemoryTiles:
+    """Keyframes of some cells as they were solved."""
 
+    def __init__(self, contents: Contents, solved: dict[tuple[int, int], dict[int, WindowKeyframes]]) -> None:
+        self.contents, self._solved = contents, solved
 
-def uncertainty_between(
-    at: Callable[[str, int], NDArray[np.float32]],
-    knots: Sequence[int],
-    day: int,
-    damping_factor: float,
-    distance: NDArray[np.uint8],
-) -> NDArray[np.float32]:
-    """68 % half width of a day's error, in reflectance, the largest over bands: noise * sqrt(1 + spread^2).
+    def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
+        """See `Tiles`."""
+        values = getattr(self._solved[cell.index][window], name)[index]
+        return np.asarray(values[band] if name in {"images", "shown"} else values)
 
-    Where the day itself was seen it is the noise of one look. NaN where no look was left out to learn it from.
-    """
-    before, _ = share_between(knots, day)
-    if day in knots:
-        knot = list(knots).index(day)
-        noise, spread = at("noise", knot), at("spread", knot)
-    else:
-        gaps = day - knots[before], knots[before + 1] - day
-        noise, spread = at("unseen", 0), bridged(at("spread", before), at("spread", before + 1), gaps, damping_factor)
-    with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
-        hidden = np.where(distance == 0, noise, noise * np.sqrt(1 + spread**2))
-    return np.where((distance == NO_LOOK) | ~(noise > 0), np.float32(np.nan), hidden)
-
-
-def keyframe_bytes(job: Job, *, every_day: bool) -> int:
-    """Return the size of a job's keyframes, at most: every acquisition a knot of each window that reads it."""
-    days = range(job.span.start, job.span.stop) if every_day else job.acquisition_days
-    knots = sum(len(w.knots([d for d in days if d in w.read])) for w in job.windows)
-    height, width = job.grid.shape
-    return 4 * knots * len(job.bands) * height * width
+    def noise(self, window: int, index: int, cell: Cell) -> float:
+        """See `Tiles`."""
+        found = self._solved[cell.index][window]
+        if found.noise is None:
+            return float("nan")
+        return found.unseen if index < 0 else float(found.noise[index])
 
 
 class KeyframeStore:
-    """The keyframes of one grid in a Zarr group: in memory, or in the folder `path`.
+    """The keyframes of one grid in a Zarr group in the folder `path`.
 
-    Arrays: `images` and `shown` `(knot, band, y, x)`, `noise` and `spread` `(knot, y, x)`, `unseen` `(window, y, x)`
-    float32, NaN where there is nothing, cell beside cell, each with its margin; `clear` `(time, y, x)`: used looks;
-    `knot_day`, `knot_window` `(knot,)`; `illuminance` `(band, day)`. A chunk is a cell: cells written together share
-    none.
+    Arrays, cell beside cell, each with its margin, one chunk a cell: `images` and `shown` `(knot, band, y, x)` float32
+    normalised by `illuminance` `(band, day)`, `spread` `(knot, y, x)` float32, `clear` `(look, y, x)` bool; and, one
+    value a cell, `noise` `(knot, row, column)` and `unseen` `(window, row, column)`, in files of their own beside
+    `done`. NaN where there is nothing. Chunks carry a checksum. Cells written together share no chunk.
     """
 
-    def __init__(
-        self, job: Job, light: Illuminance, layout: Layout, *, every_day: bool, path: Path | None = None
-    ) -> None:
-        self.job, self.light, self.layout = job, light, layout
-        used = [day for day, ok in zip(job.acquisition_days, light.used, strict=True) if ok]
-        kept = list(job.span) if every_day else used
-        self._acquired = frozenset(used)
-        per_window = [w.knots([d for d in kept if d in w.read]) for w in job.windows]
-        self._knots = dict(zip(job.windows, per_window, strict=True))
-        self._first = dict(zip(job.windows, np.cumsum([0, *map(len, per_window[:-1])]), strict=True))
-        self._group = zarr.open_group(store=LocalStore(path) if path else MemoryStore(), mode="w")
-        height, width = job.grid.shape
-        self._tile = min(height, layout.size + 2 * layout.margin), min(width, layout.size + 2 * layout.margin)
-        self._has = set[str]()
-        chunk = min(height, layout.size), min(width, layout.size)
-        self._make("clear", (len(job.acquisitions),), (height, width), chunk, "bool")
-        for name, values in self._tables(per_window).items():
-            self._group.create_array(name, data=values)
-        self._make_tiled(sum(map(len, per_window)))
+    def __init__(self, path: Path, contents: Contents, group: zarr.Group) -> None:
+        self.path, self.contents, self._group = path, contents, group
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._facts: dict[tuple[int, int, int], Json] = {}
 
-    def _make_tiled(self, knots: int) -> None:
-        rows, columns = (1 + max(cell.index[axis] for cell in self.layout.cells) for axis in (0, 1))
-        whole = rows * self._tile[0], columns * self._tile[1]
-        for name in ("images", "shown"):
-            self._make(name, (knots, len(self.job.bands)), whole, self._tile, "f4")
-        for name, count in (("noise", knots), ("spread", knots), ("unseen", len(self.job.windows))):
-            self._make(name, (count,), whole, self._tile, "f4")
+    @classmethod
+    def create(cls, path: Path, contents: Contents) -> "KeyframeStore":
+        """Make an empty store, or go on with the one of the same contents that is there."""
+        if (path / "zarr.json").is_file():
+            found = cls.open(path)
+            same = found.contents.as_json() == contents.as_json()
+            if same and np.array_equal(found.contents.light.values, contents.light.values, equal_nan=True):
+                return found
+            shutil.rmtree(path)
+        group = zarr.open_group(store=LocalStore(path), mode="w")
+        store = cls(path, contents, group)
+        store._make_arrays()
+        (path / DONE).mkdir()
+        group.attrs.update({"spaceeye:keyframes": FORMAT, "spaceeye:contents": contents.as_json()})
+        return store
 
-    def _make(
-        self, name: str, leading: tuple[int, ...], shape: tuple[int, int], chunk: tuple[int, int], dtype: str
-    ) -> None:
+    @classmethod
+    def open(cls, path: Path) -> "KeyframeStore":
+        """Open a finished or unfinished store; OutputError where there is none, or one of another format."""
+        try:
+            group = zarr.open_group(store=LocalStore(path), mode="r+")
+            version = group.attrs.get("spaceeye:keyframes")
+        except (OSError, ValueError, KeyError) as error:
+            raise OutputError(
+                f"Folder {path} holds no keyframes ({type(error).__name__}); name one that does."
+            ) from None
+        if version != FORMAT:
+            raise OutputError(
+                f"The keyframes in {path} are of format {version}, and this version reads {FORMAT}; make them again."
+            )
+        light = np.asarray(group["illuminance"][:])  # type: ignore[index]
+        return cls(path, Contents.from_json(group.attrs["spaceeye:contents"], light), group)  # type: ignore[arg-type]
+
+    def _make_arrays(self) -> None:
+        known = self.contents
+        knots, looks = known.first_knots[-1], sum(len(known.looked(w)) for w in range(len(known.windows)))
+        self._make("images", (knots, len(known.bands)), known.layout.tile, "f4")
+        if known.shown:
+            self._make("shown", (knots, len(known.bands)), known.layout.tile, "f4")
+        self._make("spread", (knots,), known.layout.tile, "f4")
+        self._make("clear", (looks,), self._core_tile, "bool")
+        self._group.create_array("illuminance", data=known.light.values)
+
+    def _make(self, name: str, leading: tuple[int, ...], tile: tuple[int, int], dtype: str) -> None:
+        counts = known = self.contents.layout.counts
         self._group.create_array(
             name,
-            shape=(*leading, *shape),
-            chunks=(*(1 for _ in leading), *chunk),
+            shape=(*leading, known[0] * tile[0], counts[1] * tile[1]),
+            chunks=(*(1 for _ in leading), *tile),
             dtype=dtype,
             fill_value=False if dtype == "bool" else np.nan,
-            compressors=None,
+            compressors=[Crc32cCodec()],
         )
 
-    def _tables(self, per_window: Sequence[Sequence[int]]) -> dict[str, NDArray[np.generic]]:
-        return {
-            "knot_day": np.array([day for knots in per_window for day in knots], np.int64),
-            "knot_window": np.repeat(np.arange(len(per_window)), [len(knots) for knots in per_window]),
-            "illuminance": self.light.values,
-        }
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        found = self._group[name]
-        assert isinstance(found, zarr.Array)  # noqa: S101 - made above
-        return found
-
-    def _place(self, cell: Cell) -> tuple[slice, slice]:
-        """Where a cell's tile lies in the tiled arrays."""
-        (i, j), (height, width) = cell.index, cell.reach.shape
-        top, left = i * self._tile[0], j * self._tile[1]
-        return slice(top, top + height), slice(left, left + width)
-
-    def write(self, cell: Cell, filled: FilledCell) -> None:
-        """Keep one cell's keyframes and looks."""
-        rows, columns = self._place(cell)
-        for part in filled.windows:
-            first = int(self._first[part.window])
-            for name in ("images", "shown", "noise", "spread"):
-                values = getattr(part, name)
-                if values is not None:
-                    self._array(name)[first : first + len(part.knots), ..., rows, columns] = values
-                    self._has.add(name)
-            if part.unseen is not None:
-                self._array("unseen")[self.job.windows.index(part.window), rows, columns] = part.unseen
-        self._array("clear")[:, cell.core.y, cell.core.x] = filled.clear
-
     @property
-    def has_uncertainty(self) -> bool:
-        """Whether the method says how far to trust it."""
-        return "noise" in self._has
+    def _core_tile(self) -> tuple[int, int]:
+        size = self.contents.layout.size
+        return min(size, self.contents.grid.shape[0]), min(size, self.contents.grid.shape[1])
 
-    def _reader(self, window: Window, *index: int) -> Callable[[str, int], NDArray[np.float32]]:
-        """Give images of a knot over the whole grid `(y, x)`, neighbours blended."""
+    def _array(self, name: str) -> "zarr.Array[Any]":
+        if name not in self._arrays:
+            self._arrays[name] = self._group[name]  # type: ignore[assignment]
+        return self._arrays[name]
 
-        def at(name: str, knot: int) -> NDArray[np.float32]:
-            first = self.job.windows.index(window) if name == "unseen" else int(self._first[window])
-            tiled = np.asarray(self._array(name)[(first + knot, *index)])
-            out = np.empty(self.job.grid.shape, np.float32)
-            for cell in self.layout.cells:
-                out[cell.core.y, cell.core.x] = self.layout.blend(cell, lambda c: tiled[self._place(c)])
-            return out
+    def _place(self, cell: Cell, tile: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Where a cell's tile lies in the tiled arrays."""
+        top, left = cell.index[0] * tile[0], cell.index[1] * tile[1]
+        return slice(top, top + shape[0]), slice(left, left + shape[1])
 
-        return at
+    def _first_look(self, window: int) -> int:
+        return sum(len(self.contents.looked(w)) for w in range(window))
 
-    def band(self, day: int, band: int) -> NDArray[np.float32]:
-        """Reflectance `(y, x)` of one band on one day index, NaN where there is none."""
-        window = self.job.window_of(day)
-        seen = "shown" in self._has and day in self._acquired
-        image = day_between(self._reader(window, band), self._knots[window], day, seen=seen)
-        return np.asarray(image * self.light.at(day)[band])
+    def write(self, cell: Cell, part: WindowKeyframes, key: str) -> None:
+        """Keep one cell of one window; `key` stands for all that it was made from."""
+        window = self.contents.windows.index(part.window)
+        first, count = self.contents.first_knots[window], len(part.knots)
+        place = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+        for name in ("images", "shown", "spread"):
+            values = getattr(part, name)
+            if values is not None:
+                self._array(name)[(slice(first, first + count), ..., *place)] = values
+        look = self._first_look(window)
+        rows, columns = self._place(cell, self._core_tile, cell.core.shape)
+        self._array("clear")[look : look + len(part.clear), rows, columns] = part.clear
+        self._mark(cell, window, part, key)
 
-    def uncertainty(self, day: int, distance: NDArray[np.uint8], damping_factor: float) -> NDArray[np.float32]:
-        """Give `uncertainty_between` `(y, x)` on one day index."""
-        window = self.job.window_of(day)
-        return uncertainty_between(self._reader(window), self._knots[window], day, damping_factor, distance)
+    def _mark(self, cell: Cell, window: int, part: WindowKeyframes, key: str) -> None:
+        noise = None if part.noise is None else [float(value) for value in part.noise]
+        facts = {"key": key, "looks": part.looks.tolist(), "noise": noise, "unseen": float(part.unseen)}
+        target = self._fact_file(cell, window)
+        partial = target.with_suffix(".partial")
+        partial.write_text(json.dumps(facts), encoding="utf-8")
+        partial.rename(target)
 
-    def distance(self, day: int) -> NDArray[np.uint8]:
-        """Return `clear_distance` `(y, x)` of one day index."""
-        window = self.job.window_of(day)
-        days = self.job.acquisition_days
-        inside = [n for n, when in enumerate(days) if when in window.read]
-        looks = np.zeros((len(inside), *self.job.grid.shape), bool)
-        for i, n in enumerate(inside):
-            looks[i] = self._array("clear")[n]
-        return clear_distance(looks, [days[n] for n in inside], day)
+    def _fact_file(self, cell: Cell, window: int) -> Path:
+        return self.path / DONE / f"{window}-{cell.index[0]}-{cell.index[1]}.json"
 
+    def has(self, cell: Cell, window: int, key: str) -> bool:
+        """Whether this cell of this window is done, from just that."""
+        try:
+            return bool(self._fact(cell, window)["key"] == key)
+        except OutputError:
+            return False
 
-def window_days(
-    job: Job, light: Illuminance, layout: Layout, core: Cell, window: int, near: Sequence[tuple[Cell, FilledCell]]
-) -> NDArray[np.float32]:
-    """Every written day of one cell's core in one window: reflectance `(time, band, y, x)`."""
-    tiles = {cell.index: filled.windows[window] for cell, filled in near}
-    own = tiles[core.index]
-    days = own.window.write
-    acquired = {day for day, ok in zip(job.acquisition_days, light.used, strict=True) if ok}
-    out = np.empty((len(days), len(job.bands), *core.core.shape), np.float32)
+    def _fact(self, cell: Cell, window: int) -> Json:
+        place = (window, *cell.index)
+        if place not in self._facts:
+            try:
+                self._facts[place] = json.loads(self._fact_file(cell, window).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise OutputError(
+                    f"The keyframes in {self.path} lack cell {cell.index} of window {window}; make them again."
+                ) from error
+        return self._facts[place]
 
-    def at(name: str, knot: int) -> NDArray[np.float32]:
-        return layout.blend(core, lambda cell: getattr(tiles[cell.index], name)[knot])
+    def looks(self, window: int) -> NDArray[np.int64]:
+        """Clear pixels taken from each scene `(scene,)` in a window, over all cells."""
+        counts = [self._fact(cell, window)["looks"] for cell in self.contents.layout.cells]
+        return np.asarray(np.sum(counts, axis=0))
 
-    for i, day in enumerate(days):
-        seen = own.shown is not None and day in acquired
-        out[i] = day_between(at, own.knots, day, seen=seen) * light.at(day)[:, None, None]
-    return out
+    def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
+        """See `Tiles`; OutputError where a chunk is damaged."""
+        try:
+            if name == "clear":
+                place = self._place(cell, self._core_tile, cell.core.shape)
+                return np.asarray(self._array(name)[(self._first_look(window) + index, *place)])
+            place = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+            knot = self.contents.first_knots[window] + index
+            at = (knot, band) if name in {"images", "shown"} else (knot,)
+            return np.asarray(self._array(name)[(*at, *place)])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise OutputError(
+                f"The keyframes in {self.path} are damaged: {name} of cell {cell.index} cannot be read "
+                f"({type(error).__name__}); remove the folder and run again."
+            ) from error
 
-
-def window_distances(filled: FilledCell, window: Window, job: Job) -> NDArray[np.uint8]:
-    """`clear_distance` of every written day of one cell and window: `(time, y, x)`."""
-    inside = [n for n, day in enumerate(job.acquisition_days) if day in window.read]
-    days = [job.acquisition_days[n] for n in inside]
-    return np.stack([clear_distance(filled.clear[inside], days, day) for day in window.write])
-
-
-def daily_view(job: Job, light: object, layout: Layout, filled: Sequence["Delayed"]) -> "xr.Dataset":
-    """Lazy daily cubes `(time, band, y, x)` over cells that are solved when they are first needed.
-
-    `light` and the cells are dask-delayed Illuminance and FilledCell: nothing is read until something is computed.
-    """
-    import dask.array as da  # noqa: PLC0415 - the lazy view is the only user of dask here
-
-    rows: dict[int, list[tuple[Any, Any]]] = {}
-    for cell in layout.cells:
-        rows.setdefault(cell.index[0], []).append(_lazy_cell(job, light, layout, cell, filled))
-    whole = [
-        da.concatenate([da.concatenate([part[i] for part in row], axis=-1) for row in rows.values()], axis=-2)
-        for i in (0, 1)
-    ]
-    return _dataset(job, whole[0], whole[1])
-
-
-def _lazy_cell(job: Job, light: object, layout: Layout, core: Cell, filled: Sequence["Delayed"]) -> tuple[Any, Any]:
-    """Reflectance and clear_distance of one cell's core, a chunk per window."""
-    import dask.array as da  # noqa: PLC0415
-    from dask.delayed import delayed  # noqa: PLC0415
-
-    cells = list(zip(layout.cells, filled, strict=True))
-    near = [(cell, result) for cell, result in cells if _touch(cell.reach, core.core)]
-    own = next(result for cell, result in near if cell.index == core.index)
-    cubes, distances = [], []
-    for i, window in enumerate(job.windows):
-        shape = (len(window.write), len(job.bands), *core.core.shape)
-        cube = delayed(window_days)(job, light, layout, core, i, near)
-        cubes.append(da.from_delayed(cube, shape=shape, dtype=np.float32))
-        distance = delayed(window_distances)(own, window, job)
-        distances.append(da.from_delayed(distance, shape=(shape[0], *shape[2:]), dtype=np.uint8))
-    return da.concatenate(cubes), da.concatenate(distances)
+    def noise(self, window: int, index: int, cell: Cell) -> float:
+        """See `Tiles`."""
+        fact = self._fact(cell, window)
+        if fact["noise"] is None:
+            return float("nan")
+        return float(fact["unseen"] if index < 0 else fact["noise"][index])
 
 
-def _dataset(job: Job, reflectance: object, distance: object) -> "xr.Dataset":
-    import xarray as xr  # noqa: PLC0415
-    from odc.geo.xr import xr_coords  # noqa: PLC0415
-
-    coords = {
-        "time": np.array(list(job.days), "datetime64[ns]"),
-        "band": list(job.bands),
-        **xr_coords(job.grid.geobox),
-    }
-    units = {"units": "1", "long_name": "surface reflectance", "grid_mapping": "spatial_ref"}
-    days = {"long_name": "days to the nearest clear look, 255 = none", "grid_mapping": "spatial_ref"}
-    return xr.Dataset(
-        {
-            "reflectance": (("time", "band", "y", "x"), reflectance, units),
-            "clear_distance": (("time", "y", "x"), distance, days),
-        },
-        coords=coords,
-    )
+def keyframe_bytes(layout: Layout, knots: Sequence[Sequence[int]], looks: int, bands: int, images: int) -> int:
+    """Size of a store on the disk: `images` per knot and band (with `shown` two), spread, and `looks` masks."""
+    rows, columns = layout.counts
+    height, width = layout.tile
+    tile, core = rows * columns * height * width, rows * columns * layout.size**2
+    return sum(map(len, knots)) * (images * bands + 1) * 4 * tile + looks * core

@@ -23,7 +23,8 @@ NO_LOOK = 255
 class BandAsset:
     """One raster of a scene. Reflectance is `DN * scale + offset` where DN != nodata.
 
-    `href` is never signed; `origin` is the raster's upper left corner in the scene's CRS, where the item gives it.
+    `href` is never signed. Where the item gives them: `origin` is the raster's upper left corner in the scene's CRS,
+    `shape` its rows and columns, `dtype` the type of its pixels.
     """
 
     href: str
@@ -32,6 +33,8 @@ class BandAsset:
     nodata: int
     resolution: float | None
     origin: tuple[float, float] | None = None
+    shape: tuple[int, int] | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,13 @@ class Block:
         """Rows and columns."""
         return self.y.stop - self.y.start, self.x.stop - self.x.start
 
+    def shared(self, other: "Block") -> "Block":
+        """Return the part that two blocks share, empty (or less) where they share none."""
+        return Block(
+            slice(max(self.y.start, other.y.start), min(self.y.stop, other.y.stop)),
+            slice(max(self.x.start, other.x.start), min(self.x.stop, other.x.stop)),
+        )
+
     def within(self, outer: "Block") -> tuple[slice, slice]:
         """Where this block lies in an array of the `outer` one."""
         return (
@@ -143,19 +153,23 @@ class Grid:
             raise InvalidInputError(f"The CRS of grid {self.name} has no EPSG code; name one with crs.")
         return int(code)
 
-    def cells(self, size: int, halo: int = 0, margin: int = 0) -> list["Cell"]:
-        """Cut into fixed cells of `size` pixels a side, row by row, anchored at the grid's origin."""
+    def cells(self, size: int, halo: int = 0, margin: int = 0, anchor: tuple[int, int] = (0, 0)) -> list["Cell"]:
+        """Cut into fixed cells of `size` pixels a side, row by row; `anchor` pixels of the first lie outside."""
         height, width = self.shape
+        rows, columns = (-(-(length + before) // size) for length, before in zip(self.shape, anchor, strict=True))
         return [
             Cell(
                 (i, j),
                 *(
-                    Block(_around(i, size, reach, height), _around(j, size, reach, width))
+                    Block(
+                        _around(i * size - anchor[0], size, reach, height),
+                        _around(j * size - anchor[1], size, reach, width),
+                    )
                     for reach in (0, margin, halo)
                 ),
             )
-            for i in range(-(-height // size))
-            for j in range(-(-width // size))
+            for i in range(rows)
+            for j in range(columns)
         ]
 
     def part(self, block: Block) -> "GeoBox":
@@ -163,9 +177,9 @@ class Grid:
         return self.geobox[block.y, block.x]
 
 
-def _around(index: int, size: int, reach: int, length: int) -> slice:
-    """Pixels of cell `index` along one axis with `reach` more on both sides, inside the grid."""
-    return slice(max(index * size - reach, 0), min((index + 1) * size + reach, length))
+def _around(start: int, size: int, reach: int, length: int) -> slice:
+    """Pixels of a cell along one axis with `reach` more on both sides, inside the grid."""
+    return slice(max(start - reach, 0), min(start + size + reach, length))
 
 
 @dataclass(frozen=True)
@@ -229,18 +243,22 @@ class WindowKeyframes:
     """What a window keeps of one cell, on the days `knots`, over the cell's reach; NaN where never clear.
 
     `images` `(knot, band, y, x)` float32, normalised, linear in between; `shown` the same, replacing `images` on
-    acquisition days, NaN elsewhere. `noise` `(knot, y, x)`: 68 % half width of one look, in reflectance, the largest
-    over bands; `spread` `(knot, y, x)`: standard deviation of the state in units of that noise; `unseen` `(y, x)`: the
-    half width for days without an acquisition.
+    acquisition days, NaN elsewhere. `clear` `(look, y, x)` of the cell's core on the days `looked`; `looks` `(scene,)`:
+    clear pixels taken from each scene of the job. `noise` `(knot,)`: 68 % half width of one look, in reflectance, the
+    largest over bands; `unseen`: that of a day without an acquisition; `spread` `(knot, y, x)`: standard deviation of
+    the state in units of that noise.
     """
 
     window: Window
     knots: tuple[int, ...]
     images: NDArray[np.float32]
+    looked: tuple[int, ...]
+    clear: NDArray[np.bool_]
+    looks: NDArray[np.int64]
     shown: NDArray[np.float32] | None = None
     noise: NDArray[np.float32] | None = None
+    unseen: float = np.nan
     spread: NDArray[np.float32] | None = None
-    unseen: NDArray[np.float32] | None = None
 
 
 def bridged(
@@ -255,15 +273,6 @@ def bridged(
     share = before / (before + after)
     ends = (1 - share) * left + share * right
     return np.asarray(np.sqrt(ends**2 + before * after / (damping_factor * (before + after))), np.float32)
-
-
-@dataclass(frozen=True)
-class FilledCell:
-    """One cell, solved: keyframes, `clear` `(time, y, x)` of its core, and `looks` `(scene,)` that were used."""
-
-    windows: tuple[WindowKeyframes, ...]
-    clear: NDArray[np.bool_]
-    looks: NDArray[np.int64]
 
 
 @dataclass(frozen=True)

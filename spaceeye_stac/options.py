@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.output import Output
 from spaceeye_stac.query import Query, Settings
+from spaceeye_stac.resources import Resources
 
 Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
 CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
@@ -17,6 +19,7 @@ Method = Annotated[str, typer.Option(help="damped, guided, reference, or an inst
 Appearance = Annotated[str, typer.Option(help="Guided, on acquisition days: as_seen or smooth.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
+Update = Annotated[bool, typer.Option("--update", help="Redo only what new scenes or days touch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 To = Annotated[str, typer.Option("--to", help="STAC API (https://...), s3://, az://, gs://, or a folder.")]
 RunTo = Annotated[str | None, typer.Option("--to", help="Publish there too, day by day: STAC API, store or folder.")]
@@ -40,6 +43,7 @@ def query_from(
     tiles: Annotated[str | None, typer.Option(help="MGRS tiles to use alone, as 31UDS,31UES.")] = None,
     platforms: Annotated[str | None, typer.Option(help="Satellites to use alone, as S2A.")] = None,
     orbits: Annotated[str | None, typer.Option(help="Relative orbits to use alone, as 51,94.")] = None,
+    allow_hrefs: Annotated[str | None, typer.Option(help="Folders, URL prefixes that items may name anyway.")] = None,
 ) -> Query:
     """Make a Query of the options that say what to look for."""
     return Query(
@@ -53,6 +57,7 @@ def query_from(
         tiles=tiles,  # text with commas, which Query splits
         platforms=platforms,
         orbits=orbits,  # type: ignore[arg-type]
+        allow_hrefs=allow_hrefs,
     )
 
 
@@ -87,6 +92,27 @@ def _whole(text: str, name: str) -> int:
         raise InvalidInputError(f"{name} {text!r} is no whole number.") from None
 
 
+def resources_from(
+    *,
+    memory: Annotated[str | None, typer.Option(help="For all workers, as 2GB; half of what is free.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Tasks at once; the number of cores.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="threads, processes, or tcp://... of dask.distributed.")] = None,
+) -> Resources:
+    """Make Resources of the options that say how much to use."""
+    return Resources(memory=memory, workers=workers, scheduler=scheduler)
+
+
+def output_from(
+    *,
+    compress: Annotated[str, typer.Option(help="deflate or zstd.")] = "deflate",
+    level: Annotated[int | None, typer.Option(help="Of the compression; 1 is fastest.")] = None,
+    days: Annotated[str, typer.Option(help="files, or virtual: keyframes and VRTs.")] = "files",
+    keep_keyframes: Annotated[bool, typer.Option("--keep-keyframes", help="Leave the keyframe store.")] = False,
+) -> Output:
+    """Make Output of the options that say how days are written."""
+    return Output(compress=compress, level=level, days=days, keep_keyframes=keep_keyframes)
+
+
 def days_of(duration: str | None) -> int | Literal["all"] | None:
     """Whole days, or "all"; InvalidInputError for anything else."""
     if duration is None or duration == "all":
@@ -97,7 +123,12 @@ def days_of(duration: str | None) -> int | Literal["all"] | None:
         raise InvalidInputError(f'duration {duration!r} is not allowed; give whole days, or "all".') from None
 
 
-_GROUPS: dict[type, Callable[..., Any]] = {Query: query_from, Settings: settings_from}
+_GROUPS: dict[type, Callable[..., Any]] = {
+    Query: query_from,
+    Settings: settings_from,
+    Resources: resources_from,
+    Output: output_from,
+}
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

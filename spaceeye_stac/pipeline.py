@@ -1,46 +1,49 @@
-"""Straight-line composition of the stages: search, observe, fill, blend, write, publish."""
+"""Straight-line composition of the stages: search, survey, solve, write, publish."""
 
+import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
-from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pystac
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from spaceeye_stac import cog, items, stack, static
-from spaceeye_stac.catalog import search, signed
-from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError
-from spaceeye_stac.fill import Observations, fill, observe
+from spaceeye_stac import budget, items, stack, static
+from spaceeye_stac.catalog import search
+from spaceeye_stac.cog import Encoding, display_bands
+from spaceeye_stac.daily import DayGroup, day_groups
+from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError
+from spaceeye_stac.fill import Observations, observe
+from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.grid import output_grid
 from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
-from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view, keyframe_bytes
-from spaceeye_stac.methods import method_of, one_torch_thread
-from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
-from spaceeye_stac.query import DateRange, Json, Query, Settings
-from spaceeye_stac.reference import truncate
+from spaceeye_stac.keyframes import Kept, KeyframeStore, contents_of
+from spaceeye_stac.layout import Layout
+from spaceeye_stac.methods import method_of
+from spaceeye_stac.model import Acquisition, Illuminance, Job, Scene
+from spaceeye_stac.output import Output
+from spaceeye_stac.query import Json, Query, Settings
+from spaceeye_stac.record import Record
+from spaceeye_stac.resources import Resources
+from spaceeye_stac.schedule import Progress, Workers, workers
+from spaceeye_stac.signing import signed
+from spaceeye_stac.solving import SolveTask, solved_windows
 from spaceeye_stac.windows import windows
+from spaceeye_stac.writing import WriteTask, finished
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SURVEY_PIXELS = 1024
 SURVEY_STRIDE = 4
-KEYFRAMES_IN_MEMORY_BYTES = 512 * 2**20
 SCRATCH = ".keyframes"
 
-Progress = Callable[[str, int, int], None]
 EachDay = Callable[[Path, Json, Json], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
@@ -49,12 +52,16 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run published: the collection, where it is, and the days that hold nothing and were not published."""
+    """What a run published: the collection, where it is, and the days that hold nothing and were not published.
+
+    `kept`: days that were there already, from an interrupted or an earlier run, and still hold.
+    """
 
     collection: pystac.Collection
     path: Path
     days: tuple[str, ...]
     skipped: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
 def plan_job(scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
@@ -85,18 +92,46 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     """
     from dask.delayed import delayed  # noqa: PLC0415 - the lazy cube is its only user
 
+    from spaceeye_stac.cube import solved_days  # noqa: PLC0415
+
     job = plan_job(_checked(scenes), query, settings or Settings())
     layout = layout_of(job)
-    seen = [delayed(observe_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
-    light = delayed(survey)(job, seen[0] if len(layout.cells) == 1 else None)
-    filled = [delayed(fill)(part, light, job, cell) for part, cell in zip(seen, layout.cells, strict=True)]
-    return daily_view(job, light, layout, filled)
+    read = [delayed(read_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
+    light = delayed(survey)(job, read[0] if len(layout.cells) == 1 else None)
+    solved = [
+        delayed(solved_windows, nout=len(job.windows))(job, light, cell, part)
+        for part, cell in zip(read, layout.cells, strict=True)
+    ]
+    return solved_days(job, layout, kept_of(job.settings), light, solved)
 
 
 def layout_of(job: Job) -> Layout:
-    """Cut a job's grid into the cells of its method."""
+    """Cut a job's grid into the cells of its method, their borders on those of the source's tiles where known."""
     method = method_of(job.settings)
-    return Layout.of(job, method.cell, method.halo, method.margin)
+    anchor = (0, 0) if max(job.grid.shape) <= method.cell else _anchor(job, method.cell)
+    return Layout(job.grid, method.cell, method.halo, method.margin, anchor)
+
+
+def _anchor(job: Job, size: int) -> tuple[int, int]:
+    """Pixels from the cell border before the grid's corner to that corner, cells counted from a source's corner."""
+    corners = [asset.origin for scene in job.scenes if scene.epsg == job.grid.epsg for asset in scene.bands.values()]
+    corner = next(filter(None, corners), None)
+    if corner is None:
+        return 0, 0
+    transform = job.grid.geobox.transform
+    down, right = (corner[1] - transform.f) / -transform.e, (transform.c - corner[0]) / transform.a
+    return round(down) % size, round(right) % size
+
+
+def kept_of(settings: Settings) -> Kept:
+    """What the method of these settings keeps."""
+    method = method_of(settings)
+    return Kept(
+        every_day=method.every_day,
+        shown=method.shows and settings.appearance == "as_seen",
+        damping_factor=method.damping_factor or settings.damping_factor,
+        truncates=method.truncates,
+    )
 
 
 def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
@@ -106,17 +141,22 @@ def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
     return scenes
 
 
+def read_part(job: Job, geobox: GeoBox) -> stack.Stacked:
+    """Read every scene on a part of the grid."""
+    how = stack.resampling_of(job.scenes, geobox, job.settings.resampling)
+    return stack.load(job.scenes, geobox, resampling=how, sign=signed)
+
+
 def observe_part(job: Job, geobox: GeoBox) -> Observations:
     """Read every scene on a part of the grid and mask it."""
-    return _observe(job, geobox, stack.resampling_of(job.scenes, geobox, job.settings.resampling))
+    return _observed(job, read_part(job, geobox))
 
 
-def _observe(job: Job, geobox: GeoBox, resampling: Mapping[str, str]) -> Observations:
-    stacked = stack.load(job.scenes, geobox, resampling=resampling, sign=signed)
-    return observe(stacked.values, stacked.labels, job)
+def _observed(job: Job, read: stack.Stacked) -> Observations:
+    return observe(read.values, read.labels, job)
 
 
-def survey(job: Job, whole: Observations | None = None) -> Illuminance:
+def survey(job: Job, whole: stack.Stacked | None = None) -> Illuminance:
     """Illuminance over the region: from `whole` where it is one cell, else from a decimated first pass.
 
     A method that makes its own of each day takes the days as they are. Raises NoClearLookError when no day has enough
@@ -124,7 +164,7 @@ def survey(job: Job, whole: Observations | None = None) -> Illuminance:
     """
     if not method_of(job.settings).normalised:
         return untouched(len(job.bands), len(job.acquisitions), job.span)
-    total = whole.totals if whole is not None else _coarse_totals(job)
+    total = _coarse_totals(job) if whole is None else _observed(job, whole).totals
     compute = illuminance if job.settings.normalize_illuminance else uniform
     light = compute(total, job.acquisition_days, job.span, job.settings.min_clear_ratio)
     if not light.used.any():
@@ -139,7 +179,9 @@ def survey(job: Job, whole: Observations | None = None) -> Illuminance:
 def _coarse_totals(job: Job) -> DayTotals:
     """Totals from a grid at least four times coarser, read by nearest neighbour."""
     stride = max(SURVEY_STRIDE, -(-max(job.grid.shape) // SURVEY_PIXELS))
-    return _observe(job, job.grid.geobox.zoom_out(stride), dict.fromkeys(job.bands, "nearest")).totals
+    coarse = job.grid.geobox.zoom_out(stride)
+    read = stack.load(job.scenes, coarse, resampling=dict.fromkeys(job.bands, "nearest"), sign=signed)
+    return _observed(job, read).totals
 
 
 def run(
@@ -148,151 +190,198 @@ def run(
     *,
     out: str | Path,
     overwrite: bool = False,
+    update: bool = False,
+    output: Output | None = None,
+    resources: Resources | None = None,
     progress: Progress = _silent,
     holdout: Holdout | None = None,
     each_day: EachDay | None = None,
 ) -> Result:
     """Do everything: search, solve, and publish one item a day as a static collection in the folder `out`.
 
-    `progress` is called with a stage's name, the steps done and their number. `holdout` scores the method on hidden
-    pixels of the scenes; what it returns stands in the collection as `spaceeye:holdout`. `each_day` is called for every
-    finished day, on several threads, with the folder its files are in, the collection as known by then, and its item.
-    Nothing appears in `out` before the run is complete. Raises SpaceEyeError's children, each with the value and the
-    remedy.
+    A run that was interrupted goes on where it was when it is called again: what is finished is known by what it was
+    made from. `update` does the same with a finished run in `out`: new or changed scenes, or more days, redo only what
+    they touch; `overwrite` starts anew. `resources` and `output` change no value. `progress` is called with a stage's
+    name, the steps done and their number. `holdout` scores the method on hidden pixels of the scenes; what it returns
+    stands in the collection as `spaceeye:holdout`. `each_day` is called soon after a day is finished, with the folder
+    its files are in, the collection as far as it is known, and its item. Nothing appears in `out` before the run is
+    complete. Raises SpaceEyeError's children, each with the value and the remedy.
     """
-    settings = settings or Settings()
-    with static.staging(Path(out), overwrite=overwrite) as folder:
+    settings, output = settings or Settings(), output or Output()
+    if overwrite and update:
+        raise InvalidInputError("overwrite and update exclude each other; give one.")
+    place, resources = Path(out), resources or Resources()
+    with static.staging(place, overwrite=overwrite, update=update) as folder, workers(resources) as crew:
+        record = _recorded(Record.of(query, settings, output), folder, place if update else None)
         scenes = search(query, settings)
         job = plan_job(scenes, query, settings)
         scored = holdout(scenes, query, settings) if holdout else None
-        scratch = folder / SCRATCH
-        result = _publish(
-            job, solve_blocks(job, progress, scratch), Target(folder, Path(out), scored, each_day), progress
+        work = Work(job, folder, place, record, output, budget.Budget(resources.memory_bytes, crew.count), each_day)
+        return _publish(work, _fill_folder(work, crew, progress, update=update), scored)
+
+
+def _recorded(asked: Record, folder: Path, earlier: Path | None) -> Record:
+    """Return the record of the run that is gone on with, or this one's; OutputError where they ask for other things."""
+    before = Record.read(folder)
+    changed = before.changes(asked) if before else []
+    if changed:
+        raise OutputError(
+            f"An unfinished run in {folder} was asked for another {', '.join(changed)}; "
+            "ask for the same to go on with it, or overwrite it."
         )
-        shutil.rmtree(scratch, ignore_errors=True)
-        return result
+    old = Record.read(earlier) if earlier else None
+    changed = [name for name in old.changes(asked) if name != "datetime"] if old else []
+    if changed:
+        raise OutputError(f"The run in {earlier} was asked for another {', '.join(changed)}; overwrite it instead.")
+    record = before or asked
+    record.write(folder)
+    return record
 
 
 @dataclass(frozen=True)
-class Solved:
-    """What phase 1 leaves for phase 2: keyframes, and the clear pixels taken from each scene `(scene,)`."""
+class Work:
+    """A run at work: what is made, in which folder, where it will stand, and how."""
 
-    store: KeyframeStore
-    looks: NDArray[np.int64]
-
-
-def solve_blocks(job: Job, progress: Progress, scratch: Path) -> Solved:
-    """Phase 1: every cell of the grid to keyframes, in memory or, where that is much, in the folder `scratch`."""
-    layout = layout_of(job)
-    whole = observe_part(job, job.grid.geobox) if len(layout.cells) == 1 else None
-    light = survey(job, whole)
-    every_day = method_of(job.settings).every_day
-    path = scratch if keyframe_bytes(job, every_day=every_day) > KEYFRAMES_IN_MEMORY_BYTES else None
-    store = KeyframeStore(job, light, layout, every_day=every_day, path=path)
-
-    def task(cell: Cell) -> NDArray[np.int64]:
-        seen = whole if whole is not None else observe_part(job, job.grid.part(cell.view))
-        filled = fill(seen, light, job, cell)
-        store.write(cell, filled)
-        return filled.looks
-
-    with one_torch_thread():
-        looks = _on_threads(task, layout.cells, "solving", progress)
-    return Solved(store, np.sum(looks, axis=0))
-
-
-def _on_threads(task: Callable[[T], R], todo: Sequence[T], stage: str, progress: Progress) -> list[R]:
-    """Run independent tasks on threads; the first error ends it. Results in the order of `todo`."""
-    progress(stage, 0, len(todo))
-    with ThreadPoolExecutor(max_workers=cpu_count() or 1) as pool:
-        futures = [pool.submit(task, one) for one in todo]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                progress(stage, done, len(todo))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a run is written (`folder`), where it will stand (`out`), the scores to publish with it, and who waits."""
-
+    job: Job
     folder: Path
     out: Path
-    scored: Json | None
+    record: Record
+    output: Output
+    budget: "budget.Budget"
     each_day: EachDay | None = None
 
+    @property
+    def encoding(self) -> Encoding:
+        """How rasters are compressed."""
+        return Encoding(self.output.compress.upper(), self.output.compression_level)
 
-def _publish(job: Job, solved: Solved, target: Target, progress: Progress) -> Result:
-    folder, out = target.folder, target.out
-    created = datetime.now(UTC).replace(microsecond=0)
+    def place(self, day: int) -> Path:
+        """Folder of a day."""
+        return self.folder / items.item_id(self.job, self.job.days.day(day))
 
-    def task(index: int) -> DayImages | None:
-        images = write_day(job, solved, index, folder)
-        if images is not None and target.each_day is not None:
-            item = items.day_item(job, images, out.resolve() / items.item_id(job, images.day), created)
-            known = items.collection(job, [item], images.written.shown)
-            target.each_day(folder, known.to_dict(), item.to_dict(include_self_link=False))
-        return images
 
-    written = _on_threads(task, range(len(job.days)), "writing days", progress)
-    days = [images for images in written if images is not None]
+@dataclass(frozen=True)
+class Filled:
+    """Days of a run by index: those that were there already, and those that hold nothing."""
+
+    kept: tuple[int, ...]
+    empty: tuple[int, ...]
+
+
+def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool) -> Filled:
+    """Both phases: every cell to keyframes, then every day to files, leaving alone what is there."""
+    job, layout = work.job, layout_of(work.job)
+    whole = read_part(job, job.grid.geobox) if len(layout.cells) == 1 else None
+    light = survey(job, whole)
+    contents = contents_of(job, light, layout, kept_of(job.settings))
+    windows_from = window_keys(job, light, (layout.size, layout.halo, layout.margin, layout.anchor))
+    keys = _day_keys(work, windows_from)
+    if update:
+        _take_over(work, keys)
+    kept = tuple(day for day, key in keys.items() if finished(work.place(day), key))
+    groups = [group for group in day_groups(contents) if not set(group.days) <= set(kept)]
+    needed = {group.window for group in groups}
+    store = KeyframeStore.create(work.folder / SCRATCH, contents)
+    wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
+    _solve(work, crew, SolveTask(job, light, store.path, wanted, whole), layout, progress)
+    return Filled(kept, _write(work, crew, groups, keys, store.path, progress))
+
+
+def _day_keys(work: Work, windows_from: Sequence[str]) -> dict[int, str]:
+    """What each day is made from."""
+    job = work.job
+    return {
+        day: day_key(windows_from[w], job.days.day(day), job.settings.collection_id, work.encoding, work.output.days)
+        for w, window in enumerate(job.windows)
+        for day in window.write
+    }
+
+
+def _take_over(work: Work, keys: Mapping[int, str]) -> None:
+    """Link the days of the earlier run that still hold into the work folder."""
+    for day, key in keys.items():
+        place = work.place(day)
+        if finished(work.out / place.name, key) and not finished(place, key):
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(work.out / place.name, place, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    """Another name for the same file; documents are copied, since they are written again."""
+    if source.endswith(".json"):
+        shutil.copy2(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _solve(work: Work, crew: Workers, task: SolveTask, layout: Layout, progress: Progress) -> None:
+    side, crew_size = work.budget.cells_together(work.job, layout)
+    groups = [tuple(cell.index for cell in group) for group in layout.groups(side)]
+    if task.given is not None:
+        task(groups[0])
+        progress("solving", 1, 1)
+        return
+    crew.map(task, groups if any(task.keys) else [], "solving", progress, most=crew_size)
+
+
+def _write(
+    work: Work, crew: Workers, groups: Sequence[DayGroup], keys: Mapping[int, str], store: Path, progress: Progress
+) -> tuple[int, ...]:
+    at_once, crew_size = work.budget.days_together(work.job)
+    task = WriteTask(
+        work.job, store, work.folder, work.out.resolve(), work.record.created, keys, work.encoding, at_once
+    )
+    told = progress if work.each_day is None else _telling(work, work.each_day, keys, progress)
+    empty = crew.map(task, groups, "writing days", told, most=crew_size)
+    return tuple(day for days in empty for day in days)
+
+
+def _telling(work: Work, each_day: EachDay, keys: Mapping[int, str], progress: Progress) -> Progress:
+    """Progress that also hands over each day that was finished since it was last called, or was there before."""
+    waiting = dict(keys)
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(stage, done, total)
+        for day in [day for day, key in waiting.items() if finished(work.place(day), key)]:
+            del waiting[day]
+            item = static.read_item(work.place(day))
+            known = items.collection(work.job, [item], display_bands(work.job.bands))
+            each_day(work.folder, known.to_dict(), item.to_dict(include_self_link=False))
+
+    return told
+
+
+def _publish(work: Work, filled: Filled, scored: Json | None) -> Result:
+    """Link the days' items, describe them together, and leave nothing else in the folder."""
+    job, folder, out = work.job, work.folder, work.out
+    days = [day for day in range(len(job.days)) if day not in filled.empty]
     if not days:
         raise NoClearLookError("No requested day has a clear look in its window; widen datetime or duration.")
-    documents = [
-        items.day_item(job, images, out.resolve() / items.item_id(job, images.day), created) for images in days
-    ]
+    documents = [static.read_item(work.place(day)) for day in days]
     items.link_in_order(documents)
-    whole = items.collection(job, documents, days[0].written.shown)
-    _add_thumbnail(whole, days, folder)
-    if target.scored is not None:
-        whole.extra_fields["spaceeye:holdout"] = target.scored
+    whole = items.collection(job, documents, display_bands(job.bands))
+    _add_thumbnail(whole, documents, folder)
+    if scored is not None:
+        whole.extra_fields["spaceeye:holdout"] = scored
     static.write_static(folder, whole, documents)
+    if work.output.keep_keyframes:
+        (folder / SCRATCH).rename(folder / static.KEYFRAMES)
+    static.drop_strangers(folder, {item.id for item in documents})
     whole.set_self_href(str(out / static.COLLECTION_FILE))
     for item in documents:
         item.set_self_href(str(out / item.id / f"{item.id}.json"))
-    empty = [day.isoformat() for day, images in zip(job.days, written, strict=True) if images is None]
-    return Result(whole, out, tuple(images.day.isoformat() for images in days), tuple(empty))
+    published, empty, kept = (
+        tuple(job.days.day(day).isoformat() for day in some) for some in (days, sorted(filled.empty), filled.kept)
+    )
+    return Result(whole, out, published, empty, kept)
 
 
-def _add_thumbnail(collection: pystac.Collection, days: Iterable[DayImages], folder: Path) -> None:
+def _add_thumbnail(collection: pystac.Collection, documents: Sequence[pystac.Item], folder: Path) -> None:
     """Give the collection the thumbnail of the day that was seen best."""
-    best = max(days, key=lambda images: images.observed_share)
-    (folder / static.THUMBNAIL_FILE).write_bytes(best.written.files["thumbnail"].path.read_bytes())
+    best = max(documents, key=lambda item: float(item.properties["spaceeye:observed_share"]))
+    (folder / static.THUMBNAIL_FILE).write_bytes((folder / best.id / "thumbnail.png").read_bytes())
     asset = pystac.Asset(f"./{static.THUMBNAIL_FILE}", "Thumbnail", media_type="image/png", roles=["thumbnail"])
     collection.add_asset("thumbnail", asset)
-
-
-def write_day(job: Job, solved: Solved, index: int, folder: Path) -> DayImages | None:
-    """Phase 2: blend, quantise and write one day; None, and no file, where it holds nothing."""
-    day = job.days.day(index)
-    distance = solved.store.distance(index)
-    if (distance == NO_LOOK).all():
-        return None
-    place = folder / items.item_id(job, day)
-    place.mkdir()
-    method, store = method_of(job.settings), solved.store
-    quantise = truncate if method.truncates else cog.quantise
-    bands = ((name, quantise(store.band(index, i))) for i, name in enumerate(job.bands))
-    alpha = method.damping_factor or job.settings.damping_factor
-    trusted = store.uncertainty(index, distance, alpha) if store.has_uncertainty else None
-    written = cog.write_day(place, job.grid.geobox, bands, distance, trusted)
-    window = job.window_of(index).read
-    return DayImages(
-        day=day,
-        window=DateRange(job.days.day(window.start), job.days.day(window.stop - 1)),
-        written=written,
-        observed_share=float((distance == 0).mean()),
-        median_clear_distance=float(np.median(distance[distance != NO_LOOK])),
-        scenes=_shaping(job, solved.looks, window),
-    )
-
-
-def _shaping(job: Job, looks: NDArray[np.int64], window: range) -> tuple[Scene, ...]:
-    """Return the scenes with a clear look that was used in this window."""
-    return tuple(
-        scene for scene, count in zip(job.scenes, looks, strict=True) if count and job.days.index(scene.day) in window
-    )

@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spaceeye_stac.errors import CatalogError, ItemError
+from spaceeye_stac.errors import CatalogError, ItemError, shown
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.query import Json
 
@@ -24,6 +24,7 @@ BOA_OFFSET = -0.1
 NO_OFFSET = 0.0
 DEGREES_PER_HOUR = 15.0
 UTM_NORTH, UTM_SOUTH = 32600, 32700
+FINEST_METRES, COARSEST_METRES = 1.0, 1000.0
 RESOLUTION_SUFFIX = re.compile(r"_\d+m$")
 LEVEL_FIELDS = ("s2:product_type", "sentinel2:product_type", "product:type", "oseo:productType", "processing:level")
 PRODUCT_FIELDS = ("s2:product_uri", "s2:tile_id")
@@ -265,7 +266,7 @@ def _mapped(item: Json, profile: Profile, lon: float | None) -> Scene:
         bands={name: _band(item, assets[key], profile) for name, key in keys.items()},
         labels=_labels(assets[mask]),
         item=item,
-        href=next((str(link["href"]) for link in item.get("links") or () if link["rel"] == "self"), None),
+        href=next((shown(str(link["href"])) for link in item.get("links") or () if link["rel"] == "self"), None),
         profile=profile.name,
     )
 
@@ -370,14 +371,27 @@ def offset_of(item: Json, asset: Json, profile: Profile) -> float:
 
 
 def _resolution(asset: Json) -> float | None:
+    """Metres a pixel; an absurd one, which would lay an absurd grid, is a ValueError."""
     transform = asset.get("proj:transform")
     found = transform[0] if transform else (asset.get("gsd") or declared(asset, "spatial_resolution"))
+    if found is not None and not FINEST_METRES <= float(found) <= COARSEST_METRES:
+        raise ValueError(f"a pixel of {float(found):g} m is no Sentinel-2 pixel")
     return None if found is None else float(found)
 
 
 def _origin(asset: Json) -> tuple[float, float] | None:
     transform = asset.get("proj:transform")
     return (float(transform[2]), float(transform[5])) if transform else None
+
+
+def _shape(asset: Json) -> tuple[int, int] | None:
+    found = asset.get("proj:shape")
+    return (int(found[0]), int(found[1])) if found else None
+
+
+def _dtype(asset: Json) -> str | None:
+    found = declared(asset, "data_type")
+    return None if found is None else str(found)
 
 
 def _band(item: Json, asset: Json, profile: Profile) -> BandAsset:
@@ -391,6 +405,8 @@ def _band(item: Json, asset: Json, profile: Profile) -> BandAsset:
         nodata=_nodata(asset, profile),
         resolution=_resolution(asset),
         origin=_origin(asset),
+        shape=_shape(asset),
+        dtype=_dtype(asset),
     )
 
 
@@ -401,4 +417,13 @@ def _nodata(asset: Json, profile: Profile) -> int:
 
 
 def _labels(asset: Json) -> BandAsset:
-    return BandAsset(href=str(asset["href"]), scale=1.0, offset=0.0, nodata=0, resolution=_resolution(asset))
+    return BandAsset(
+        href=str(asset["href"]),
+        scale=1.0,
+        offset=0.0,
+        nodata=0,
+        resolution=_resolution(asset),
+        origin=_origin(asset),
+        shape=_shape(asset),
+        dtype=_dtype(asset),
+    )

@@ -157,6 +157,9 @@ class Query:
         Satellites to use alone, as sentinel-2a or S2A.
     orbits
         Relative orbits to use alone, from 1 to 143.
+    allow_hrefs
+        Folders and URL prefixes that items may name though their catalog is not trusted to: files outside a local
+        catalog's folder, any file or loopback address in a remote one.
 
     Raises InvalidInputError, with the value and the remedy.
 
@@ -172,6 +175,7 @@ class Query:
     tiles: Sequence[str] | None = None
     platforms: Sequence[str] | None = None
     orbits: Sequence[int] | None = None
+    allow_hrefs: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if (self.bbox is None) == (self.intersects is None):
@@ -184,7 +188,12 @@ class Query:
             object.__setattr__(self, "bands", _checked_bands(self.bands))
         if self.max_cloud_cover is not None:
             object.__setattr__(self, "max_cloud_cover", _percent(self.max_cloud_cover))
-        for name, read in (("tiles", _tile), ("platforms", _platform), ("orbits", _orbit)):
+        for name, read in (
+            ("tiles", _tile),
+            ("platforms", _platform),
+            ("orbits", _orbit),
+            ("allow_hrefs", _prefix),
+        ):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _each(name, getattr(self, name), read))
         parse_datetime(self.datetime)
@@ -254,6 +263,15 @@ def _orbit(value: object) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= RELATIVE_ORBITS:
         raise InvalidInputError(f"orbits {value!r} is no relative orbit; give whole numbers, 1 to {RELATIVE_ORBITS}.")
     return int(text)
+
+
+def _prefix(value: object) -> str:
+    text = str(value).strip()
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]|/|~|\.", text):
+        raise InvalidInputError(
+            f"allow_hrefs {value!r} is no folder and no URL; write it as /data or https://host/path."
+        )
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)

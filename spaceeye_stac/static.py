@@ -1,8 +1,8 @@
 """A finished run to a static, self-contained STAC collection, put in place at once or not at all."""
 
+import fcntl
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,29 +17,67 @@ from spaceeye_stac.query import Json
 COLLECTION_FILE = "collection.json"
 THUMBNAIL_FILE = "thumbnail.png"
 SCHEMA_FILE = "spaceeye.schema.json"
+KEYFRAMES = "keyframes"
+LOCK_FILE = ".lock"
+OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES)
 
 
 @contextmanager
-def staging(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give an empty folder beside `out` that becomes `out` when the block ends well, and vanishes when it does not.
+def staging(out: Path, *, overwrite: bool, update: bool = False) -> Iterator[Path]:
+    """Give the work folder beside `out` that becomes `out` when the block ends well.
 
-    Raises OutputError when `out` holds another run (unless `overwrite`) or anything that is not a run's.
+    When it does not, the work folder vanishes too, unless something in it is finished: the next run goes on from there.
+    `overwrite` starts anew and replaces a run in `out`, `update` takes over what still holds of it. Raises OutputError
+    when `out` holds a run and neither is given, when it holds anything that is not a run's, and when another run is at
+    work on it.
     """
-    _check(out, overwrite=overwrite)
+    _check(out, replace=overwrite or update)
+    work = out.parent / f".{out.name}.partial"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Output folder {out} cannot be made: {error.strerror}; choose another with out.") from error
-    try:
-        work.chmod(0o755)
-        yield work
+    with _alone(work, out):
+        if overwrite:
+            _empty(work)
+        try:
+            yield work
+        except BaseException as error:
+            if has_finished(work):
+                error.add_note(f"What is finished is kept beside {out}: the same command again goes on from there.")
+            else:
+                shutil.rmtree(work, ignore_errors=True)
+            raise
+        (work / LOCK_FILE).unlink()
         _swap(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
-def _check(out: Path, *, overwrite: bool) -> None:
+@contextmanager
+def _alone(work: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of a work folder; the system gives it back when the process dies, however it dies."""
+    with (work / LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OutputError(f"Another run is at work on {out}; wait for it, or choose another folder.") from None
+        yield
+
+
+def _empty(work: Path) -> None:
+    for entry in work.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK_FILE:
+            entry.unlink()
+
+
+def has_finished(work: Path) -> bool:
+    """Whether a work folder holds a finished day or cell."""
+    days = (entry for entry in work.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return any(days) or any(work.glob("*/done/*.json")) or any(work.glob(".*/done/*.json"))
+
+
+def _check(out: Path, *, replace: bool) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError(f"Output {out} is a file; name a folder.")
     entries = sorted(entry.name for entry in out.iterdir()) if out.exists() else []
@@ -50,8 +88,10 @@ def _check(out: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"Output folder {out} holds {strangers[0]!r}, which is no part of a run; choose another folder."
         )
-    if not overwrite:
-        raise OutputError(f"Output folder {out} already holds a run; choose another folder, or overwrite it.")
+    if not replace:
+        raise OutputError(
+            f"Output folder {out} already holds a run; choose another folder, update it, or overwrite it."
+        )
 
 
 def _own_entries(out: Path) -> set[str]:
@@ -62,7 +102,7 @@ def _own_entries(out: Path) -> set[str]:
         ours = any(name.startswith("spaceeye:") for name in document["summaries"])
     except (OSError, ValueError, KeyError, IndexError):
         return set()
-    return {COLLECTION_FILE, THUMBNAIL_FILE, SCHEMA_FILE, PARQUET, *items} if ours else set()
+    return {COLLECTION_FILE, THUMBNAIL_FILE, *OTHER_ENTRIES, *items} if ours else set()
 
 
 def _swap(work: Path, out: Path) -> None:
@@ -100,3 +140,19 @@ def write_static(folder: Path, collection: pystac.Collection, items: Sequence[py
 
 def _write(path: Path, document: Json) -> None:
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_item(place: Path) -> pystac.Item:
+    """Read the item of a day's folder, without the links that make it part of a collection."""
+    item = pystac.Item.from_dict(json.loads((place / f"{place.name}.json").read_text(encoding="utf-8")))
+    for rel in ("self", "root", "parent", "collection"):
+        item.clear_links(rel)
+    return item
+
+
+def drop_strangers(folder: Path, ids: set[str]) -> None:
+    """Remove from a finished work folder what is no part of the collection."""
+    ours = {COLLECTION_FILE, THUMBNAIL_FILE, LOCK_FILE, *OTHER_ENTRIES, *ids}
+    for entry in folder.iterdir():
+        if entry.name not in ours:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -30,13 +30,16 @@ def windows(days: DateRange, settings: Settings) -> list[Window]:
     """Cover the requested days, as indices from `days.start`, with windows for the solve.
 
     The windows are laid over the range widened by half a window, so that a day at the edge of the request has as much
-    context as one in its middle, and each window spans `duration` days. Write intervals are cut to the request: no
-    day outside it is ever written. With duration "all" the range itself is the one window.
+    context as one in its middle, and each window spans `duration` days. They start a whole number of steps after the
+    first, so that a longer request has the same ones and more. Write intervals are cut to the request: no day outside
+    it is ever written. With duration "all" the range itself is the one window.
     """
     duration, context = settings.window_days(days), settings.context_days(days)
     step = max(1, round(duration * (1 - settings.time_overlap)))
-    laid = intervals(len(days) + 2 * context, duration, step)
-    cut = [Window(_shift(w.read, -context), _cut(_shift(w.write, -context), len(days))) for w in laid]
+    beyond = max(0, len(days) + 2 * context - duration)
+    laid = intervals(duration + -(-beyond // step) * step, duration, step)
+    known, asked = range(-context, len(days) + context), range(len(days))
+    cut = [Window(_cut(_shift(w.read, -context), known), _cut(_shift(w.write, -context), asked)) for w in laid]
     return [w for w in cut if len(w.write)]
 
 
@@ -44,5 +47,5 @@ def _shift(days: range, by: int) -> range:
     return range(days.start + by, days.stop + by)
 
 
-def _cut(days: range, length: int) -> range:
-    return range(max(days.start, 0), min(days.stop, length))
+def _cut(days: range, to: range) -> range:
+    return range(max(days.start, to.start), min(days.stop, to.stop))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,9 +22,10 @@ CONFORMANCE = [f"{CORE}{part}" for part in ("core", "collections", "ogcapi-featu
 class FlakyApi:
     """What the server holds and how it fails.
 
-    `failures` are used up by /search, one a request: a status ("429", "500" ...), "cut" (the connection ends in the
-    middle of the body), "stall" (no answer), "nonsense" (no JSON), or "" (answer as usual). `retry_after` goes with
-    statuses. `paging`: "all" ends, "repeat" gives one page for ever, "overlap" repeats an item on each next page.
+    `folder` is a static catalog, served below /static/; `moved` redirects. `failures` are used up by it and by
+    /search, one a request: a status ("429", "500" ...), "cut" (the connection ends in the middle of the body), "stall"
+    (no answer), "nonsense" (no JSON), or "" (answer as usual). `retry_after` goes with statuses. `paging`: "all" ends,
+    "repeat" gives one page for ever, "overlap" repeats an item on each next page.
     """
 
     items: Sequence[Json]
@@ -37,6 +39,8 @@ class FlakyApi:
     searches: list[tuple[float, str, Json]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     url: str = ""
+    folder: Path | None = None
+    moved: dict[str, str] = field(default_factory=dict)
 
     def root(self) -> Json:
         """The landing page."""
@@ -98,6 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.api.paths.append(self.path)
         if parts.path == "/search":
             self._search({key: values[0] for key, values in parse_qs(parts.query).items()})
+        elif parts.path in self.api.moved:
+            self._send(302, b"", {"Location": self.api.moved[parts.path]})
+        elif parts.path.startswith("/static/") and self.api.folder is not None:
+            self._failing(json.loads((self.api.folder / parts.path.removeprefix("/static/")).read_text()))
         elif parts.path == "/collections":
             self._answer(self.api.collections())
         elif parts.path.startswith("/stall"):
@@ -112,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _search(self, asked: Json) -> None:
         self.api.searches.append((time.monotonic(), self.command, asked))
+        self._failing(self.api.page(asked, self.command))
+
+    def _failing(self, document: Json) -> None:
         failure = self.api.failures.pop(0) if self.api.failures else ""
         if failure == "stall":
             time.sleep(self.api.stall_seconds)
@@ -121,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"Retry-After": self.api.retry_after} if self.api.retry_after else {}
             self._send(int(failure), b"see https://example.org/?token=secret", headers)
         else:
-            self._answer(self.api.page(asked, self.command), cut=failure == "cut")
+            self._answer(document, cut=failure == "cut")
 
     def _answer(self, document: Json, *, cut: bool = False) -> None:
         body = json.dumps(document).encode()

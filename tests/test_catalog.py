@@ -9,12 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import planetary_computer.sas
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import as_records, search, signed
-from spaceeye_stac.errors import CatalogError, NoScenesError, ReadError, SpaceEyeError
+from spaceeye_stac.catalog import as_records, search
+from spaceeye_stac.errors import CatalogError, ItemError, NoScenesError, SpaceEyeError
 from spaceeye_stac.simulate import Simulation
 from tests.conftest import BE_BBOX, BE_DAYS
 from tests.flaky import FlakyApi, serving
@@ -86,13 +85,23 @@ def test_folder_collection_and_item_collection_give_the_same_scenes(
     features.write_text(json.dumps({"type": "FeatureCollection", "features": absolute_items(simulated)}))
     expected = search(simulated_query)
     for place in (simulated.parent, simulated.parent / "sentinel-2-l2a", features):
-        query = se.Query(catalog=place, bbox=simulated_query.bbox, datetime=simulated_query.datetime, bands=["B02"])
+        query = se.Query(
+            catalog=place,
+            bbox=simulated_query.bbox,
+            datetime=simulated_query.datetime,
+            bands=["B02"],
+            allow_hrefs=[str(simulated.parent)],
+        )
         assert [s.id for s in search(query)] == [s.id for s in expected]
 
 
-def test_api_gives_the_same_scenes_as_the_static_catalog(api: str, simulated_query: se.Query) -> None:
+def test_api_gives_the_same_scenes_as_the_static_catalog(api: str, simulated: Path, simulated_query: se.Query) -> None:
     query = se.Query(
-        catalog=api, bbox=simulated_query.bbox, datetime=simulated_query.datetime, bands=simulated_query.bands
+        catalog=api,
+        bbox=simulated_query.bbox,
+        datetime=simulated_query.datetime,
+        bands=simulated_query.bands,
+        allow_hrefs=[str(simulated.parent)],
     )
     expected = search(simulated_query)
     assert [(s.id, s.day, s.bands, s.labels) for s in search(query)] == [
@@ -125,7 +134,7 @@ def test_search_is_a_function_whatever_was_imported_before() -> None:
     ],
 )
 def test_catalogs_that_are_not_there(catalog: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spaceeye_stac.catalog.MAX_RETRIES", 0)
+    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 0)
     with pytest.raises(CatalogError, match=said):
         search(se.Query(catalog=catalog, bbox=BE_BBOX, datetime=BE_DAYS))
 
@@ -168,18 +177,13 @@ def test_wrong_profile_names_the_item(simulated: Path, simulated_query: se.Query
         search(se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime="2023-04-01", profile="earth-search"))
 
 
-def test_local_hrefs_are_read_as_they_are(simulated_query: se.Query) -> None:
-    scene = search(simulated_query)[0]
-    assert signed(scene)(scene.bands["B02"].href) == scene.bands["B02"].href
-
-
 Changes = Callable[..., FlakyApi]
 
 
 @pytest.fixture
 def flaky(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changes]:
     """A server over the simulated items that fails as told; waits are short."""
-    monkeypatch.setattr("spaceeye_stac.catalog.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("spaceeye_stac.transport.FIRST_WAIT_SECONDS", 0.01)
     with serving(FlakyApi(absolute_items(simulated))) as api:
 
         def changed(**changes: Any) -> FlakyApi:
@@ -191,7 +195,7 @@ def flaky(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changes]
 
 
 def at(api: FlakyApi, query: se.Query, **changes: Any) -> se.Query:
-    fields = {"bbox": query.bbox, "datetime": query.datetime, "bands": query.bands}
+    fields = {"bbox": query.bbox, "datetime": query.datetime, "bands": query.bands, "allow_hrefs": ["/"]}
     return se.Query(**{"catalog": api.url, **fields, **changes})
 
 
@@ -213,7 +217,7 @@ def test_every_page_is_read(method: str, page_size: int, flaky: Changes, simulat
 def test_what_may_pass_is_tried_again(
     failure: str, method: str, flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.catalog.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.3)
     api = flaky(method=method, failures=["", failure, failure], page_size=6)
     assert ids(search(at(api, simulated_query))) == ids(search(simulated_query))
     assert len(api.searches) == -(-len(api.items) // 6) + 2
@@ -233,8 +237,8 @@ def test_what_may_pass_is_tried_again(
 def test_what_does_not_pass_ends_with_a_clear_error(
     failure: str, said: str, tries: int, flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.catalog.TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr("spaceeye_stac.catalog.MAX_RETRIES", 2)
+    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 2)
     api = flaky(failures=[failure] * 9)
     with pytest.raises(CatalogError) as caught:
         search(at(api, simulated_query, catalog=f"{api.url}/?token=secret"))
@@ -252,7 +256,7 @@ def test_retry_after_is_honoured_and_bounded(
     assert 1 <= second - first < 2
     api = flaky(failures=["503"], retry_after="soon")
     assert search(at(api, simulated_query))
-    monkeypatch.setattr("spaceeye_stac.catalog.RETRY_SECONDS", 30)
+    monkeypatch.setattr("spaceeye_stac.transport.RETRY_SECONDS", 30)
     api = flaky(failures=["429"], retry_after="3600")
     start = time.monotonic()
     with pytest.raises(CatalogError, match="429"):
@@ -261,8 +265,8 @@ def test_retry_after_is_honoured_and_bounded(
 
 
 def test_tries_are_bounded_in_time(flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spaceeye_stac.catalog.RETRY_SECONDS", 0.5)
-    monkeypatch.setattr("spaceeye_stac.catalog.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.transport.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.2)
     api = flaky(failures=["stall"] * 99)
     with pytest.raises(CatalogError, match="no answer in time"):
         search(at(api, simulated_query))
@@ -300,7 +304,7 @@ def test_order_of_the_server_does_not_matter(flaky: Changes, simulated_query: se
 def test_secrets_in_the_catalog_url_are_never_shown(
     flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.catalog.MAX_RETRIES", 0)
+    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 0)
     here = flaky(failures=["404"]).url.removeprefix("http://")
     for catalog in (f"http://me:secret@{here}/?token=secret#secret", "http://127.0.0.1:9/x?token=secret"):
         with pytest.raises(CatalogError) as caught:
@@ -337,7 +341,9 @@ def test_filters_that_leave_nothing_are_named(change: dict[str, Any], said: str,
     items = copy.deepcopy(flaky().items)
     for item in items:
         item["properties"]["eo:cloud_cover"] = 1.0
-    query = se.Query(catalog=flaky(items=items).url, bbox=items[0]["bbox"], datetime="2023-04", **change)
+    query = se.Query(
+        catalog=flaky(items=items).url, bbox=items[0]["bbox"], datetime="2023-04", allow_hrefs="/", **change
+    )
     with pytest.raises(NoScenesError) as caught:
         search(query)
     assert f"{len(items)} items of sentinel-2-l2a" in str(caught.value)
@@ -364,55 +370,102 @@ def test_both_datastrips_of_a_real_day_stay(tanzania: Path) -> None:
     assert scenes.left_out == ()
 
 
-BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a/B02.tif"
+BAD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "has datetime 'soon', which is no RFC 3339 time": lambda item: item["properties"].update(datetime="soon"),
+    "is malformed": lambda item: item.update(properties=None),
+    "has no mask asset": lambda item: item["assets"].pop("SCL"),
+    "must give one EPSG code": lambda item: item["properties"].pop("proj:code"),
+    "a pixel of 1e-06 m is no Sentinel-2 pixel": lambda item: item["assets"]["B02"].update(
+        {"proj:transform": [1e-6, 0, 5e5, 0, -1e-6, 5.6e6]}
+    ),
+    "names different tiles": lambda item: item["properties"].update({"s2:mgrs_tile": "32TMT"}),
+}
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_one_bad_item_is_left_out_and_named(said: str, flaky: Changes, simulated_query: se.Query) -> None:
+    items = copy.deepcopy(flaky().items)
+    BAD[said](items[3])
+    scenes = search(at(flaky(items=items), simulated_query, profile="planetary-computer"))
+    assert ids(scenes) == [item["id"] for i, item in enumerate(items) if i != 3]
+    count, note = scenes.left_out
+    assert count == f"1 of {len(items)} items cannot be used."
+    assert note.startswith(f"Item {items[3]['id']} left out: it ")
+    assert said in note
+    for item in [*items[:3], *items[4:]]:
+        BAD[said](item)
+    with pytest.raises(ItemError, match=f"^Item '?{items[0]['id']}'? "):
+        search(at(flaky(items=items), simulated_query, profile="planetary-computer"))
+    with pytest.raises(ItemError):
+        se.scenes_from_items(items[:1], "planetary-computer")
+
+
+def test_answers_that_are_no_items_do_not_end_the_search(flaky: Changes, simulated_query: se.Query) -> None:
+    items: list[Any] = [None, 7, {}, {"id": ["x"]}, *flaky().items]
+    scenes = search(at(flaky(items=items), simulated_query))
+    assert ids(scenes) == [item["id"] for item in items[4:]]
+    assert scenes.left_out[0] == "2 answers of the server left out: they are no items."
+    assert scenes.left_out[1] == f"2 of {len(items) - 2} items cannot be used."
+    assert len(scenes.left_out) == 4
+
+
+def test_a_bad_feature_of_an_item_collection_is_named(
+    simulated: Path, simulated_query: se.Query, tmp_path: Path
+) -> None:
+    items = absolute_items(simulated)
+    items[1]["geometry"] = {"type": "Polygon", "coordinates": 5}
+    items[2] = {"id": "half", "assets": {}}
+    items[3]["properties"]["datetime"] = "2023-99-99"
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    scenes = search(
+        se.Query(
+            catalog=tmp_path / "items.json",
+            bbox=simulated_query.bbox,
+            datetime="2023-04",
+            bands=["B02"],
+            allow_hrefs=["/"],
+        )
+    )
+    assert len(scenes) == len(search(se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime="2023-04"))) - 3
+    told = "\n".join(scenes.left_out)
+    assert f"Item {items[1]['id']} left out: its geometry is malformed." in told
+    assert "Item half left out: it is malformed" in told
+    assert f"Item {items[3]['id']} left out: it" in told
 
 
 @pytest.fixture
-def sign(simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Signing for a scene of the Planetary Computer, with no token in its cache."""
-    monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {})
-    scene = search(simulated_query)[0]
-    assert scene.profile == "planetary-computer"
-    return signed(scene)
+def static(flaky: Changes, simulated: Path) -> FlakyApi:
+    """The simulated catalog as files of the flaky server."""
+    return flaky(folder=simulated.parent)
 
 
-def use_service(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planetary_computer.sas.Settings.get(), "sas_url", url)
-
-
-def test_only_unsigned_azure_hrefs_are_signed(
-    sign: Callable[[str], str], flaky: Changes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failure", ["429", "503", "cut", "stall"])
+def test_static_catalogs_are_read_patiently(
+    failure: str, static: FlakyApi, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api = flaky()
-    use_service(f"{api.url}/token", monkeypatch)
-    public = "https://ai4edatasetspublicassets.blob.core.windows.net/a/b.png"
-    for href in ("/a/b.tif", "https://example.org/b.tif", f"{BLOB}?se=1&sig=x", public):
-        assert sign(href) == href
-    assert api.paths == []
-    assert [sign(BLOB), sign(BLOB)] == [f"{BLOB}?sig=secret"] * 2
-    assert api.paths == ["/token/sentinel2l2a01/sentinel2-l2"]
+    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.5)
+    static.failures = ["", failure, "", failure, failure]
+    scenes = search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json"))
+    assert ids(scenes) == ids(search(simulated_query))
+    assert static.failures == []
+    base = f"{static.url}/static/sentinel-2-l2a/{scenes[0].id}"
+    assert scenes[0].bands["B02"].href == f"{base}/B02.tif"
+    assert scenes[0].href == f"{base}/{scenes[0].id}.json"
 
 
-def test_signing_without_an_answer_ends(
-    sign: Callable[[str], str], flaky: Changes, monkeypatch: pytest.MonkeyPatch
+def test_static_catalogs_that_fail_are_an_error_not_fewer_scenes(
+    static: FlakyApi, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use_service(f"{flaky().url}/stall/secret", monkeypatch)
-    monkeypatch.setattr("spaceeye_stac.catalog.SIGNING_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr("spaceeye_stac.catalog.SIGNING_RETRY_SECONDS", 0.5)
-    start = time.monotonic()
-    with pytest.raises(
-        ReadError, match=r"^Assets at sentinel2l2a01\.blob\.core\.windows\.net cannot be signed: no"
-    ) as c:
-        sign(BLOB)
-    assert time.monotonic() - start < 3
-    assert "secret" not in str(c.value)
-    assert c.value.__cause__ is None
+    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 1)
+    static.failures = ["", "", "", "500", "500"]
+    with pytest.raises(CatalogError) as caught:
+        search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json?token=secret"))
+    assert str(caught.value) == f"Catalog {static.url}/static/catalog.json cannot be read: the server answers 500."
 
 
-def test_signing_without_a_network_ends(sign: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    use_service("http://127.0.0.1:9/token", monkeypatch)
-    monkeypatch.setattr("spaceeye_stac.catalog.FIRST_WAIT_SECONDS", 0.01)
-    start = time.monotonic()
-    with pytest.raises(ReadError, match=r"cannot be signed: no connection; check the network and try again\."):
-        sign(BLOB)
-    assert time.monotonic() - start < 5
+def test_secrets_of_the_catalogs_address_stay_out_of_its_scenes(static: FlakyApi, simulated_query: se.Query) -> None:
+    """They are needed to read, but nothing that is published may hold them."""
+    url = static.url.replace("http://", "http://me:secret@")
+    scenes = search(at(static, simulated_query, catalog=f"{url}/static/catalog.json"))
+    assert "secret" in scenes[0].bands["B02"].href
+    assert "secret" not in str(scenes[0].href) + json.dumps(as_records(scenes)) + str(scenes)

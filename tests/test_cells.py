@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+import xarray as xr
 
 import spaceeye_stac as se
-from spaceeye_stac import pipeline
+from spaceeye_stac.layout import Layout
 from spaceeye_stac.methods import method_of
+from spaceeye_stac.output import Output
+from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulate import Simulation
+from tests.same import assert_same_files
 
 
 @pytest.fixture(scope="module")
@@ -52,37 +56,34 @@ def test_no_seam_shows_at_the_borders_of_cells(wide: tuple[Path, Simulation], tm
         assert abs(relative[borders].mean() / np.delete(relative, borders).mean() - 1) < 0.05
 
 
-def test_order_and_threads_change_nothing(
-    simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> se.Settings:
+    """Guided with cells so small that a simulated region holds several."""
     settings = se.Settings(method="guided")
-    small = replace(method_of(settings), cell=40, halo=16, margin=8)
-    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: small)
-    se.run(simulated_query, settings, out=tmp_path / "one")
-    ordered = pipeline._on_threads  # noqa: SLF001
-    monkeypatch.setattr(pipeline, "cpu_count", lambda: 1)
+    cells = replace(method_of(settings), cell=40, halo=16, margin=8)
+    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: cells)
+    return settings
+
+
+def test_order_threads_and_memory_change_nothing(
+    simulated_query: se.Query, small: se.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    se.run(simulated_query, small, out=tmp_path / "one")
+    monkeypatch.setattr(Layout, "groups", lambda self, _: [(cell,) for cell in reversed(self.cells)])
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 2)
-    monkeypatch.setattr(
-        pipeline,
-        "_on_threads",
-        lambda task, todo, stage, progress: ordered(task, todo[::-1], stage, progress)[::-1],
-    )
-    se.run(simulated_query, settings, out=tmp_path / "other")
+    se.run(simulated_query, small, out=tmp_path / "other", resources=Resources(workers=1))
     assert torch.get_num_threads() == threads + 2, "the user's setting is left as it was"
     torch.set_num_threads(threads)
-    for path in sorted((tmp_path / "one").rglob("*.tif")):
-        assert path.read_bytes() == (tmp_path / "other" / path.relative_to(tmp_path / "one")).read_bytes(), path
+    assert_same_files(tmp_path / "one", tmp_path / "other")
 
 
-def test_the_lazy_cube_is_blended_alike(
-    simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = se.Settings(method="guided")
-    small = replace(method_of(settings), cell=40, halo=16, margin=8)
-    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: small)
-    result = se.run(simulated_query, settings, out=tmp_path / "out")
-    cube = se.interpolate(se.search(simulated_query, settings), simulated_query, settings).reflectance.compute()
+def test_the_lazy_cubes_are_blended_alike(simulated_query: se.Query, small: se.Settings, tmp_path: Path) -> None:
+    result = se.run(simulated_query, small, out=tmp_path / "out", output=Output(keep_keyframes=True))
+    solved = se.interpolate(se.search(simulated_query, small), simulated_query, small).compute()
+    stored = se.open_keyframes(tmp_path / "out" / "keyframes")
+    xr.testing.assert_identical(stored.compute(), solved)
+    cube = solved.reflectance
     for day in (0, 11, 23):
         with rasterio.open(tmp_path / "out" / f"spaceeye_{result.days[day]}" / "B04.tif") as source:
             image = source.read(1)

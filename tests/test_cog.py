@@ -7,7 +7,17 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
-from spaceeye_stac.cog import display_bands, quantise, statistics, visual, write_cog, write_thumbnail
+from spaceeye_stac import cog
+from spaceeye_stac.cog import (
+    Encoding,
+    Raster,
+    display_bands,
+    quantise,
+    statistics,
+    visual,
+    write_cog,
+    write_thumbnail,
+)
 
 
 def grid(height: int, width: int) -> GeoBox:
@@ -44,10 +54,37 @@ def test_the_same_pixels_are_the_same_bytes(tmp_path: Path) -> None:
     assert files[0].checksum == files[1].checksum
 
 
-def test_statistics_leave_nodata_out() -> None:
-    found = statistics(np.array([[0, 10], [20, 30]], np.uint16), 0)
-    assert (found.minimum, found.maximum, found.mean, found.valid_percent) == (10, 30, 20, 75)
-    assert found.stddev == pytest.approx(np.std([10, 20, 30]), abs=1e-4)
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 0), ("uint8", 0), ("uint8", 255)])
+@pytest.mark.parametrize("missing", [0.0, 0.5, 1.0])
+def test_statistics_are_those_of_the_valid_pixels(dtype: str, nodata: int, missing: float) -> None:
+    rng = np.random.default_rng(2)
+    values = rng.integers(1, np.iinfo(dtype).max, (300, 400)).astype(dtype)
+    values[rng.random(values.shape) < missing] = nodata
+    found, valid = statistics(values, nodata), values[values != nodata].astype(float)
+    if not valid.size:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.minimum, found.maximum) == (valid.min(), valid.max())
+    assert found.mean == pytest.approx(valid.mean(), abs=1e-4)
+    assert found.stddev == pytest.approx(valid.std(), abs=1e-4)
+    assert found.valid_percent == pytest.approx(100 * valid.size / values.size, abs=1e-4)
+
+
+@pytest.mark.parametrize("limit", [1, 10**9])
+def test_a_raster_written_in_strips_is_the_same_file(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(3).integers(0, 9000, (700, 530), dtype=np.uint16)
+    whole = write_cog(tmp_path / "whole.tif", values, grid(700, 530), nodata=0)
+    monkeypatch.setattr(cog, "LARGE_BYTES", limit)  # with and without a file in between
+    raster = Raster(tmp_path / "strips.tif", grid(700, 530), "uint16", encoding=Encoding())
+    for top in (0, 300, 512):
+        raster.write(values[top : {0: 300, 300: 512, 512: 700}[top]], top)
+    done = raster.close()
+    assert done.statistics == (statistics(values, 0),)
+    assert done.file.checksum == whole.checksum
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["strips.tif", "whole.tif"]
 
 
 def test_bands_shown() -> None:
@@ -58,9 +95,10 @@ def test_bands_shown() -> None:
 
 def test_visual_and_thumbnail_keep_nodata_transparent(tmp_path: Path) -> None:
     image = np.array([[0, 1], [3558, 65535]], np.uint16)
-    rgb = visual({"B02": image, "B03": image, "B04": image}, ("B04", "B03", "B02"))
+    rgb = visual([image, image, image], ("B04", "B03", "B02"))
     assert rgb[0].tolist() == [[0, 1], [255, 255]]
-    write_thumbnail(tmp_path / "t.png", rgb)
+    write_cog(tmp_path / "visual.tif", rgb, grid(2, 2), nodata=0)
+    write_thumbnail(tmp_path / "t.png", tmp_path / "visual.tif")
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.size == (256, 256)
         assert picture.getpixel((0, 0))[3] == 0  # type: ignore[index]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
-BASE = {"errors", "query", "model", "profiles"}
-ABOVE = {"pipeline", "publishing", "evaluation", "demo", "serve", "cli", "__init__"}
+BASE = {"errors", "query", "model", "profiles", "resources", "output", "layout"}
+ABOVE = {"pipeline", "solving", "writing", "publishing", "evaluation", "demo", "serve", "cli", "__init__"}
 ALLOWED = {
     "errors": set[str](),
     "query": {"errors"},
@@ -18,7 +18,15 @@ ALLOWED = {
     "fill": BASE | {"masks", "illumination", "methods"},
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
-    "catalog": BASE | {"duplicates"},
+    "resources": {"errors"},
+    "output": {"errors"},
+    "layout": {"model"},
+    "budget": BASE | {"methods"},
+    "record": BASE | {"fingerprint"},
+    "daily": BASE | {"keyframes"},
+    "cube": BASE | {"keyframes", "daily"},
+    "catalog": BASE | {"duplicates", "transport", "trust"},
+    "signing": BASE | {"transport"},
     "simulate": BASE | {"cog"},
     "static": BASE | {"geoparquet"},
     "publication": BASE | {"targets"},
@@ -29,15 +37,16 @@ ALLOWED = {
 }
 DOORS = {
     "stackstac": {"stack"},
-    "pystac_client": {"catalog"},
-    "planetary_computer": {"catalog"},
+    "pystac_client": {"catalog", "transport"},
+    "planetary_computer": {"signing"},
     "zarr": {"keyframes"},
+    "distributed": {"schedule"},
     "typer": {"cli", "options"},
     "rich": {"cli"},
     "matplotlib": {"plots"},
     "obstore": {"object_store"},
     "rustac": {"geoparquet"},
-    "requests": {"catalog", "stac_api"},
+    "requests": {"transport", "stac_api"},
     "torch": {"solver", "guided", "reference", "uncertainty", "methods", "fill", "evaluation"},
 }
 

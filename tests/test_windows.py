@@ -2,7 +2,6 @@ import json
 from datetime import date, timedelta
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,22 +39,20 @@ def test_written_days_are_the_request_once_each(length: int, duration: int, over
         assert w.read.stop <= length + duration // 2
 
 
-def test_every_day_has_context_where_the_overlap_is_half() -> None:
-    laid = windows(DateRange(date(2018, 4, 11), date(2018, 8, 8)), Settings())
+@given(length=st.integers(1, 400), more=st.integers(1, 60))
+def test_every_day_has_context_and_a_longer_request_changes_no_earlier_window(length: int, more: int) -> None:
+    first = date(2018, 4, 11)
+    laid, longer = (
+        windows(DateRange(first, first + timedelta(days=n - 1)), Settings()) for n in (length, length + more)
+    )
     for w in laid:
         for day in w.write:
             assert day - w.read.start >= 12
             assert w.read.stop - 1 - day >= 11
+    whole = [w.read for w in laid if w.read.stop < length + 24]
+    assert whole == [w.read for w in longer][: len(whole)]
 
 
 def test_all_is_one_window_over_the_range() -> None:
     (only,) = windows(DateRange(date(2018, 1, 1), date(2018, 12, 31)), Settings(duration="all"))
     assert only.read == only.write == range(365)
-
-
-@pytest.mark.parametrize("length", [1, 5, 47])
-def test_short_ranges_get_whole_windows_and_write_only_the_request(length: int) -> None:
-    first = date(2024, 3, 1)
-    laid = windows(DateRange(first, first + timedelta(days=length - 1)), Settings())
-    assert all(len(w.read) == 48 for w in laid)
-    assert [day for w in laid for day in w.write] == list(range(length))

@@ -1,0 +1,171 @@
+"""Days from keyframes: I[band, day] * lerp(keyframes)(day), row of cells by row of cells."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaceeye_stac.keyframes import Contents, Tiles
+from spaceeye_stac.layout import around
+from spaceeye_stac.model import NO_LOOK, Block, Cell, bridged
+
+FARTHEST = 254
+NEVER = 30_000
+
+
+@dataclass(frozen=True)
+class DayGroup:
+    """Consecutive written days of a window that lie on or after its knot `knot` and before the next."""
+
+    window: int
+    knot: int
+    days: range
+
+
+def day_groups(contents: Contents) -> list[DayGroup]:
+    """Every requested day once, in order."""
+    groups = []
+    for w, (window, knots) in enumerate(zip(contents.windows, contents.knots, strict=True)):
+        stops = [*knots[1:], window.write.stop]
+        groups += [DayGroup(w, k, range(a, b)) for k, (a, b) in enumerate(zip(knots, stops, strict=True))]
+    return groups
+
+
+def nearest_looks(
+    clear: Iterable[NDArray[np.bool_]], looked: Sequence[int], days: range, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Last clear look not after `days`, and first one after them, as day indices `(y, x)`; +-NEVER where there is none.
+
+    `clear` gives `(y, x)` of each of the days `looked`, increasing; none of them is after the first of `days` and not
+    after the last.
+    """
+    before, after = np.full(shape, -NEVER, np.int16), np.full(shape, NEVER, np.int16)
+    for seen, day in zip(clear, looked, strict=True):
+        if day <= days[0]:
+            np.copyto(before, np.int16(day), where=seen)
+        else:
+            np.copyto(after, np.int16(day), where=seen & (after == NEVER))
+    return before, after
+
+
+def clear_distance(before: NDArray[np.int16], after: NDArray[np.int16], day: int) -> NDArray[np.uint8]:
+    """Days to the nearest of two looks `(y, x)`: 0 = seen that day, 254 = that or more, 255 = no look at all."""
+    gap = np.minimum(day - before.clip(min=day - NEVER), after - day)
+    out: NDArray[np.uint8] = np.minimum(gap, FARTHEST).astype(np.uint8)
+    out[(before == -NEVER) & (after == NEVER)] = NO_LOOK
+    return out
+
+
+class DayView:
+    """The days of one group, for any run of cells of one row; what two days share is read once."""
+
+    def __init__(self, tiles: Tiles, group: DayGroup) -> None:
+        self.tiles, self.group = tiles, group
+        self.contents = tiles.contents
+
+    @cached_property
+    def knots(self) -> tuple[int, ...]:
+        """Knot days of the group's window."""
+        return self.contents.knots[self.group.window]
+
+    def reflectance(self, days: Sequence[int], band: int, cells: Sequence[Cell]) -> Iterator[NDArray[np.float32]]:
+        """Yield `(y, x)` over the cores of `cells`, one array for each of the `days`, NaN where there is nothing.
+
+        An array is good until the next is asked for.
+        """
+        known, knot = self.contents, self.group.knot
+        left = right = None
+        for day in days:
+            light = known.light.at(day)[band]
+            if known.shown and day in known.acquired:
+                yield self._image("shown", self.knots.index(day), band, cells) * light
+                continue
+            if left is None:
+                left = self._image("images", knot, band, cells)
+            share = self._share(day)
+            if share and right is None:
+                right = self._image("images", knot + 1, band, cells) - left
+            yield _blend(left, right, share, light)
+
+    def _share(self, day: int) -> float:
+        """How far a day is on the way from its knot to the next, 0 to 1."""
+        start = self.knots[self.group.knot]
+        return 0.0 if day == start else (day - start) / (self.knots[self.group.knot + 1] - start)
+
+    def _image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
+        return self._assembled(
+            cells, lambda cell: np.asarray(self.tiles.tile(name, self.group.window, knot, cell, band))
+        )
+
+    def _assembled(self, cells: Sequence[Cell], tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Blended cores of neighbouring cells side by side `(y, x)`."""
+        whole = around(cells)
+        out = np.empty(whole.shape, np.float32)
+        for cell in cells:
+            out[cell.core.within(whole)] = self.contents.layout.blend(cell, tile)
+        return out
+
+    def distances(self, days: Sequence[int], cells: Sequence[Cell]) -> Iterator[NDArray[np.uint8]]:
+        """Yield `clear_distance` `(y, x)` over the cores of `cells` for each of the `days`."""
+        looked = self.contents.looked(self.group.window)
+        whole = around(cells)
+        clear = (self._clear(index, cells, whole) for index in range(len(looked)))
+        before, after = nearest_looks(clear, looked, self.group.days, whole.shape)
+        for day in days:
+            yield clear_distance(before, after, day)
+
+    def _clear(self, index: int, cells: Sequence[Cell], whole: Block) -> NDArray[np.bool_]:
+        out = np.empty(whole.shape, bool)
+        for cell in cells:
+            out[cell.core.within(whole)] = self.tiles.tile("clear", self.group.window, index, cell)
+        return out
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether the method says how far to trust it."""
+        return not np.isnan(self.tiles.noise(self.group.window, self.group.knot, self.contents.layout.cells[0]))
+
+    def uncertainty(self, day: int, distance: NDArray[np.uint8], cells: Sequence[Cell]) -> NDArray[np.float32]:
+        """68 % half width of a day's error `(y, x)`, in reflectance, the largest over bands.
+
+        It is noise * sqrt(1 + spread^2); where the day itself was seen, the noise of one look. NaN where there is no
+        data, and where no look was left out to learn it from.
+        """
+        known = day in self.knots
+        index = self.knots.index(day) if known else self.group.knot
+        noise = self._noise(index if known else -1, cells)
+        spread = self._spread(index, cells)
+        if not known:
+            gaps = day - self.knots[index], self.knots[index + 1] - day
+            spread = bridged(spread, self._spread(index + 1, cells), gaps, self.contents.damping_factor)
+        with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
+            np.multiply(spread, spread, out=spread)
+            spread += 1
+            np.sqrt(spread, out=spread)
+            spread[distance == 0] = 1
+            spread *= noise
+        spread[(distance == NO_LOOK) | ~(noise > 0)] = np.nan
+        return spread
+
+    def _spread(self, knot: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
+        return self._assembled(cells, lambda cell: np.asarray(self.tiles.tile("spread", self.group.window, knot, cell)))
+
+    def _noise(self, index: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
+        def tile(cell: Cell) -> NDArray[np.float32]:
+            return np.full(cell.reach.shape, self.tiles.noise(self.group.window, index, cell), np.float32)
+
+        return self._assembled(cells, tile)
+
+
+def _blend(
+    left: NDArray[np.float32], step: NDArray[np.float32] | None, share: float, light: np.float32
+) -> NDArray[np.float32]:
+    """Return (left + share * step) * light, exact at share 0; NaN stays NaN."""
+    if step is None or not share:
+        return left * light
+    out = step * np.float32(share)
+    out += left
+    out *= light
+    return out

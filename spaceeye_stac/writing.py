@@ -1,0 +1,237 @@
+"""Phase 2: groups of days between two keyframes to COGs and items, row of cells by row of cells."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from spaceeye_stac import items
+from spaceeye_stac.cog import Encoding, Raster, Written, display_bands, quantise, visual, write_thumbnail
+from spaceeye_stac.daily import DayGroup, DayView
+from spaceeye_stac.keyframes import KeyframeStore
+from spaceeye_stac.model import NO_LOOK, DayFiles, DayImages, Job, Scene
+from spaceeye_stac.query import DateRange, Json
+from spaceeye_stac.reference import truncate
+
+FINGERPRINT = "spaceeye:fingerprint"
+GDAL_CACHE_MB = 64
+OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """Write the days of a group that are not there yet.
+
+    `folder`: where they are written; `out`: where they will stand; `keys`: what each day is made from; `at_once`: days
+    whose rasters are open together.
+    """
+
+    job: Job
+    store: Path
+    folder: Path
+    out: Path
+    created: datetime
+    keys: Mapping[int, str]
+    encoding: Encoding
+    at_once: int
+
+    def __call__(self, group: DayGroup) -> list[int]:
+        """Write a group; returns the days that hold nothing."""
+        todo = [day for day in group.days if not finished(self._place(day), self.keys[day])]
+        empty: list[int] = []
+        with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+            for start in range(0, len(todo), self.at_once):
+                empty += self._write(group, todo[start : start + self.at_once])
+        return empty
+
+    def _place(self, day: int) -> Path:
+        return self.folder / items.item_id(self.job, self.job.days.day(day))
+
+    def _write(self, group: DayGroup, days: Sequence[int]) -> list[int]:
+        view = DayView(self._store, group)
+        with ExitStack() as cleaning:
+            drafts = {day: _Draft(self._place(day), cleaning) for day in days}
+            _write_trust(self, view, drafts)
+            seen = {day: draft for day, draft in drafts.items() if draft.seen.any_look}
+            _write_bands(self, view, seen)
+            full = {day: draft for day, draft in seen.items() if not draft.is_empty}
+            for day, draft in full.items():
+                self._publish(day, group, draft)
+        return [day for day in days if day not in full]
+
+    @cached_property
+    def _store(self) -> KeyframeStore:
+        return KeyframeStore.open(self.store)
+
+    def _publish(self, day: int, group: DayGroup, draft: "_Draft") -> None:
+        """Describe a written day and put it in its place, whole."""
+        read = self.job.windows[group.window].read
+        written = {key: draft.written[key] for key in (*self.job.bands, *OTHER_RASTERS) if key in draft.written}
+        written["thumbnail"] = Written(write_thumbnail(draft.folder / "thumbnail.png", draft.folder / "visual.tif"), ())
+        images = DayImages(
+            day=self.job.days.day(day),
+            window=DateRange(self.job.days.day(read.start), self.job.days.day(read.stop - 1)),
+            written=DayFiles(
+                {key: one.file for key, one in written.items()},
+                {key: [s for s in one.statistics if s is not None] for key, one in written.items() if one.statistics},
+                display_bands(self.job.bands),
+            ),
+            observed_share=draft.seen.share_on_the_day,
+            median_clear_distance=draft.seen.median,
+            scenes=self._shaping(group.window),
+        )
+        place = self._place(day)
+        item = items.day_item(self.job, images, self.out / place.name, self.created)
+        item.properties[FINGERPRINT] = self.keys[day]
+        write_document(draft.folder / f"{item.id}.json", item.to_dict(include_self_link=False))
+        draft.put_in_place()
+
+    def _shaping(self, window: int) -> tuple[Scene, ...]:
+        """Return the scenes with a clear look that was used in this window."""
+        looks = self._store.looks(window)
+        return tuple(scene for scene, count in zip(self.job.scenes, looks, strict=True) if count)
+
+
+def finished(place: Path, key: str) -> bool:
+    """Whether a day's folder holds the item of this key and all its files, whole."""
+    try:
+        item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
+        sizes = {asset["href"]: asset["file:size"] for asset in item["assets"].values()}
+        return item["properties"].get(FINGERPRINT) == key and all(
+            (place / href).stat().st_size == size for href, size in sizes.items()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def write_document(path: Path, document: Json) -> None:
+    """Write JSON under another name and rename it, so that it is whole or not there."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.rename(path)
+
+
+@dataclass
+class _Seen:
+    """How many pixels are so many days from a clear look."""
+
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NO_LOOK + 1, np.int64))
+
+    def add(self, distance: NDArray[np.uint8]) -> None:
+        self.counts += np.bincount(distance.reshape(-1), minlength=NO_LOOK + 1)
+
+    @property
+    def any_look(self) -> bool:
+        return bool(self.counts[:NO_LOOK].any())
+
+    @property
+    def share_on_the_day(self) -> float:
+        return float(self.counts[0] / self.counts.sum())
+
+    @property
+    def median(self) -> float:
+        """Median distance of the pixels with a look, the mean of the middle two where there are two."""
+        ends = np.cumsum(self.counts[:NO_LOOK])
+        middle = [(ends[-1] - 1) // 2, ends[-1] // 2]
+        return float(np.searchsorted(ends, middle, side="right").mean())
+
+
+class _Draft:
+    """One day on its way: a hidden folder beside its place, removed unless it is put there."""
+
+    def __init__(self, place: Path, cleaning: ExitStack) -> None:
+        self.place, self.folder = place, place.with_name(f".{place.name}.partial")
+        self.seen, self.written = _Seen(), dict[str, Written]()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        cleaning.callback(shutil.rmtree, self.folder, ignore_errors=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether some raster that every day must have holds nothing."""
+        return any(one.is_empty for one in self.written.values())
+
+    def close(self, key: str, raster: Raster) -> None:
+        """Finish a raster of this day."""
+        self.written[key] = raster.close()
+
+    def put_in_place(self) -> None:
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.folder.rename(self.place)
+
+
+def _write_trust(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -> None:
+    """`clear_distance`, and `uncertainty` where the method knows it."""
+    geobox, encoding, days = task.job.grid.geobox, task.encoding, list(drafts)
+    distances = {
+        day: Raster(draft.folder / "clear_distance.tif", geobox, "uint8", nodata=NO_LOOK, encoding=encoding)
+        for day, draft in drafts.items()
+    }
+    widths = {}
+    if view.has_uncertainty:
+        widths = {
+            day: Raster(draft.folder / "uncertainty.tif", geobox, "uint16", encoding=encoding)
+            for day, draft in drafts.items()
+        }
+    for cells in _rows(view):
+        top = cells[0].core.y.start
+        for day, distance in zip(days, view.distances(days, cells), strict=True):
+            drafts[day].seen.add(distance)
+            distances[day].write(distance, top)
+            if widths:
+                widths[day].write(quantise(view.uncertainty(day, distance, cells)), top)
+    for day, draft in drafts.items():
+        draft.close("clear_distance", distances[day])
+        if widths:
+            draft.close("uncertainty", widths[day])
+            if draft.written["uncertainty"].is_empty:
+                draft.written.pop("uncertainty").file.path.unlink()
+
+
+def _rows(view: DayView) -> Iterator[tuple]:  # type: ignore[type-arg]
+    layout = view.contents.layout
+    return (layout.row(i) for i in range(layout.counts[0]))
+
+
+def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -> None:
+    """The bands that are shown together with `visual`, the others one by one."""
+    shown = display_bands(task.job.bands)
+    _write_together(task, view, drafts, tuple(dict.fromkeys(shown)), shown)
+    for name in task.job.bands:
+        if name not in shown:
+            _write_together(task, view, drafts, (name,), ())
+
+
+def _write_together(
+    task: WriteTask, view: DayView, drafts: Mapping[int, _Draft], names: Sequence[str], shown: Sequence[str]
+) -> None:
+    geobox, encoding, days = task.job.grid.geobox, task.encoding, list(drafts)
+    to_dn = truncate if view.contents.truncates else quantise
+    bands = [task.job.bands.index(name) for name in names]
+    rasters = [
+        {name: Raster(draft.folder / f"{name}.tif", geobox, "uint16", encoding=encoding) for name in names}
+        for draft in drafts.values()
+    ]
+    if shown:
+        for draft, open_ in zip(drafts.values(), rasters, strict=True):
+            open_["visual"] = Raster(draft.folder / "visual.tif", geobox, "uint8", count=3, encoding=encoding)
+    for cells in _rows(view):
+        top = cells[0].core.y.start
+        images = zip(*(view.reflectance(days, band, cells) for band in bands), strict=True)
+        for open_, image in zip(rasters, images, strict=True):
+            dn = {name: to_dn(band) for name, band in zip(names, image, strict=True)}
+            for name, values in dn.items():
+                open_[name].write(values, top)
+            if shown:
+                open_["visual"].write(visual([dn[name] for name in shown], shown), top)
+    for draft, open_ in zip(drafts.values(), rasters, strict=True):
+        for key, raster in open_.items():
+            draft.close(key, raster)

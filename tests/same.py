@@ -1,0 +1,35 @@
+"""Two published folders compared, byte by byte."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import rustac
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    """The same files with the same bytes; documents but for when they were made."""
+    names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    for name in names:
+        if name.name == "run.json":
+            continue
+        if name.suffix == ".json":
+            assert _timeless(one / name) == _timeless(other / name), name
+        elif name.suffix == ".parquet":
+            assert _rows(one / name) == _rows(other / name), name
+        else:
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def _rows(path: Path) -> Any:
+    rows = rustac.read_sync(str(path))["features"]
+    for row in rows:
+        del row["properties"]["processing:datetime"]
+    return rows
+
+
+def _timeless(path: Path) -> Any:
+    document = json.loads(path.read_text())
+    document.get("properties", {}).pop("processing:datetime", None)
+    return document
