@@ -4,7 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -23,8 +23,9 @@ from urllib3.util import Retry
 
 from spaceeye_stac.duplicates import without_duplicates
 from spaceeye_stac.errors import CatalogError, NoScenesError, ReadError
-from spaceeye_stac.model import Scene, SceneList
-from spaceeye_stac.profiles import Profile, profile_named, profiles, scenes_from_items
+from spaceeye_stac.model import MaskItem, Scene, SceneList
+from spaceeye_stac.pairing import own_masks, paired, settled
+from spaceeye_stac.profiles import Profile, masks_from_items, profile_named, profiles, scenes_from_items
 from spaceeye_stac.query import DEFAULT_BANDS, DateRange, Json, Query, Settings
 
 TIMEOUT_SECONDS = 60.0
@@ -59,6 +60,7 @@ class _Root:
     href: str
     document: Json
     profile: Profile | None
+    collection: str | None = None
 
     @property
     def shown(self) -> str:
@@ -97,14 +99,43 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     area = shape(query.geometry)
     items, counted, short = _from_api(root, query, days) if root.is_api else (*_from_static(root, area), [])
     name = root.profile.name if root.profile else None
-    scenes = scenes_from_items(items, name, lon=area.centroid.x)
+    scenes = scenes_from_items(_scene_items(items, query), name, lon=area.centroid.x, mask=query.mask_choice)
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
         raise NoScenesError(f"No scene found: {counted}.")
     chosen, notes = _chosen(sorted(inside, key=lambda s: (s.datetime, s.id)), query, counted)
-    found = _with_bands(chosen, query)
-    return SceneList(found, [*short, *notes, *found.left_out])
+    masks = _masks(root, items, query, days) if query.mask_choice.separate else None
+    masked, without = settled(own_masks(chosen) if masks is None else paired(chosen, masks), query.unmasked)
+    if not masked:
+        raise NoScenesError(
+            f"No scene found: {counted}, 0 of them with a mask; look at mask_collection and mask_asset."
+        )
+    found = _with_bands(masked, query)
+    return SceneList(found, [*short, *notes, *without, *found.left_out])
+
+
+def _scene_items(items: Sequence[Json], query: Query) -> list[Json]:
+    """The items but for those of the collection of masks, which may stand in the same catalog."""
+    name = query.mask_collection
+    return [item for item in items if name is None or item.get("collection") != name]
+
+
+def _masks(root: _Root, items: Sequence[Json], query: Query, days: DateRange) -> list[MaskItem]:
+    """The items of the collection of masks for the same region and days; `items` are what the scenes' search found."""
+    area, where = shape(query.geometry), root
+    if query.mask_catalog is not None:
+        where = _open_named(str(query.mask_catalog), None)
+    where = replace(where, collection=query.mask_collection)
+    if where.is_api:
+        found, _, _ = _from_api(where, query, days)
+    elif query.mask_catalog is None:
+        found = list(items)
+    else:
+        found = _masks_near(where, area)
+    wanted = [item for item in found if query.mask_collection in {None, item.get("collection")}]
+    name = where.profile.name if where.profile else None
+    return masks_from_items(wanted, name, lon=area.centroid.x, mask=query.mask_choice)
 
 
 def _chosen(scenes: Sequence[Scene], query: Query, counted: str) -> tuple[list[Scene], list[str]]:
@@ -152,10 +183,22 @@ def _orbit(scene: Scene) -> int | None:
     return int(found[1]) if found else None
 
 
+def _masks_near(where: _Root, area: Geometry) -> list[Json]:
+    """The items of a static catalog of masks; none where none is near, which pairing says of each scene by name."""
+    try:
+        return _from_static(where, area)[0]
+    except NoScenesError:
+        return []
+
+
 def _open(query: Query) -> _Root:
-    named = str(query.catalog)
-    known = profiles().get(named)
-    profile = profile_named(query.profile) if query.profile else known
+    return _open_named(str(query.catalog), query.profile)
+
+
+def _open_named(named: str, naming: str | None) -> _Root:
+    """A catalog by its profile's name, URL or path, and how it names things, where that is said."""
+    known = profile_named(named) if named.endswith(".toml") else profiles().get(named)
+    profile = profile_named(naming) if naming else known
     if known is not None:
         return _Root(known.url, _read(known.url), profile)
     if "://" in named:
@@ -286,7 +329,7 @@ def _from_api(root: _Root, query: Query, days: DateRange) -> tuple[list[Json], s
     wide = days.widened(1)
     try:
         client = Client.open(root.href, stac_io=_io(), timeout=TIMEOUT_SECONDS)  # which else forgets the timeout
-        collections = [root.profile.collection] if root.profile else _collection_of(root, client)
+        collections = _collections(root, client)
         found = client.search(
             method=root.method,
             collections=collections,
@@ -318,6 +361,12 @@ def _distinct(pages: Iterator[Json], root: _Root) -> tuple[list[Json], list[str]
         matched = page.get("numberMatched") or page.get("context", {}).get("matched") or matched
     short = [f"The server counts {matched} items and gave {given}; search again to be sure."] if given < matched else []
     return list(found.values()), short
+
+
+def _collections(root: _Root, client: Client) -> list[str]:
+    if root.collection is not None:
+        return [root.collection]
+    return [root.profile.collection] if root.profile else _collection_of(root, client)
 
 
 def _collection_of(root: _Root, client: Client) -> list[str]:
@@ -401,11 +450,23 @@ def _with_bands(scenes: Sequence[Scene], query: Query) -> SceneList:
 
 
 def signed(scene: Scene) -> Callable[[str], str]:
-    """Return the function that turns an href of this scene into one that can be read now; its result is never kept."""
-    signing = profile_named(scene.profile).signing if scene.profile else "none"
-    if signing != "planetary-computer":
-        return _as_it_is
-    return _signed_href
+    """Return the function that turns an href of this scene into one that can be read now; its result is never kept.
+
+    A mask from another item is signed as that item's profile says, or as the scene's own.
+    """
+    own = _signs(scene.profile)
+    mask = scene.labels
+    theirs = own or (mask is not None and mask.source is not None and _signs(mask.source.profile))
+
+    def sign(href: str) -> str:
+        wanted = theirs if mask is not None and href == mask.href else own
+        return _signed_href(href) if wanted else href
+
+    return sign
+
+
+def _signs(profile: str) -> bool:
+    return bool(profile) and profile_named(profile).signing == "planetary-computer"
 
 
 def _signed_href(href: str) -> str:
@@ -444,10 +505,6 @@ def _token_query(href: str, account: str, container: str) -> str:
     return str(token.sign(href).href)
 
 
-def _as_it_is(href: str) -> str:
-    return href
-
-
 def as_records(scenes: SceneList) -> list[dict[str, Any]]:
     """Scenes as plain JSON values, unsigned."""
     return [
@@ -461,7 +518,9 @@ def as_records(scenes: SceneList) -> list[dict[str, Any]]:
             "platform": s.platform,
             "cloud_cover": s.cloud_cover,
             "bands": {name: asset.href for name, asset in s.bands.items()},
-            "labels": s.labels.href,
+            "labels": None if s.labels is None else s.labels.href,
+            "mask": None if s.labels is None else s.labels.kind,
+            "mask_item": None if s.labels is None or s.labels.source is None else s.labels.source.id,
         }
         for s in scenes
     ]

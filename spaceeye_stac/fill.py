@@ -6,12 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from spaceeye_stac.illumination import DayTotals, totals
-from spaceeye_stac.masks import clear_from_labels, observed
+from spaceeye_stac.masks import away_from_cloud, judge, observed
 from spaceeye_stac.methods import CellLooks, Method, State, alike_pixels, method_of
-from spaceeye_stac.model import Cell, FilledCell, Illuminance, Job, Scene, Window, WindowKeyframes, bridged
+from spaceeye_stac.model import (
+    Cell,
+    FilledCell,
+    Illuminance,
+    Job,
+    Scene,
+    Window,
+    WindowKeyframes,
+    bridged,
+    metres_per_pixel,
+)
+from spaceeye_stac.offset_check import Sample, Sampling
 
 FLOOR_REFLECTANCE = 1e-4
 
@@ -21,13 +33,14 @@ class Observations:
     """What the acquisitions saw of one part of the grid.
 
     `values` `(band, time, y, x)` float32 reflectance, 0 where not clear; `clear` `(time, y, x)`; `observed` `(time,)`
-    pixels with data; `looks` `(scene,)` clear pixels taken from each scene.
+    pixels with data; `looks` `(scene,)` clear pixels taken from each scene; `sample`: some pixels of each scene.
     """
 
     values: NDArray[np.float32]
     clear: NDArray[np.bool_]
     observed: NDArray[np.int64]
     looks: NDArray[np.int64]
+    sample: Sample
 
     @property
     def totals(self) -> DayTotals:
@@ -35,27 +48,26 @@ class Observations:
         return totals(self.values, self.clear, self.observed)
 
 
-def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job) -> Observations:
+def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job, part: GeoBox) -> Observations:
     """Turn DN `(scene, band, y, x)` and labels `(scene, y, x)` into reflectance and `clear`, one step a day.
 
-    Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in
-    their order: a pixel comes from the first in which it is clear.
+    `part` is where the DN lie; labels may reach farther, by as many pixels on every side. Reflectance is
+    `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in their order: a
+    pixel comes from the first in which it is clear.
     """
-    days, (bands, height, width) = len(job.acquisitions), values.shape[1:]
-    seen = Observations(
-        np.zeros((bands, days, height, width), np.float32),
-        np.zeros((days, height, width), bool),
-        np.zeros(days, np.int64),
-        np.zeros(len(values), np.int64),
-    )
+    sampling = Sampling.of(job, part)
+    seen = _nothing_seen(values.shape, len(job.acquisitions), sampling)
     index = 0
     for n, acquisition in enumerate(job.acquisitions):
-        covered = np.zeros((height, width), bool)
+        covered = np.zeros(values.shape[2:], bool)
         for scene in acquisition.scenes:
             data = observed(values[index], next(iter(scene.bands.values())).nodata)
             covered |= data
-            new = data & clear_from_labels(labels[index], job.settings.clear_classes) & ~seen.clear[n]
-            np.copyto(seen.values[:, n], _reflectance(values[index], scene), where=new)
+            clear = data & _clear(labels[index], scene, job, part)
+            reflectance = _reflectance(values[index], scene)
+            seen.sample.values[index] = sampling.take(reflectance, clear)
+            new = clear & ~seen.clear[n]
+            np.copyto(seen.values[:, n], np.maximum(reflectance, FLOOR_REFLECTANCE), where=new)
             seen.clear[n] |= new
             seen.looks[index] = new.sum()
             index += 1
@@ -63,11 +75,31 @@ def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job) ->
     return seen
 
 
+def _nothing_seen(shape: tuple[int, ...], days: int, sampling: Sampling) -> Observations:
+    scenes, bands, height, width = shape
+    rows, columns = sampling.places((height, width))
+    return Observations(
+        np.zeros((bands, days, height, width), np.float32),
+        np.zeros((days, height, width), bool),
+        np.zeros(days, np.int64),
+        np.zeros(scenes, np.int64),
+        Sample(np.full((scenes, len(sampling.bands), len(rows)), np.nan, np.float32), rows, columns),
+    )
+
+
+def _clear(labels: NDArray[np.uint16], scene: Scene, job: Job, part: GeoBox) -> NDArray[np.bool_]:
+    """Clear pixels of one scene on a part of the grid, from its labels on that part and around it."""
+    reach = job.settings.mask_dilation / metres_per_pixel(part)
+    clear = away_from_cloud(judge(labels, scene.labels, job.settings), reach)
+    halo = (clear.shape[0] - part.shape[0]) // 2
+    return clear[halo : halo + part.shape[0], halo : halo + part.shape[1]]
+
+
 def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32]:
     assets = list(scene.bands.values())
     scale = np.array([asset.scale for asset in assets])[:, None, None]
     offset = np.array([asset.offset for asset in assets])[:, None, None]
-    return np.asarray(np.maximum(values * scale + offset, FLOOR_REFLECTANCE), np.float32)
+    return np.asarray(values * scale + offset, np.float32)
 
 
 def fill(seen: Observations, light: Illuminance, job: Job, cell: Cell) -> FilledCell:

@@ -1,5 +1,6 @@
 """Straight-line composition of the stages: search, observe, fill, blend, write, publish."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,7 +24,8 @@ from spaceeye_stac.grid import output_grid
 from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
 from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view, keyframe_bytes
 from spaceeye_stac.methods import method_of, one_torch_thread
-from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
+from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene, metres_per_pixel
+from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.query import DateRange, Json, Query, Settings
 from spaceeye_stac.reference import truncate
 from spaceeye_stac.windows import windows
@@ -48,12 +50,16 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run published: the collection, where it is, and the days that hold nothing and were not published."""
+    """What a run published: the collection, where it is, and the days that hold nothing and were not published.
+
+    `warnings` are sentences on scenes whose pixels contradict each other; they stand in the collection, too.
+    """
 
     collection: pystac.Collection
     path: Path
     days: tuple[str, ...]
     skipped: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def plan_job(scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
@@ -111,8 +117,9 @@ def observe_part(job: Job, geobox: GeoBox) -> Observations:
 
 
 def _observe(job: Job, geobox: GeoBox, resampling: Mapping[str, str]) -> Observations:
-    stacked = stack.load(job.scenes, geobox, resampling=resampling, sign=signed)
-    return observe(stacked.values, stacked.labels, job)
+    halo = math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
+    stacked = stack.load(job.scenes, geobox, resampling=resampling, sign=signed, label_halo=halo)
+    return observe(stacked.values, stacked.labels, job, geobox)
 
 
 def survey(job: Job, whole: Observations | None = None) -> Illuminance:
@@ -169,10 +176,11 @@ def run(
 
 @dataclass(frozen=True)
 class Solved:
-    """What phase 1 leaves for phase 2: keyframes, and the clear pixels taken from each scene `(scene,)`."""
+    """What phase 1 leaves for phase 2: keyframes, the clear pixels taken from each scene `(scene,)`, and warnings."""
 
     store: KeyframeStore
     looks: NDArray[np.int64]
+    warnings: tuple[str, ...] = ()
 
 
 def solve_blocks(job: Job, progress: Progress, scratch: Path) -> Solved:
@@ -184,15 +192,15 @@ def solve_blocks(job: Job, progress: Progress, scratch: Path) -> Solved:
     path = scratch if keyframe_bytes(job, every_day=every_day) > KEYFRAMES_IN_MEMORY_BYTES else None
     store = KeyframeStore(job, light, layout, every_day=every_day, path=path)
 
-    def task(cell: Cell) -> NDArray[np.int64]:
+    def task(cell: Cell) -> tuple[NDArray[np.int64], Sample]:
         seen = whole if whole is not None else observe_part(job, job.grid.part(cell.view))
         filled = fill(seen, light, job, cell)
         store.write(cell, filled)
-        return filled.looks
+        return filled.looks, seen.sample.inside(cell.core)
 
     with one_torch_thread():
-        looks = _on_threads(task, layout.cells, "solving", progress)
-    return Solved(store, np.sum(looks, axis=0))
+        looks, samples = zip(*_on_threads(task, layout.cells, "solving", progress), strict=True)
+    return Solved(store, np.sum(looks, axis=0), offset_warnings(job.scenes, samples))
 
 
 def _on_threads(task: Callable[[T], R], todo: Sequence[T], stage: str, progress: Progress) -> list[R]:
@@ -238,12 +246,15 @@ def _publish(job: Job, solved: Solved, target: Target, progress: Progress) -> Re
     _add_thumbnail(whole, days, folder)
     if target.scored is not None:
         whole.extra_fields["spaceeye:holdout"] = target.scored
+    if solved.warnings:
+        whole.extra_fields["spaceeye:warnings"] = list(solved.warnings)
     static.write_static(folder, whole, documents)
     whole.set_self_href(str(out / static.COLLECTION_FILE))
     for item in documents:
         item.set_self_href(str(out / item.id / f"{item.id}.json"))
     empty = [day.isoformat() for day, images in zip(job.days, written, strict=True) if images is None]
-    return Result(whole, out, tuple(images.day.isoformat() for images in days), tuple(empty))
+    published = tuple(images.day.isoformat() for images in days)
+    return Result(whole, out, published, tuple(empty), solved.warnings)
 
 
 def _add_thumbnail(collection: pystac.Collection, days: Iterable[DayImages], folder: Path) -> None:

@@ -16,7 +16,7 @@ import spaceeye_stac as se
 from spaceeye_stac.catalog import as_records, search, signed
 from spaceeye_stac.errors import CatalogError, NoScenesError, ReadError, SpaceEyeError
 from spaceeye_stac.simulate import Simulation
-from tests.conftest import BE_BBOX, BE_DAYS
+from tests.conftest import BE_BBOX, BE_DAYS, labels_of
 from tests.flaky import FlakyApi, serving
 from tests.ports import free_port
 
@@ -74,7 +74,7 @@ def test_static_catalog_gives_scenes_with_context(belgium: Path) -> None:
     assert list(first.bands) == ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
     assert (first.tile, first.epsg, first.profile) == ("31UDS", 32631, "planetary-computer")
     assert first.bands["B04"].resolution == 10
-    assert first.labels.resolution == 20
+    assert labels_of(first).resolution == 20
     assert Path(first.bands["B04"].href).is_file()
     assert first.item["id"] == first.id
 

@@ -15,10 +15,10 @@ ALLOWED = {
     "query": {"errors"},
     "model": {"errors", "query"},
     "profiles": {"errors", "query", "model"},
-    "fill": BASE | {"masks", "illumination", "methods"},
+    "fill": BASE | {"masks", "illumination", "methods", "offset_check"},
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
-    "catalog": BASE | {"duplicates"},
+    "catalog": BASE | {"duplicates", "pairing"},
     "simulate": BASE | {"cog"},
 }
 DOORS = {
@@ -26,6 +26,7 @@ DOORS = {
     "pystac_client": {"catalog"},
     "planetary_computer": {"catalog"},
     "zarr": {"keyframes"},
+    "scipy": {"masks"},
     "typer": {"cli", "options"},
     "rich": {"cli"},
     "matplotlib": {"plots"},

@@ -14,10 +14,10 @@ from rasterio.windows import from_bounds
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search, signed
 from spaceeye_stac.errors import ReadError
-from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.model import NO_LABEL, BandAsset, Mask, Scene
 from spaceeye_stac.query import DEFAULT_BANDS
 from spaceeye_stac.stack import _environment, load, resampling_of
-from tests.conftest import BE_BBOX, BE_DAYS
+from tests.conftest import BE_BBOX, BE_DAYS, labels_of
 
 EVERY_NEAREST = dict.fromkeys(DEFAULT_BANDS, "nearest")
 
@@ -47,7 +47,8 @@ def test_pixels_equal_plain_rasterio_windows(
     for i, scene in enumerate(scenes):
         for b, asset in enumerate(scene.bands.values()):
             np.testing.assert_array_equal(found.values[i, b], plain(asset, geobox))
-        np.testing.assert_array_equal(found.labels[i], plain(scene.labels, geobox))
+        labels = found.labels[i]
+        np.testing.assert_array_equal(np.where(labels == NO_LABEL, 0, labels), plain(labels_of(scene), geobox))
 
 
 def test_odd_offset_splits_coarse_pixels_where_they_lie(scenes: list[Scene]) -> None:
@@ -62,7 +63,7 @@ def test_labels_are_never_blended(scenes: list[Scene]) -> None:
     geobox = GeoBox.from_bbox((501365, 5629105, 501915, 5629655), "EPSG:32631", resolution=10, tight=True)
     found = load(scenes, geobox, resampling=dict.fromkeys(DEFAULT_BANDS, "bilinear"), sign=signed)
     for i, scene in enumerate(scenes):
-        with rasterio.open(scene.labels.href) as source:
+        with rasterio.open(labels_of(scene).href) as source:
             assert set(np.unique(found.labels[i])) <= set(np.unique(source.read(1)))
 
 
@@ -70,7 +71,7 @@ def test_labels_are_never_blended(scenes: list[Scene]) -> None:
 @pytest.mark.parametrize("which", ["B04", "SCL"])
 def test_bad_assets_stop_the_read_and_are_named(scenes: list[Scene], damage: str, which: str, tmp_path: Path) -> None:
     scene = scenes[1]
-    asset = scene.labels if which == "SCL" else scene.bands[which]
+    asset = labels_of(scene) if which == "SCL" else scene.bands[which]
     copy = tmp_path / "copy.tif"
     shutil.copyfile(asset.href, copy)
     ruin: dict[str, Callable[[], object]] = {
@@ -80,7 +81,8 @@ def test_bad_assets_stop_the_read_and_are_named(scenes: list[Scene], damage: str
     }
     ruin[damage]()
     bad = replace(asset, href=str(copy))
-    broken = replace(scene, labels=bad) if which == "SCL" else replace(scene, bands={**scene.bands, which: bad})
+    bands = scene.bands if which == "SCL" else {**scene.bands, which: bad}
+    broken = replace(scene, labels=bad if isinstance(bad, Mask) else scene.labels, bands=bands)
     geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
     with pytest.raises(ReadError) as caught:
         load([scenes[0], broken], geobox, resampling=EVERY_NEAREST, sign=signed)
@@ -114,7 +116,7 @@ def test_a_coarser_grid_averages_the_finer_bands(scenes: list[Scene]) -> None:
         np.testing.assert_array_equal(
             found.values[i, list(scene.bands).index("B11")], plain(scene.bands["B11"], coarse)
         )
-        np.testing.assert_array_equal(found.labels[i], plain(scene.labels, coarse))
+        np.testing.assert_array_equal(found.labels[i], plain(labels_of(scene), coarse))
 
 
 def test_no_other_gdal_driver_is_read(scenes: list[Scene], tmp_path: Path) -> None:
