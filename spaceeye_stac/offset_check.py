@@ -19,7 +19,7 @@ SAMPLE_BANDS = 4
 MOST_DAYS = 10
 SMALLEST_SHIFT, LARGEST_SHIFT = 0.07, 0.13
 LARGEST_DISAGREEMENT = 0.04
-LARGEST_SPREAD = 0.02
+LARGEST_SPREAD = 0.03
 DARK_SHARE = 0.25
 FEWEST_PIXELS = 100
 DN_PER_REFLECTANCE = 10_000
@@ -77,8 +77,11 @@ def offset_warnings(scenes: Sequence[Scene], samples: Sequence[Sample]) -> tuple
     """Name every two scenes of a tile, at most ten days apart, that differ by about 1000 DN over dark clear pixels.
 
     The darkest quarter of the pixels that are clear in both counts. Alarm where the median difference of every sampled
-    band is 700 to 1300 DN to the same side, the same within 400 DN in all, and the pixels agree on it. One band alone
-    cannot tell an offset from a change of the ground, and gives no alarm.
+    band is 700 to 1300 DN to the same side, the same within 400 DN in all, and half of the pixels are within 300 DN of
+    it. One band alone cannot tell an offset from a change of the ground, and gives no alarm.
+
+    On two real sites of 640 m (254 scenes, 193 pairs) nothing is named, and of scenes given a wrong offset 55 % are:
+    what changes fast or hides undetected cloud is passed over.
     """
     values = np.concatenate([sample.values for sample in samples], axis=-1)
     if values.shape[1] < 2:  # noqa: PLR2004
@@ -106,8 +109,9 @@ def _shift(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None
     both = np.isfinite(one[0]) & np.isfinite(other[0])
     if both.sum() < FEWEST_PIXELS:
         return None
-    darker = np.minimum(one[:, both], other[:, both]).mean(axis=0)
-    difference = (other - one)[:, both][:, darker <= np.quantile(darker, DARK_SHARE)]
+    # dark in both: what is dark in one alone may lie in a shadow that was not found
+    brighter = np.maximum(one[:, both], other[:, both]).mean(axis=0)
+    difference = (other - one)[:, both][:, brighter <= np.quantile(brighter, DARK_SHARE)]
     medians = np.median(difference, axis=1)
     spread = np.median(np.abs(difference - medians[:, None]), axis=1)
     alike = np.ptp(medians) <= LARGEST_DISAGREEMENT and spread.max() <= LARGEST_SPREAD

@@ -54,7 +54,7 @@ def query_from(
         orbits=orbits,  # type: ignore[arg-type]
         mask=mask,
         mask_asset=mask_asset,
-        mask_clear_values=mask_clear_values,  # type: ignore[arg-type]
+        mask_clear_values=mask_clear_values,
         mask_collection=mask_collection,
         mask_catalog=mask_catalog,
         unmasked=unmasked,

@@ -209,7 +209,7 @@ class Query:
     orbits: Sequence[int] | None = None
     mask: str | None = None
     mask_asset: str | None = None
-    mask_clear_values: Sequence[int] | None = None
+    mask_clear_values: Sequence[int] | str | None = None
     mask_collection: str | None = None
     mask_catalog: str | Path | None = None
     unmasked: str = "refuse"
@@ -248,7 +248,8 @@ class Query:
     def mask_choice(self) -> MaskChoice:
         """The options on masks, together."""
         separate = self.mask_collection is not None or self.mask_catalog is not None
-        values = None if self.mask_clear_values is None else tuple(self.mask_clear_values)
+        given = self.mask_clear_values
+        values = None if given is None else _each("mask_clear_values", given, _label_value)
         return MaskChoice(self.mask, self.mask_asset, values, self.unmasked, separate)
 
     @property

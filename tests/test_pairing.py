@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import planetary_computer.sas
 import pystac
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from spaceeye_stac.pairing import TOLERANCE, Paired, paired, settled
 from spaceeye_stac.profiles import masks_from_items, solar_day
 from spaceeye_stac.query import MaskChoice
 from tests.conftest import command, labels_of
+from tests.flaky import FlakyApi, serving
 from tests.mask_catalogs import items_of, with_collection
 from tests.ports import free_port
 
@@ -243,7 +245,7 @@ def test_masks_of_another_catalog_by_path_and_by_api(
     port = free_port()
     program, names = Path(sys.executable).with_name("rustac"), ["0.json", "1.json", "items.json"]
     with (tmp_path / "log").open("w") as log:
-        line = [program, "serve", "-a", f"127.0.0.1:{port}", *(tmp_path / name for name in names)]
+        line = [str(program), "serve", "-a", f"127.0.0.1:{port}", *(str(tmp_path / name) for name in names)]
         server = subprocess.Popen(line, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -340,14 +342,15 @@ def test_a_missing_file_of_a_mask_is_named_with_its_scene(query: se.Query, separ
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mask_is_signed_as_its_own_profile_says() -> None:
-    href = "https://account.blob.core.windows.net/container/mask.tif?st=1&se=2&sp=r&sig=3"
+def test_a_mask_is_signed_as_its_own_profile_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {})
+    mine, other = (f"https://account.blob.core.windows.net/masks/{name}.tif" for name in ("mask", "B02"))
     source = Source("m", None, "planetary-computer")
-    one = scene("s")
-    own = Mask(href, 1.0, 0.0, 255, 20.0, kind="boolean", clear_values=(0,), source=source)
-    sign = signed(replace(one, labels=own))
-    assert sign(href) == href  # signed already, so no token is asked for
-    assert sign("https://account.blob.core.windows.net/container/B02.tif").endswith("B02.tif")
-    with pytest.raises(ReadError, match="cannot be signed"):
-        sign_unsigned = signed(replace(one, labels=replace(own, href=href.partition("?")[0])))
-        sign_unsigned(href.partition("?")[0])
+    own = Mask(mine, 1.0, 0.0, 255, 20.0, kind="boolean", clear_values=(0,), source=source)
+    with serving(FlakyApi([])) as api:
+        monkeypatch.setattr(planetary_computer.sas.Settings.get(), "sas_url", f"{api.url}/token")
+        sign = signed(replace(scene("s"), labels=own))
+        assert sign(other) == other
+        assert api.paths == []
+        assert sign(mine) == f"{mine}?sig=secret"
+        assert api.paths == ["/token/account/masks"]
