@@ -312,7 +312,9 @@ def _check_level(item: Json) -> None:
     name = item["id"]
     levels = [item["properties"].get(field) for field in LEVEL_FIELDS]
     if any(re.search("L1C|MSI1C|l1c", str(text)) for text in (*levels, name, item.get("collection"))):
-        raise ItemError(f"Item {name} is Level-1C, which has no mask; search the Level-2A collection.")
+        raise ItemError(
+            f"Item {name} is Level-1C, which has no mask and no surface reflectance; search the Level-2A collection."
+        )
 
 
 def _scene(item: Json, how: _Reading) -> Scene:

@@ -181,6 +181,24 @@ def test_mask_values_are_read_as_they_stand_and_outside_is_no_label(
         assert abs((~outside).sum() / image.size - 1) < 0.02
 
 
+def test_a_jpeg_2000_mask_is_read_as_it_stands(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
+    """As CDSE has them: no nodata, and a reader of its own."""
+    catalog = with_asset(simulated, tmp_path / "catalog", "probs", probability)
+    (scene,) = search(replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs"))[:1]
+    tif = labels_of(scene)
+    with rasterio.open(tif.href) as source:
+        native, image, profile = GeoBox(source.shape, source.transform, source.crs), source.read(), source.profile
+    jp2 = replace(tif, href=str(tmp_path / "MSK_CLDPRB_20m.jp2"))
+    kept = {key: profile[key] for key in ("width", "height", "count", "dtype", "crs", "transform")}
+    with rasterio.open(jp2.href, "w", driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE=True, **kept) as target:
+        target.write(image)
+    for geobox in (native, native.pad(3), native.zoom_out(0.5).pad(5)):
+        how = dict.fromkeys(scene.bands, "nearest")
+        found = [stack.load([replace(scene, labels=one)], geobox, resampling=how, sign=signed) for one in (tif, jp2)]
+        np.testing.assert_array_equal(found[0].labels, found[1].labels)
+        assert {0, 40} <= set(np.unique(found[1].labels))
+
+
 def test_a_mask_of_fractions_is_refused_as_whole_numbers_would_make_it_clear(
     simulated: Path, simulated_query: se.Query, tmp_path: Path
 ) -> None:
@@ -201,8 +219,9 @@ def test_a_mask_of_fractions_is_refused_as_whole_numbers_would_make_it_clear(
 def test_dilation_is_the_same_however_the_grid_is_cut(
     simulated_query: se.Query, metres: float, crs: str | None
 ) -> None:
-    scenes = search(simulated_query)
-    job = plan_job(scenes, simulated_query, se.Settings(mask_dilation=metres, crs=crs, resolution=10))
+    query = replace(simulated_query, bands=["B04"], datetime="2023-04-04/2023-04-09")
+    settings = se.Settings(mask_dilation=metres, crs=crs, resolution=10, duration=6)
+    job = plan_job(search(query, settings), query, settings)
     whole = observe_part(job, job.grid.geobox).clear
     for cell in job.grid.cells(37, halo=5):
         found = observe_part(job, job.grid.part(cell.view)).clear
@@ -211,7 +230,8 @@ def test_dilation_is_the_same_however_the_grid_is_cut(
     stacked = stack.load(job.scenes, wide, resampling=dict.fromkeys(job.bands, "nearest"), sign=signed)
     undilated = observe_part(replace(job, settings=se.Settings()), job.grid.geobox).clear
     assert whole.sum() < undilated.sum()
-    for n, labels in enumerate(stacked.labels[:4]):
+    assert len(stacked.labels) >= 3
+    for n, labels in enumerate(stacked.labels):
         cloud = ~np.isin(labels, (0, 1, 4, 5, 6, 7, NO_LABEL))
         assert cloud.any()
         expected = undilated[n] & far_from(cloud, metres / 10)[25:-25, 25:-25]
@@ -317,6 +337,25 @@ def test_level_1c_stays_refused_and_so_does_hls() -> None:
 
 
 # which asset it is
+
+
+def test_leave_to_be_without_a_mask_opens_no_door_to_other_items() -> None:
+    """Of all real items, those that are refused stay so, and the others become the same scenes."""
+    kept = 0
+    for path in sorted(material("stac-items").glob("*/*.json")):
+        given = read(path)
+        try:
+            (usual,) = scenes_from_items([given])
+        except ItemError:
+            with pytest.raises(ItemError):
+                scenes_from_items([given], mask=MaskChoice(unmasked="clear"))
+            continue
+        (found,) = scenes_from_items([given], mask=MaskChoice(unmasked="clear"))
+        assert found == usual
+        (bare,) = scenes_from_items([given], mask=MaskChoice(separate=True))
+        assert bare == replace(usual, labels=None)
+        kept += 1
+    assert kept > 50
 
 
 @pytest.mark.parametrize(
