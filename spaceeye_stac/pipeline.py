@@ -143,7 +143,7 @@ def survey(job: Job, whole: Observations | None = None) -> Illuminance:
 
 
 def _coarse_totals(job: Job) -> DayTotals:
-    """Totals from a grid at least four times coarser, read by nearest neighbour."""
+    """Totals from a grid at least four times coarser, read by nearest neighbour and dilated by as many metres."""
     stride = max(SURVEY_STRIDE, -(-max(job.grid.shape) // SURVEY_PIXELS))
     return _observe(job, job.grid.geobox.zoom_out(stride), dict.fromkeys(job.bands, "nearest")).totals
 
