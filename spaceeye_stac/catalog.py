@@ -4,7 +4,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +15,10 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from spaceeye_stac.duplicates import without_duplicates
-from spaceeye_stac.errors import CatalogError, ItemError, NoScenesError, shown
-from spaceeye_stac.model import Scene, SceneList
-from spaceeye_stac.profiles import Profile, profile_named, profiles, scenes_from_items
+from spaceeye_stac.errors import CatalogError, ItemError, NoMaskError, NoScenesError, shown
+from spaceeye_stac.model import MaskItem, Scene, SceneList
+from spaceeye_stac.pairing import own_masks, paired, settled
+from spaceeye_stac.profiles import Profile, masks_from_items, profile_named, profiles, scenes_from_items
 from spaceeye_stac.query import DEFAULT_BANDS, DateRange, Json, Query, Settings
 from spaceeye_stac.transport import UNREADABLE, PatientFiles, patient, reason
 from spaceeye_stac.trust import Trust
@@ -33,6 +34,7 @@ class _Root:
     document: Json
     profile: Profile | None
     trust: Trust
+    collection: str | None = None
 
     @property
     def shown(self) -> str:
@@ -70,20 +72,26 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     days = query.days.widened(settings.context_days(query.days))
     area = shape(query.geometry)
     items, counted, short = _from_api(root, query, days) if root.is_api else _from_static(root, area)
-    scenes, bad = _mapped(items, root, area.centroid.x)
+    scenes, bad = _mapped(_scene_items(items, query), root, query, area.centroid.x)
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
         raise NoScenesError(f"No scene found: {counted}.")
     chosen, notes = _chosen(sorted(inside, key=lambda s: (s.datetime, s.id)), query, counted)
-    found = _with_bands(chosen, query)
-    return SceneList(found, [*short, *bad, *notes, *found.left_out])
+    masks = _masks(root, items, query, days) if query.mask_choice.separate else None
+    masked, without = settled(own_masks(chosen) if masks is None else paired(chosen, masks), query.unmasked)
+    if not masked:
+        raise NoScenesError(
+            f"No scene found: {counted}, 0 of them with a mask; look at mask_collection and mask_asset."
+        )
+    found = _with_bands(masked, query)
+    return SceneList(found, [*short, *bad, *notes, *without, *found.left_out])
 
 
-def _mapped(items: Sequence[Json], root: _Root, lon: float) -> tuple[list[Scene], list[str]]:
+def _mapped(items: Sequence[Json], root: _Root, query: Query, lon: float) -> tuple[list[Scene], list[str]]:
     """The items' scenes, and a note on each item that is none or names a place it may not.
 
-    Raises the first one's ItemError where no item is good.
+    Raises the first one's ItemError where no item is good, and NoMaskError for a scene without the mask it must have.
     """
     name = root.profile.name if root.profile else None
     scenes: list[Scene] = []
@@ -91,9 +99,11 @@ def _mapped(items: Sequence[Json], root: _Root, lon: float) -> tuple[list[Scene]
     notes: list[str] = []
     for item in items:
         try:
-            (scene,) = scenes_from_items([item], name, lon=lon)
+            (scene,) = scenes_from_items([item], name, lon=lon, mask=query.mask_choice)
             root.trust.check_scene(scene)
             scenes.append(scene)
+        except NoMaskError:
+            raise
         except ItemError as error:
             bad.append(error)
             notes.append(_left_out(item, error))
@@ -107,6 +117,32 @@ def _left_out(item: Json, error: ItemError) -> str:
     name = item.get("id")
     said = str(error).removeprefix(f"Item {name} ").removeprefix(f"Item {name!r} ")
     return f"Item {name} left out: it {said}"
+
+
+def _scene_items(items: Sequence[Json], query: Query) -> list[Json]:
+    """The items but for those of the collection of masks, which may stand in the same catalog."""
+    name = query.mask_collection
+    return [item for item in items if name is None or item.get("collection") != name]
+
+
+def _masks(root: _Root, items: Sequence[Json], query: Query, days: DateRange) -> list[MaskItem]:
+    """The items of the collection of masks for the same region and days; `items` are what the scenes' search found."""
+    area, where = shape(query.geometry), root
+    if query.mask_catalog is not None:
+        where = _open_named(str(query.mask_catalog), None, query)
+    where = replace(where, collection=query.mask_collection)
+    if where.is_api:
+        found, _, _ = _from_api(where, query, days)
+    elif query.mask_catalog is None:
+        found = list(items)
+    else:
+        found = _masks_near(where, area)
+    wanted = [item for item in found if query.mask_collection in {None, item.get("collection")}]
+    name = where.profile.name if where.profile else None
+    masks = masks_from_items(wanted, name, lon=area.centroid.x, mask=query.mask_choice)
+    for mask in masks:
+        where.trust.check_assets(mask.source.id, [mask.mask])
+    return masks
 
 
 def _chosen(scenes: Sequence[Scene], query: Query, counted: str) -> tuple[list[Scene], list[str]]:
@@ -154,10 +190,22 @@ def _orbit(scene: Scene) -> int | None:
     return int(found[1]) if found else None
 
 
+def _masks_near(where: _Root, area: Geometry) -> list[Json]:
+    """The items of a static catalog of masks; none where none is near, which pairing says of each scene by name."""
+    try:
+        return _from_static(where, area)[0]
+    except NoScenesError:
+        return []
+
+
 def _open(query: Query) -> _Root:
-    named = str(query.catalog)
-    known = profiles().get(named)
-    profile = profile_named(query.profile) if query.profile else known
+    return _open_named(str(query.catalog), query.profile, query)
+
+
+def _open_named(named: str, naming: str | None, query: Query) -> _Root:
+    """A catalog by its profile's name, URL or path, and how it names things, where that is said."""
+    known = profile_named(named) if named.endswith(".toml") else profiles().get(named)
+    profile = profile_named(naming) if naming else known
     url = known.url if known is not None else named
     href = url if "://" in url else str(_catalog_file(Path(named)))
     trust = Trust(href, query.allow_hrefs or ())
@@ -211,7 +259,7 @@ def _from_api(root: _Root, query: Query, days: DateRange) -> tuple[list[Json], s
     try:
         io = patient(check=root.trust.check_link)
         client = Client.open(root.href, stac_io=io, timeout=io.timeout)  # which else forgets the timeout
-        collections = [root.profile.collection] if root.profile else _collection_of(root, client)
+        collections = _collections(root, client)
         found = client.search(
             method=root.method,
             collections=collections,
@@ -251,6 +299,12 @@ def _distinct(pages: Iterator[Json], root: _Root) -> tuple[list[Json], list[str]
 def _identity(item: Json) -> str:
     """Collection and id, or all of an item that has no id."""
     return json.dumps([item.get("collection"), item["id"]] if "id" in item else item)
+
+
+def _collections(root: _Root, client: Client) -> list[str]:
+    if root.collection is not None:
+        return [root.collection]
+    return [root.profile.collection] if root.profile else _collection_of(root, client)
 
 
 def _collection_of(root: _Root, client: Client) -> list[str]:
@@ -383,7 +437,9 @@ def as_records(scenes: SceneList) -> list[dict[str, Any]]:
             "platform": s.platform,
             "cloud_cover": s.cloud_cover,
             "bands": {name: shown(asset.href) for name, asset in s.bands.items()},
-            "labels": shown(s.labels.href),
+            "labels": None if s.labels is None else shown(s.labels.href),
+            "mask": None if s.labels is None else s.labels.kind,
+            "mask_item": None if s.labels is None or s.labels.source is None else s.labels.source.id,
         }
         for s in scenes
     ]

@@ -140,6 +140,8 @@ def run(
             f"{len(result.skipped)} days hold no clear look in their window and are left out: "
             f"{', '.join(result.skipped)}"
         )
+    for warning in result.warnings:
+        err_console.print(f"Warning: {warning}", markup=False)
     if target is None:
         out_console.print(f"Look at it: spaceeye-stac serve {out}")
     else:

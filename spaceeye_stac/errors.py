@@ -30,6 +30,10 @@ class ItemError(UserError):
     """An item cannot be mapped to a scene."""
 
 
+class NoMaskError(ItemError):
+    """An item has no mask, and nothing says that it may be without."""
+
+
 class NoScenesError(UserError):
     """The search left no scene; the message says how many there were before each filter."""
 

@@ -58,7 +58,12 @@ def evaluate(
     """
     settings = settings or Settings()
     wide = Settings(
-        clear_classes=settings.clear_classes, duration="all", crs=settings.crs, resolution=settings.resolution
+        clear_classes=settings.clear_classes,
+        max_cloud_probability=settings.max_cloud_probability,
+        mask_dilation=settings.mask_dilation,
+        duration="all",
+        crs=settings.crs,
+        resolution=settings.resolution,
     )
     job = plan_job(scenes, query, wide)
     if max(job.grid.shape) > LARGEST_PIXELS:

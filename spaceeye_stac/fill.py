@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.illumination import DayTotals, totals
-from spaceeye_stac.masks import clear_from_labels, observed
+from spaceeye_stac.masks import away_from_cloud, judge, observed
 from spaceeye_stac.methods import CellLooks, State, alike_pixels, method_of
-from spaceeye_stac.model import Cell, Illuminance, Job, Scene, Window, WindowKeyframes
+from spaceeye_stac.model import Cell, Illuminance, Job, Scene, Window, WindowKeyframes, metres_per_pixel
+from spaceeye_stac.offset_check import Sample, Sampling
 
 FLOOR_REFLECTANCE = 1e-4
 
@@ -34,11 +36,12 @@ class Observations:
         return totals(self.values, self.clear, self.observed)
 
 
-def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job) -> Observations:
+def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job, part: GeoBox) -> Observations:
     """Turn DN `(scene, band, y, x)` and labels `(scene, y, x)` into reflectance and `clear`, one step a day.
 
-    Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in
-    their order: a pixel comes from the first in which it is clear.
+    `part` is where the DN lie; labels may reach farther, by as many pixels on every side. Reflectance is
+    `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in their order: a
+    pixel comes from the first in which it is clear.
     """
     days, (bands, height, width) = len(job.acquisitions), values.shape[1:]
     seen = Observations(
@@ -49,12 +52,15 @@ def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job) ->
     )
     index = 0
     for n, acquisition in enumerate(job.acquisitions):
-        covered = np.zeros((height, width), bool)
+        covered = np.zeros(values.shape[2:], bool)
         for scene in acquisition.scenes:
             data = observed(values[index], next(iter(scene.bands.values())).nodata)
             covered |= data
-            new = data & clear_from_labels(labels[index], job.settings.clear_classes) & ~seen.clear[n]
-            np.copyto(seen.values[:, n], _reflectance(values[index], scene), where=new)
+            clear = data & _clear(labels[index], scene, job, part)
+            reflectance = _reflectance(values[index], scene)
+            new = clear & ~seen.clear[n]
+            np.maximum(reflectance, np.float32(FLOOR_REFLECTANCE), out=reflectance)
+            np.copyto(seen.values[:, n], reflectance, where=new)
             seen.clear[n] |= new
             seen.looks[index] = new.sum()
             index += 1
@@ -62,13 +68,37 @@ def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job) ->
     return seen
 
 
+def sampled(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job, part: GeoBox) -> Sample:
+    """Some clear pixels of every scene, for the check of the offsets; arguments as those of `observe`."""
+    sampling = Sampling.of(job, part)
+    halo = (labels.shape[1] - part.shape[0]) // 2
+    inner = labels[:, halo : halo + part.shape[0], halo : halo + part.shape[1]]
+    few, marks = values[..., sampling.rows, sampling.columns], inner[:, sampling.rows, sampling.columns]
+    rows, columns = sampling.places((int(part.shape[0]), int(part.shape[1])))
+    found = np.full((len(values), len(sampling.bands), len(rows)), np.nan, np.float32)
+    for out, dn, label, scene in zip(found, few, marks, job.scenes, strict=True):
+        clear = observed(dn, next(iter(scene.bands.values())).nodata)
+        clear &= judge(label, scene.labels, job.settings).clear
+        seen = _reflectance(dn, scene)[list(sampling.bands)].reshape(len(sampling.bands), -1)
+        np.copyto(out, seen, where=clear.ravel())
+    return Sample(found, rows, columns)
+
+
+def _clear(labels: NDArray[np.uint16], scene: Scene, job: Job, part: GeoBox) -> NDArray[np.bool_]:
+    """Clear pixels of one scene on a part of the grid, from its labels on that part and around it."""
+    reach = job.settings.mask_dilation / metres_per_pixel(part)
+    clear = away_from_cloud(judge(labels, scene.labels, job.settings), reach)
+    halo = (clear.shape[0] - part.shape[0]) // 2
+    return clear[halo : halo + part.shape[0], halo : halo + part.shape[1]]
+
+
 def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32]:
-    """`DN * scale + offset` `(band, y, x)`, at least 0.0001; band by band, so that the parts stay in the cache."""
+    """(DN + offset / scale) * scale `(band, y, x)`; band by band, so that the parts stay in the cache."""
     out = np.empty(values.shape, np.float32)
     for layer, dn, asset in zip(out, values, scene.bands.values(), strict=True):
-        np.multiply(dn, np.float32(asset.scale), out=layer)
-        np.add(layer, np.float32(asset.offset), out=layer)
-        np.maximum(layer, np.float32(FLOOR_REFLECTANCE), out=layer)
+        # the offset in DN first, a whole number: the same bits whether or not the pixels have it already
+        np.add(dn, np.float32(asset.offset / asset.scale), out=layer)
+        np.multiply(layer, np.float32(asset.scale), out=layer)
     return out
 
 
@@ -99,7 +129,7 @@ def fill(
     part = _part_of(job, window, light)
     if not part.scenes:
         return _nothing(window, job, cell)
-    seen = observe(values[part.scenes], labels[part.scenes], part.job)
+    seen = observe(values[part.scenes], labels[part.scenes], part.job, job.grid.part(cell.view))
     state = _solved(seen, light, part, window)
     looks = np.zeros(len(values), np.int64)
     looks[part.scenes] = seen.looks

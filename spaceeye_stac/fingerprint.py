@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spaceeye_stac.model import Illuminance, Job, Scene, Window
+from spaceeye_stac.model import BandAsset, Illuminance, Job, Scene, Window
 from spaceeye_stac.query import Json, Settings
 
 NOT_OF_THE_PIXELS = ("duration", "time_overlap", "collection_id")
@@ -54,8 +54,13 @@ def _source_of(method: object) -> str:
 def scene_key(scene: Scene) -> str:
     """Hash of what a scene's pixels are: its assets, how they are scaled, and when they were last made or changed."""
     changed = [scene.item["properties"].get(name) for name in CHANGED_FIELDS]
-    assets = [*scene.bands.items(), ("labels", scene.labels)]
-    return digest(scene.id, scene.day, changed, [[name, repr(asset), _on_disk(asset.href)] for name, asset in assets])
+    assets: list[tuple[str, BandAsset | None]] = [*scene.bands.items(), ("labels", scene.labels)]
+    return digest(
+        scene.id,
+        scene.day,
+        changed,
+        [[name, repr(asset), _on_disk(asset.href)] for name, asset in assets if asset is not None],
+    )
 
 
 def _on_disk(href: str) -> list[int]:

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from pystac.provider import ProviderRole
 
-from spaceeye_stac.model import DayImages, Job, Scene, Statistics, WrittenFile
+from spaceeye_stac.model import DayImages, Job, Statistics, WrittenFile
 from spaceeye_stac.query import Json
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -75,7 +75,10 @@ def day_item(job: Job, images: DayImages, folder: Path, created: datetime) -> py
         item.add_asset(key, pystac.Asset.from_dict(_asset(key, file, images, job)))
     item.add_link(_described_by(f"../{SCHEMA_FILE}"))
     for scene in images.scenes:
-        item.add_link(_derived_from(scene, folder))
+        item.add_link(_derived_from(scene.href or next(iter(scene.bands.values())).href, scene.id, folder))
+        mask = scene.labels
+        if mask is not None and mask.source is not None:
+            item.add_link(_derived_from(mask.source.href or mask.href, mask.source.id, folder))
     return item
 
 
@@ -208,12 +211,11 @@ def _band(name: str) -> Json:
     }
 
 
-def _derived_from(scene: Scene, folder: Path) -> pystac.Link:
-    """Link to the source item: its own address, or for a local file the way there from `folder`."""
-    href = scene.href or scene.labels.href
+def _derived_from(href: str, title: str, folder: Path) -> pystac.Link:
+    """Link to a source item: its own address, or for a local file the way there from `folder`."""
     if "://" not in href:
         href = Path(os.path.relpath(href, folder)).as_posix()
-    return pystac.Link("derived_from", href, media_type="application/geo+json", title=scene.id)
+    return pystac.Link("derived_from", href, media_type="application/geo+json", title=title)
 
 
 def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, str]) -> pystac.Collection:

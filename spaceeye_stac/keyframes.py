@@ -25,6 +25,7 @@ from spaceeye_stac.query import DateRange, Json
 
 FORMAT = 1
 DONE = "done"
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ class KeyframeStore:
         store = cls(path, contents, group)
         store._make_arrays()
         (path / DONE).mkdir()
+        (path / SAMPLES).mkdir()
         group.attrs.update({"spaceeye:keyframes": FORMAT, "spaceeye:contents": contents.as_json()})
         return store
 
@@ -305,6 +307,22 @@ class KeyframeStore:
                     f"The keyframes in {self.path} lack cell {cell.index} of window {window}; make them again."
                 ) from error
         return self._facts[place]
+
+    def write_sample(self, cell: Cell, *arrays: NDArray[Any]) -> None:
+        """Keep a few pixels of a cell, as arrays."""
+        target = self.path / SAMPLES / f"{cell.index[0]}-{cell.index[1]}.npz"
+        partial = target.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, *arrays)
+        partial.rename(target)
+
+    def samples(self) -> list[list[NDArray[Any]]]:
+        """Return the few pixels of every cell that has some, cell by cell."""
+        found = []
+        for path in sorted((self.path / SAMPLES).glob("*.npz")):
+            with np.load(path) as arrays:
+                found.append([arrays[name] for name in arrays.files])
+        return found
 
     def looks(self, window: int) -> NDArray[np.int64]:
         """Clear pixels taken from each scene `(scene,)` in a window, over all cells."""

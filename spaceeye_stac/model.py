@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 NO_LOOK = 255
+NO_LABEL = 65535
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,33 @@ class BandAsset:
 
 
 @dataclass(frozen=True)
+class Source:
+    """An item other than the scene's own: its id, its address, and the profile it was read by."""
+
+    id: str
+    href: str | None
+    profile: str
+
+
+@dataclass(frozen=True)
+class Mask(BandAsset):
+    """A raster that says which pixels are clear; `source` is the item it belongs to where that is not the scene's.
+
+    `kind` "scl": scene classes. "probability": of cloud, `DN * scale` in percent. "boolean": `clear_values` are clear,
+    other values cloud. `nodata` says nothing of its pixel, and neither does NO_LABEL, which stands outside the raster.
+    """
+
+    kind: str = "scl"
+    clear_values: tuple[int, ...] = ()
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
 class Scene:
-    """One Sentinel-2 item, in the names of this package, paired with its cloud mask."""
+    """One Sentinel-2 item, in the names of this package, paired with its cloud mask.
+
+    Where `labels` is None there is no mask, and every pixel with data is taken as clear.
+    """
 
     id: str
     tile: str | None
@@ -50,7 +76,7 @@ class Scene:
     relative_orbit: int | None
     platform: str | None
     bands: Mapping[str, BandAsset] = field(repr=False)
-    labels: BandAsset = field(repr=False)
+    labels: Mask | None = field(repr=False)
     item: Json = field(repr=False)
     href: str | None = None
     profile: str = ""
@@ -64,6 +90,17 @@ class Scene:
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands alone, in this order."""
         return replace(self, bands={name: self.bands[name] for name in names})
+
+
+@dataclass(frozen=True)
+class MaskItem:
+    """An item of a collection of masks, before it is paired with its scene."""
+
+    tile: str | None
+    day: date
+    datetime: datetime
+    mask: Mask
+    source: Source
 
 
 class SceneList(list[Scene]):
@@ -180,6 +217,12 @@ class Grid:
 def _around(start: int, size: int, reach: int, length: int) -> slice:
     """Pixels of a cell along one axis with `reach` more on both sides, inside the grid."""
     return slice(max(start - reach, 0), min(start + size + reach, length))
+
+
+def metres_per_pixel(geobox: "GeoBox") -> float:
+    """Side of a pixel in metres of its CRS."""
+    units = 1.0 if geobox.crs is None else float(geobox.crs.proj.axis_info[0].unit_conversion_factor)
+    return abs(float(geobox.resolution.x)) * units
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ def query_from(
     platforms: Annotated[str | None, typer.Option(help="Satellites to use alone, as S2A.")] = None,
     orbits: Annotated[str | None, typer.Option(help="Relative orbits to use alone, as 51,94.")] = None,
     allow_hrefs: Annotated[str | None, typer.Option(help="Folders, URL prefixes that items may name anyway.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Kind of mask: scl, probability or boolean.")] = None,
+    mask_asset: Annotated[str | None, typer.Option(help="Key of the asset that is the mask.")] = None,
+    mask_clear_values: Annotated[str | None, typer.Option(help="Of a boolean mask, the values that are clear.")] = None,
+    mask_collection: Annotated[str | None, typer.Option(help="Collection whose items are the masks.")] = None,
+    mask_catalog: Annotated[str | None, typer.Option(help="Where that is; in the catalog when left out.")] = None,
+    unmasked: Annotated[str, typer.Option(help="Scenes without a mask: refuse, clear or drop.")] = "refuse",
 ) -> Query:
     """Make a Query of the options that say what to look for."""
     return Query(
@@ -58,6 +64,12 @@ def query_from(
         platforms=platforms,
         orbits=orbits,  # type: ignore[arg-type]
         allow_hrefs=allow_hrefs,
+        mask=mask,
+        mask_asset=mask_asset,
+        mask_clear_values=mask_clear_values,
+        mask_collection=mask_collection,
+        mask_catalog=mask_catalog,
+        unmasked=unmasked,
     )
 
 
@@ -68,6 +80,8 @@ def settings_from(
     damping_factor: Annotated[float, typer.Option(help="Weight of the smoothness term.")] = 0.1,
     min_clear_ratio: Annotated[float, typer.Option(help="Days with a smaller clear share take no part.")] = 0.1,
     clear_classes: Annotated[str, typer.Option(help="SCL classes taken as clear.")] = "4,5,6,7",
+    max_cloud_probability: Annotated[float, typer.Option(help="Clear up to this, in percent, by probability.")] = 40.0,
+    mask_dilation: Annotated[float, typer.Option(help="Metres around clouds that are not clear either.")] = 0.0,
     resampling: Annotated[str, typer.Option(help="nearest, bilinear or cubic, off the grid.")] = "nearest",
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of the crs.")] = None,
     crs: Annotated[str | None, typer.Option(help="Of the output, as EPSG:32631.")] = None,
@@ -79,6 +93,8 @@ def settings_from(
         damping_factor=damping_factor,
         min_clear_ratio=min_clear_ratio,
         clear_classes=[_whole(part, "clear_classes") for part in clear_classes.split(",")],
+        max_cloud_probability=max_cloud_probability,
+        mask_dilation=mask_dilation,
         resampling=resampling,
         resolution=resolution,
         crs=crs,

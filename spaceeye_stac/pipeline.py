@@ -17,7 +17,7 @@ from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError
-from spaceeye_stac.fill import Observations, observe
+from spaceeye_stac.fill import Observations, observe, sampled
 from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.grid import output_grid
 from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
@@ -25,13 +25,13 @@ from spaceeye_stac.keyframes import Kept, KeyframeStore, contents_of
 from spaceeye_stac.layout import Layout
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import Acquisition, Illuminance, Job, Scene
+from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.schedule import Progress, Workers, workers
-from spaceeye_stac.signing import signed
-from spaceeye_stac.solving import SolveTask, solved_windows
+from spaceeye_stac.solving import SolveTask, read_scenes, solved_windows
 from spaceeye_stac.windows import windows
 from spaceeye_stac.writing import WriteTask, finished
 
@@ -54,7 +54,8 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 class Result:
     """What a run published: the collection, where it is, and the days that hold nothing and were not published.
 
-    `kept`: days that were there already, from an interrupted or an earlier run, and still hold.
+    `kept`: days that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences
+    on scenes whose pixels contradict each other; they stand in the collection, too.
     """
 
     collection: pystac.Collection
@@ -62,6 +63,7 @@ class Result:
     days: tuple[str, ...]
     skipped: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def plan_job(scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
@@ -143,17 +145,19 @@ def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
 
 def read_part(job: Job, geobox: GeoBox) -> stack.Stacked:
     """Read every scene on a part of the grid."""
-    how = stack.resampling_of(job.scenes, geobox, job.settings.resampling)
-    return stack.load(job.scenes, geobox, resampling=how, sign=signed)
+    return read_scenes(job, geobox, stack.resampling_of(job.scenes, geobox, job.settings.resampling))
 
 
 def observe_part(job: Job, geobox: GeoBox) -> Observations:
     """Read every scene on a part of the grid and mask it."""
-    return _observed(job, read_part(job, geobox))
+    read = read_part(job, geobox)
+    return observe(read.values, read.labels, job, geobox)
 
 
-def _observed(job: Job, read: stack.Stacked) -> Observations:
-    return observe(read.values, read.labels, job)
+def sample_part(job: Job, geobox: GeoBox) -> Sample:
+    """Read every scene on a part of the grid and take some pixels of each."""
+    read = read_part(job, geobox)
+    return sampled(read.values, read.labels, job, geobox)
 
 
 def survey(job: Job, whole: stack.Stacked | None = None) -> Illuminance:
@@ -164,7 +168,7 @@ def survey(job: Job, whole: stack.Stacked | None = None) -> Illuminance:
     """
     if not method_of(job.settings).normalised:
         return untouched(len(job.bands), len(job.acquisitions), job.span)
-    total = _coarse_totals(job) if whole is None else _observed(job, whole).totals
+    total = _coarse_totals(job) if whole is None else observe(whole.values, whole.labels, job, job.grid.geobox).totals
     compute = illuminance if job.settings.normalize_illuminance else uniform
     light = compute(total, job.acquisition_days, job.span, job.settings.min_clear_ratio)
     if not light.used.any():
@@ -177,11 +181,11 @@ def survey(job: Job, whole: stack.Stacked | None = None) -> Illuminance:
 
 
 def _coarse_totals(job: Job) -> DayTotals:
-    """Totals from a grid at least four times coarser, read by nearest neighbour."""
+    """Totals from a grid at least four times coarser, read by nearest neighbour and dilated by as many metres."""
     stride = max(SURVEY_STRIDE, -(-max(job.grid.shape) // SURVEY_PIXELS))
     coarse = job.grid.geobox.zoom_out(stride)
-    read = stack.load(job.scenes, coarse, resampling=dict.fromkeys(job.bands, "nearest"), sign=signed)
-    return _observed(job, read).totals
+    read = read_scenes(job, coarse, dict.fromkeys(job.bands, "nearest"))
+    return observe(read.values, read.labels, job, coarse).totals
 
 
 def run(
@@ -262,10 +266,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Filled:
-    """Days of a run by index: those that were there already, and those that hold nothing."""
+    """Days of a run by index, those that were there already and those that hold nothing; and what looks wrong."""
 
     kept: tuple[int, ...]
     empty: tuple[int, ...]
+    warnings: tuple[str, ...]
 
 
 def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool) -> Filled:
@@ -284,7 +289,8 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     store = KeyframeStore.create(work.folder / SCRATCH, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     _solve(work, crew, SolveTask(job, light, store.path, wanted, whole), layout, progress)
-    return Filled(kept, _write(work, crew, groups, keys, store.path, progress))
+    empty = _write(work, crew, groups, keys, store.path, progress)
+    return Filled(kept, empty, offset_warnings(job.scenes, [Sample(*arrays) for arrays in store.samples()]))
 
 
 def _day_keys(work: Work, windows_from: Sequence[str]) -> dict[int, str]:
@@ -366,6 +372,8 @@ def _publish(work: Work, filled: Filled, scored: Json | None) -> Result:
     _add_thumbnail(whole, documents, folder)
     if scored is not None:
         whole.extra_fields["spaceeye:holdout"] = scored
+    if filled.warnings:
+        whole.extra_fields["spaceeye:warnings"] = list(filled.warnings)
     static.write_static(folder, whole, documents)
     if work.output.keep_keyframes:
         (folder / SCRATCH).rename(folder / static.KEYFRAMES)
@@ -376,7 +384,7 @@ def _publish(work: Work, filled: Filled, scored: Json | None) -> Result:
     published, empty, kept = (
         tuple(job.days.day(day).isoformat() for day in some) for some in (days, sorted(filled.empty), filled.kept)
     )
-    return Result(whole, out, published, empty, kept)
+    return Result(whole, out, published, empty, kept, filled.warnings)
 
 
 def _add_thumbnail(collection: pystac.Collection, documents: Sequence[pystac.Item], folder: Path) -> None:

@@ -3,22 +3,23 @@
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from spaceeye_stac.errors import CatalogError, ItemError, shown
-from spaceeye_stac.model import BandAsset, Scene
-from spaceeye_stac.query import Json
+from spaceeye_stac.errors import CatalogError, ItemError, NoMaskError, shown
+from spaceeye_stac.model import BandAsset, Mask, MaskItem, Scene, Source
+from spaceeye_stac.query import MASK_KINDS, Json, MaskChoice
 
 if TYPE_CHECKING:
     import pystac
 
+Found = TypeVar("Found")
 OFFSET_SINCE_BASELINE = "04.00"
 BOA_OFFSET = -0.1
 NO_OFFSET = 0.0
@@ -29,8 +30,29 @@ RESOLUTION_SUFFIX = re.compile(r"_\d+m$")
 LEVEL_FIELDS = ("s2:product_type", "sentinel2:product_type", "product:type", "oseo:productType", "processing:level")
 PRODUCT_FIELDS = ("s2:product_uri", "s2:tile_id")
 OFFSET_RULES = ("declared", "baseline", "none")
+NO_MASK = "it has no mask asset"
 SIGNINGS = ("none", "planetary-computer")
 PROPERTIES = ("tile", "baseline", "relative_orbit", "platform")
+MASK_NODATA = {"scl": 0, "probability": 255, "boolean": 255}
+IMAGE_TYPES = re.compile(r"tiff?|jp2|jpeg2000", re.IGNORECASE)
+NO_IMAGE_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata"})
+OTHER_BANDS = re.compile(r"HLS([LS]30|\.[LS]30\.)")
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """A kind of mask that a source has: its asset, by key or role, and how its values are meant (see `model.Mask`).
+
+    `clear_values` is None where the source does not say; the raster's own nodata is not believed, as files and items
+    declare 0, which is a probability, too.
+    """
+
+    kind: str
+    assets: Sequence[str] = ()
+    roles: Sequence[str] = ()
+    clear_values: tuple[int, ...] | None = None
+    scale: float = 1.0
+    nodata: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,8 +65,7 @@ class Profile:
     collection: str
     signing: str
     bands: Mapping[str, Sequence[str]]
-    labels: Sequence[str]
-    label_roles: Sequence[str]
+    masks: Sequence[MaskRule]
     properties: Mapping[str, Sequence[str]]
     scale: float
     nodata: int
@@ -61,17 +82,28 @@ class Profile:
         found = self._by_name if self.by_name else _first_key
         return found(item["assets"], self.bands[band])
 
-    def label_key(self, item: Json) -> str | None:
-        """Key of the item's scene classification."""
-        assets = item["assets"]
-        found = self._by_name(assets, self.labels) if self.by_name else _first_key(assets, self.labels)
-        roles = set(self.label_roles)
+    def mask_rule(self, choice: MaskChoice) -> MaskRule:
+        """How the chosen kind of mask, else the profile's first, is named and meant."""
+        kind = choice.kind or self.masks[0].kind
+        rule = next((rule for rule in self.masks if rule.kind == kind), MaskRule(kind, nodata=MASK_NODATA[kind]))
+        if choice.asset is not None:
+            rule = replace(rule, assets=(choice.asset,), roles=())
+        return rule if choice.clear_values is None else replace(rule, clear_values=choice.clear_values)
+
+    def mask_key(self, item: Json, choice: MaskChoice) -> str | None:
+        """Key of the item's asset that is the chosen mask."""
+        assets, rule = item["assets"], self.mask_rule(choice)
+        by_name = self.by_name and choice.asset is None
+        found = self._by_name(assets, rule.assets) if by_name else _first_key(assets, rule.assets)
+        roles = set(rule.roles)
         return found or next((key for key, asset in assets.items() if roles & set(asset.get("roles") or ())), None)
 
-    def misfit(self, item: Json) -> str | None:
+    def misfit(self, item: Json, choice: MaskChoice) -> str | None:
         """Why the item is not of this profile; None when it is."""
-        if self.label_key(item) is None:
-            return f"it has no mask asset {' or '.join(self.labels)!r}"
+        if choice.is_own and self.mask_key(item, choice) is None:
+            return f"{NO_MASK} {' or '.join(self.masks[0].assets)!r}"
+        if OTHER_BANDS.match(item["id"]) or OTHER_BANDS.match(str(item.get("collection"))):
+            return "it is of the Harmonized Landsat Sentinel-2 data, whose bands have other names"
         if not any(self.band_key(item, band) for band in self.bands):
             return "it has no asset with a known band"
         known = not (self.collections or self.marks) or item.get("collection") in self.collections
@@ -128,8 +160,7 @@ def _parse(text: str) -> Profile:
     return Profile(
         **{key: str(raw[key]) for key in ("name", "title", "url", "collection", "signing")},
         bands={band: _texts(keys) for band, keys in raw["bands"].items()},
-        labels=_texts(labels["assets"]),
-        label_roles=_texts(labels.get("roles", [])),
+        masks=tuple(_mask_rule(table) for table in (labels, *raw.get("masks", []))),
         properties={name: _texts(raw["properties"][name]) for name in PROPERTIES}
         | {"product": _texts(raw["properties"].get("product", []))},
         scale=float(reflectance["scale"]),
@@ -141,6 +172,20 @@ def _parse(text: str) -> Profile:
         marks=_texts(match.get("properties", [])),
         by_name=bool(match.get("by_name", False)),
         order=int(match.get("order", 0)),
+    )
+
+
+def _mask_rule(table: Json) -> MaskRule:
+    kind = table.get("kind", MASK_KINDS[0])
+    _one_of("kind", kind, MASK_KINDS)
+    values = table.get("clear_values")
+    return MaskRule(
+        kind=kind,
+        assets=_texts(table["assets"]),
+        roles=_texts(table.get("roles", [])),
+        clear_values=None if values is None else tuple(int(value) for value in values),
+        scale=float(table.get("scale", 1)),
+        nodata=int(table.get("nodata", MASK_NODATA[kind])),
     )
 
 
@@ -182,21 +227,35 @@ def _from_file(path: Path) -> Profile:
         raise CatalogError(f"Profile file {str(path)!r} is malformed: {error}.") from error
 
 
-def recognise(item: Json) -> Profile:
+def recognise(item: Json, choice: MaskChoice = MaskChoice()) -> Profile:  # noqa: B008 - frozen
     """Return the first profile that fits the item; ItemError names the item and says why none does."""
     reason = "it has no assets"
     for profile in profiles().values() if item["assets"] else ():
-        why = profile.misfit(item)
+        why = profile.misfit(item, choice)
         if why is None:
             return profile
         reason = why
     if any("zarr" in str(asset.get("type")) or ".zarr" in str(asset["href"]) for asset in item["assets"].values()):
         reason = "its bands are in Zarr, which is not read"
-    raise ItemError(f"Item {item['id']} fits no profile ({', '.join(profiles())}): {reason}; name one with profile.")
+    kind = NoMaskError if reason.startswith(NO_MASK) else ItemError
+    raise kind(f"Item {item['id']} fits no profile ({', '.join(profiles())}): {reason}; name one with profile.")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How items are mapped: by which profile (None: recognised), on which longitude's solar day, with which mask."""
+
+    profile: Profile | None
+    lon: float | None
+    choice: MaskChoice
 
 
 def scenes_from_items(
-    items: "Iterable[Json | pystac.Item]", profile: str | None = None, *, lon: float | None = None
+    items: "Iterable[Json | pystac.Item]",
+    profile: str | None = None,
+    *,
+    lon: float | None = None,
+    mask: MaskChoice = MaskChoice(),  # noqa: B008 - frozen
 ) -> list[Scene]:
     """Map items to scenes without any network.
 
@@ -208,21 +267,33 @@ def scenes_from_items(
         How the catalog names things; recognised from each item when left out.
     lon
         Longitude whose solar day counts, in degrees; each item's own centre when left out.
+    mask
+        Which mask is used (`Query.mask_choice`); a scene may lack it where it is to be cleared, dropped or paired.
 
     Returns scenes with their bands, scale, offset and mask, in the order given. Raises ItemError with the item's id.
 
     """
-    known = profile_named(profile) if profile else None
-    return [
-        _scene(item if isinstance(item, dict) else item.to_dict(transform_hrefs=False), known, lon) for item in items
-    ]
+    how = _Reading(profile_named(profile) if profile else None, lon, mask)
+    return [_safely(_scene, _as_dict(item), how) for item in items]
 
 
-def _scene(item: Json, profile: Profile | None, lon: float | None) -> Scene:
-    """The item's scene; whatever is of the wrong type in the item ends as an ItemError with its id."""
+def masks_from_items(
+    items: Iterable[Json], profile: str | None = None, *, lon: float | None = None, mask: MaskChoice
+) -> list[MaskItem]:
+    """Map the items of a collection of masks, as `scenes_from_items` does scenes; the profile is "generic" if None."""
+    how = _Reading(profile_named(profile or "generic"), lon, mask)
+    return [_safely(_mask_item, _as_dict(item), how) for item in items]
+
+
+def _as_dict(item: "Json | pystac.Item") -> Json:
+    return item if isinstance(item, dict) else item.to_dict(transform_hrefs=False)
+
+
+def _safely(read: Callable[[Json, _Reading], Found], item: Json, how: _Reading) -> Found:
+    """What `read` makes of the item; whatever is of the wrong type in it ends as an ItemError with its id."""
     try:
         _check_shape(item)
-        return _mapped(item, profile or recognise(item), lon)
+        return read(item, how)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
         raise ItemError(
             f"Item {item.get('id')!r} is malformed ({type(error).__name__}: {error}); leave it out."
@@ -230,27 +301,33 @@ def _scene(item: Json, profile: Profile | None, lon: float | None) -> Scene:
 
 
 def _check_shape(item: Json) -> None:
-    """Refuse what is no item with properties and assets, and what is Level-1C."""
+    """Refuse what is no item with properties and assets."""
     name = item["id"]
     if not isinstance(name, str) or not isinstance(item["properties"], dict) or not isinstance(item["assets"], dict):
         raise TypeError("id must be a text, properties and assets objects")
     for key, asset in item["assets"].items():
         if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
             raise TypeError(f"asset {key!r} has no href")
+
+
+def _check_level(item: Json) -> None:
+    """Refuse Level-1C, whose reflectance is not that of the surface, whatever mask it could be given."""
+    name = item["id"]
     levels = [item["properties"].get(field) for field in LEVEL_FIELDS]
     if any(re.search("L1C|MSI1C|l1c", str(text)) for text in (*levels, name, item.get("collection"))):
-        raise ItemError(f"Item {name} is Level-1C, which has no mask; search the Level-2A collection.")
-
-
-def _mapped(item: Json, profile: Profile, lon: float | None) -> Scene:
-    mask = profile.label_key(item)
-    if mask is None:
         raise ItemError(
-            f"Item {item['id']} has no mask asset {' or '.join(profile.labels)!r} (profile {profile.name})."
+            f"Item {name} is Level-1C, which has no mask and no surface reflectance; search the Level-2A collection."
         )
+
+
+def _scene(item: Json, how: _Reading) -> Scene:
+    _check_level(item)
+    profile, lon = how.profile or recognise(item, how.choice), how.lon
+    mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
     assets, when = item["assets"], _datetime(item)
     keys = {name: key for name in profile.bands if (key := profile.band_key(item, name)) is not None}
-    epsg, tile = _epsg(item, [mask, *keys.values()]), _tile(item, profile)
+    masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
+    epsg, tile = _epsg(item, [*masked, *keys.values()]), _tile(item, profile)
     _check_zone(item, tile, epsg)
     orbit = _first(item, profile.properties["relative_orbit"])
     platform = _first(item, profile.properties["platform"])
@@ -264,11 +341,72 @@ def _mapped(item: Json, profile: Profile, lon: float | None) -> Scene:
         relative_orbit=None if orbit is None else int(orbit),
         platform=None if platform is None else str(platform),
         bands={name: _band(item, assets[key], profile) for name, key in keys.items()},
-        labels=_labels(assets[mask]),
+        labels=mask,
         item=item,
-        href=next((shown(str(link["href"])) for link in item.get("links") or () if link["rel"] == "self"), None),
+        href=_address(item),
         profile=profile.name,
     )
+
+
+def _address(item: Json) -> str | None:
+    return next((shown(str(link["href"])) for link in item.get("links") or () if link["rel"] == "self"), None)
+
+
+def _own_mask(item: Json, profile: Profile, choice: MaskChoice) -> Mask | None:
+    """The scene's mask among its own assets; None where it has none and may be without."""
+    key = profile.mask_key(item, choice)
+    if key is not None:
+        return _mask(item, key, profile.mask_rule(choice))
+    if choice.unmasked != "refuse":
+        return None
+    names = " or ".join(profile.mask_rule(choice).assets) or f"of the kind {profile.mask_rule(choice).kind}"
+    raise NoMaskError(
+        f"Item {item['id']} has no mask asset {names!r} (profile {profile.name}); name another with mask and "
+        "mask_asset, or say with unmasked whether such scenes are clear or dropped."
+    )
+
+
+def _mask(item: Json, key: str, rule: MaskRule) -> Mask:
+    if rule.kind == "boolean" and not rule.clear_values:
+        raise ItemError(
+            f"Item {item['id']} has the boolean mask {key!r}, but nothing says which of its values are clear; "
+            "give mask_clear_values."
+        )
+    asset = item["assets"][key]
+    return Mask(
+        href=str(asset["href"]),
+        scale=rule.scale,
+        offset=0.0,
+        nodata=rule.nodata,
+        resolution=_resolution(asset),
+        origin=_origin(asset),
+        shape=_shape(asset),
+        dtype=_dtype(asset),
+        kind=rule.kind,
+        clear_values=rule.clear_values or (),
+    )
+
+
+def _mask_item(item: Json, how: _Reading) -> MaskItem:
+    """An item that is the mask of a scene: by its asset of that kind, or by its only image."""
+    profile, choice, when = how.profile or profile_named("generic"), how.choice, _datetime(item)
+    rule, assets = profile.mask_rule(choice), item["assets"]
+    images = [key for key, asset in assets.items() if _is_image(asset)]
+    named = choice.asset is None and (choice.kind is not None or not profile.by_name)
+    key = profile.mask_key(item, choice) or (images[0] if named and len(images) == 1 else None)
+    if key is None:
+        raise ItemError(
+            f"Mask item {item['id']} has no asset {' or '.join(rule.assets) or rule.kind!r} among "
+            f"{', '.join(assets) or '(none)'}; name its kind with mask and its asset with mask_asset."
+        )
+    source = Source(item["id"], _address(item), profile.name)
+    day = solar_day(when, _centre_lon(item) if how.lon is None else how.lon)
+    return MaskItem(_tile(item, profile), day, when, replace(_mask(item, key, rule), source=source), source)
+
+
+def _is_image(asset: Json) -> bool:
+    known = IMAGE_TYPES.search(str(asset.get("type") or asset["href"]))
+    return known is not None and not NO_IMAGE_ROLES & set(asset.get("roles") or ())
 
 
 def _first(item: Json, names: Sequence[str]) -> Any | None:  # noqa: ANN401 - STAC properties are of any type
@@ -414,16 +552,3 @@ def _nodata(asset: Json, profile: Profile) -> int:
     """The declared nodata; the profile's where there is none, or "nan", which no whole number can be."""
     value = float(profile.nodata if (own := declared(asset, "nodata")) is None else own)
     return profile.nodata if math.isnan(value) else int(value)
-
-
-def _labels(asset: Json) -> BandAsset:
-    return BandAsset(
-        href=str(asset["href"]),
-        scale=1.0,
-        offset=0.0,
-        nodata=0,
-        resolution=_resolution(asset),
-        origin=_origin(asset),
-        shape=_shape(asset),
-        dtype=_dtype(asset),
-    )

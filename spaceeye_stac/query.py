@@ -22,10 +22,14 @@ OTHER_DURATION = 48
 METHOD_GROUP = "spaceeye_stac.methods"
 APPEARANCES = ("as_seen", "smooth")
 MethodCallable = Callable[..., Any]
+MASK_KINDS = ("scl", "probability", "boolean")
+UNMASKED = ("refuse", "clear", "drop")
+LABEL_VALUES = 65535
 MAX_LATITUDE = 90.0
 MAX_LONGITUDE = 180.0
 MAX_DURATION = 3660
 LAST_SCL_CLASS = 11
+MAX_DILATION = 5000.0
 ALL_CLOUD = 100
 UTM_ZONES = 60
 RELATIVE_ORBITS = 143
@@ -130,6 +134,25 @@ def _read_geojson(path: Path) -> object:
         raise InvalidInputError(f"intersects file {path} is no JSON: {error}.") from error
 
 
+@dataclass(frozen=True)
+class MaskChoice:
+    """Which of an item's masks is used, what to do without one, and whether masks are items of their own.
+
+    `kind`, `asset` and `clear_values` are the profile's where they are None.
+    """
+
+    kind: str | None = None
+    asset: str | None = None
+    clear_values: tuple[int, ...] | None = None
+    unmasked: str = "refuse"
+    separate: bool = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether every item must have the mask that its profile names first, as is usual."""
+        return self == MaskChoice()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Query:
     """What to look for: where, when, which bands, in which catalog.
@@ -160,6 +183,18 @@ class Query:
     allow_hrefs
         Folders and URL prefixes that items may name though their catalog is not trusted to: files outside a local
         catalog's folder, any file or loopback address in a remote one.
+    mask
+        Kind of mask to use: "scl" (classes), "probability" (of cloud) or "boolean"; left out, the profile's first.
+    mask_asset
+        Key of the mask's asset; left out, the one that the profile names for the kind.
+    mask_clear_values
+        For "boolean": the values that mean clear; left out, the profile's.
+    mask_collection
+        Collection whose items are the masks; they are paired with the scenes by tile and time.
+    mask_catalog
+        Where that collection is, as `catalog`; left out, in the same catalog.
+    unmasked
+        What becomes of a scene without its mask: "refuse" it with an error, take every pixel as "clear", or "drop" it.
 
     Raises InvalidInputError, with the value and the remedy.
 
@@ -176,6 +211,12 @@ class Query:
     platforms: Sequence[str] | None = None
     orbits: Sequence[int] | None = None
     allow_hrefs: Sequence[str] | None = None
+    mask: str | None = None
+    mask_asset: str | None = None
+    mask_clear_values: Sequence[int] | str | None = None
+    mask_collection: str | None = None
+    mask_catalog: str | Path | None = None
+    unmasked: str = "refuse"
 
     def __post_init__(self) -> None:
         if (self.bbox is None) == (self.intersects is None):
@@ -196,7 +237,29 @@ class Query:
         ):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _each(name, getattr(self, name), read))
+        self._check_mask()
         parse_datetime(self.datetime)
+
+    def _check_mask(self) -> None:
+        if self.mask is not None and self.mask not in MASK_KINDS:
+            raise InvalidInputError(f"mask {self.mask!r} is not allowed; choose from {', '.join(MASK_KINDS)}.")
+        if self.unmasked not in UNMASKED:
+            raise InvalidInputError(f"unmasked {self.unmasked!r} is not allowed; choose from {', '.join(UNMASKED)}.")
+        if self.mask_asset is not None and self.mask is None:
+            raise InvalidInputError(f"mask_asset {self.mask_asset!r} needs its kind; give mask, {_either(MASK_KINDS)}.")
+        if self.mask_clear_values is not None:
+            values = _each("mask_clear_values", self.mask_clear_values, _label_value)
+            if self.mask != "boolean":
+                raise InvalidInputError(f"mask_clear_values {values!r} are those of a boolean mask; give mask boolean.")
+            object.__setattr__(self, "mask_clear_values", values)
+
+    @property
+    def mask_choice(self) -> MaskChoice:
+        """The options on masks, together."""
+        separate = self.mask_collection is not None or self.mask_catalog is not None
+        given = self.mask_clear_values
+        values = None if given is None else _each("mask_clear_values", given, _label_value)
+        return MaskChoice(self.mask, self.mask_asset, values, self.unmasked, separate)
 
     @property
     def days(self) -> DateRange:
@@ -231,6 +294,17 @@ def _percent(value: object) -> float:
     if not 0 <= share <= ALL_CLOUD or isinstance(value, bool):
         raise InvalidInputError(f"max_cloud_cover {value!r} is not allowed; give percent, from 0 to {ALL_CLOUD}.")
     return share
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _label_value(value: object) -> int:
+    text = str(value).strip()
+    if not text.isdecimal() or int(text) >= LABEL_VALUES:
+        raise InvalidInputError(f"mask_clear_values {value!r} is no value of a mask; give whole numbers from 0.")
+    return int(text)
 
 
 def _each(name: str, values: object, read: Callable[[object], Any]) -> tuple[Any, ...]:
@@ -297,6 +371,10 @@ class Settings:
         Divide each day by its mean over clear pixels before the solve and multiply back after it.
     clear_classes
         SCL classes taken as clear.
+    max_cloud_probability
+        For masks of cloud probability: pixels up to this, in percent, are clear (40, as s2cloudless has it).
+    mask_dilation
+        Pixels within this distance of a cloud, in metres, are not clear either.
     appearance
         For guided: on acquisition days "as_seen" (the observation where clear) or the "smooth" state.
     tolerance, max_iterations, check_interval
@@ -319,6 +397,8 @@ class Settings:
     min_clear_ratio: float = 0.1
     normalize_illuminance: bool = True
     clear_classes: Sequence[int] = (4, 5, 6, 7)
+    max_cloud_probability: float = 40.0
+    mask_dilation: float = 0.0
     appearance: str = "as_seen"
     tolerance: float = 1e-3
     max_iterations: int = 200
@@ -353,6 +433,8 @@ class Settings:
         yield "min_clear_ratio", 0 <= self.min_clear_ratio < 1, "give a share from 0 to below 1"
         labels = bool(self.clear_classes) and all(0 <= c <= LAST_SCL_CLASS for c in self.clear_classes)
         yield "clear_classes", labels, "name SCL classes from 0 to 11"
+        yield "max_cloud_probability", 0 <= self.max_cloud_probability <= ALL_CLOUD, "give percent, from 0 to 100"
+        yield "mask_dilation", 0 <= self.mask_dilation <= MAX_DILATION, f"give metres, from 0 to {MAX_DILATION:g}"
         yield (
             "resolution",
             self.resolution is None or 0 < self.resolution < math.inf,

@@ -12,6 +12,7 @@ from spaceeye_stac.query import Json, Query, Settings
 
 RECORD_FILE = "run.json"
 FORMAT = 1
+QUERY_FIELDS = ("bands", "max_cloud_cover", "tiles", "platforms", "orbits", "mask", "mask_asset", "unmasked")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Record:
         asked = {
             "datetime": f"{query.days.start}/{query.days.stop}",
             "region": query.geometry,
-            **{name: getattr(query, name) for name in ("bands", "max_cloud_cover", "tiles", "platforms", "orbits")},
+            **{name: getattr(query, name) for name in QUERY_FIELDS},
             **settings_record(settings),
             **asdict(output),
         }

@@ -66,10 +66,35 @@ class AzureTokens:
         return None if again == refused else again
 
 
+class MaskTokens(AzureTokens):
+    """Tokens for the href of a mask alone."""
+
+    def __init__(self, mask: str) -> None:
+        self._mask = mask
+
+    def __call__(self, href: str) -> str:
+        """Return the mask's href with a token, any other as it is."""
+        return super().__call__(href) if href == self._mask else href
+
+    def renewed(self, href: str, refused: str) -> str | None:
+        """See `AzureTokens`."""
+        return super().renewed(href, refused) if href == self._mask else None
+
+
 def signed(scene: Scene) -> PlainHrefs | AzureTokens:
-    """Return what turns an href of this scene into one that can be read now; its results are never kept."""
-    signing = profile_named(scene.profile).signing if scene.profile else "none"
-    return AzureTokens() if signing == "planetary-computer" else PlainHrefs()
+    """Return what turns an href of this scene into one that can be read now; its results are never kept.
+
+    A mask from another item is signed as that item's profile says, or as the scene's own.
+    """
+    mask = scene.labels
+    if _signs(scene.profile):
+        return AzureTokens()
+    theirs = mask is not None and mask.source is not None and _signs(mask.source.profile)
+    return MaskTokens(mask.href) if mask is not None and theirs else PlainHrefs()
+
+
+def _signs(profile: str) -> bool:
+    return bool(profile) and profile_named(profile).signing == "planetary-computer"
 
 
 def _place(href: str) -> str | None:

@@ -1,16 +1,19 @@
 """Phase 1: groups of cells, each read once, to keyframes in the store."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from spaceeye_stac import stack
-from spaceeye_stac.fill import fill
+from spaceeye_stac.fill import fill, sampled
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import seen_by
 from spaceeye_stac.methods import one_torch_thread
-from spaceeye_stac.model import Cell, Illuminance, Job
+from spaceeye_stac.model import Cell, Illuminance, Job, WindowKeyframes, metres_per_pixel
 from spaceeye_stac.signing import signed
 
 
@@ -35,23 +38,29 @@ class SolveTask:
         cells = [cell for cell in cells if todo[cell.index]]
         if not cells:
             return
-        view = seen_by(cells)
-        read = self.given or stack.load(
-            self.job.scenes,
-            self.job.grid.part(view),
-            resampling=stack.resampling_of(self.job.scenes, self.job.grid.part(view), self.job.settings.resampling),
-            sign=signed,
-        )
+        job, view = self.job, seen_by(cells)
+        geobox = job.grid.part(view)
+        how = stack.resampling_of(job.scenes, geobox, job.settings.resampling)
+        read = self.given or read_scenes(job, geobox, how)
+        halo = (read.labels.shape[1] - view.shape[0]) // 2
         with one_torch_thread():
             for cell in cells:
                 rows, columns = cell.view.within(view)
-                values, labels = read.values[..., rows, columns], read.labels[..., rows, columns]
+                values = read.values[..., rows, columns]
+                labels = read.labels[:, rows.start : rows.stop + 2 * halo, columns.start : columns.stop + 2 * halo]
+                few = sampled(values, labels, job, job.grid.part(cell.view)).inside(cell.core)
+                store.write_sample(cell, few.values, few.rows, few.columns)
                 for w in todo[cell.index]:
-                    part = fill(values, labels, self.light, self.job, cell, self.job.windows[w])
-                    store.write(cell, part, self.keys[w])
+                    store.write(cell, fill(values, labels, self.light, job, cell, job.windows[w]), self.keys[w])
 
 
-def solved_windows(job: Job, light: Illuminance, cell: Cell, read: stack.Stacked) -> list[object]:
+def read_scenes(job: Job, geobox: GeoBox, resampling: Mapping[str, str]) -> stack.Stacked:
+    """Read every scene on a part of the grid, labels as far around it as clouds are dilated."""
+    halo = math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
+    return stack.load(job.scenes, geobox, resampling=resampling, sign=signed, label_halo=halo)
+
+
+def solved_windows(job: Job, light: Illuminance, cell: Cell, read: stack.Stacked) -> list[WindowKeyframes]:
     """Every window of one cell from what was read of its view."""
     return [fill(read.values, read.labels, light, job, cell, window) for window in job.windows]
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio import DatasetReader
 from rasterio.coords import disjoint_bounds
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 from stackstac.rio_env import LayeredEnv
-from stackstac.rio_reader import DEFAULT_GDAL_ENV, AutoParallelRioReader, SingleThreadedRioDataset
+from stackstac.rio_reader import DEFAULT_GDAL_ENV, AutoParallelRioReader
 
 from spaceeye_stac.errors import ReadError, keep_secrets_from, shown
-from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.model import NO_LABEL, BandAsset, Scene
 from spaceeye_stac.profiles import profile_named
 from spaceeye_stac.query import Json
 
@@ -34,6 +34,8 @@ DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JPEG2000")
 BAND_TYPES = ("uint16", "int16")
 LABEL_TYPES = ("uint8", "uint16", "int16")
 SAME_PIXELS = 0.01
+EXACT_PIXELS = 1e-9  # 0 is none at all for GDAL
+BATCH_BYTES = 64 * 2**20
 MAX_SIDE = 110_000
 MAX_BLOCK_PIXELS = 2**27
 REFUSED = re.compile(
@@ -70,7 +72,7 @@ Signer = Callable[[Scene], Signing]
 
 @dataclass(frozen=True)
 class Stacked:
-    """DN `(scene, band, y, x)` and labels `(scene, y, x)`, both uint16, 0 where there is no data."""
+    """DN `(scene, band, y, x)` uint16, 0 where there is no data, and labels `(scene, y, x)`, NO_LABEL where none is."""
 
     values: NDArray[np.uint16]
     labels: NDArray[np.uint16]
@@ -170,46 +172,35 @@ class _Readers:
 class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     """stackstac's reader, for which any failure names the asset and none becomes nodata.
 
-    The href is signed when the file is opened; where the store refuses the token, once more with a fresh one.
+    The href is signed when the file is opened; where the store refuses the token, once more with a fresh one. Bands
+    give 0 where there is no data; labels stand as they are whatever nodata the file declares, NO_LABEL outside it:
+    masks of cloud probability often declare 0, which is a sure clear look.
     """
 
     def __init__(self, source: _Source, **options: Any) -> None:  # noqa: ANN401 - as stackstac hands them
         super().__init__(**options)
         self.source = source
-        self.place = ""
+        self.raw = source.name == LABELS
 
-    def _open(self) -> SingleThreadedRioDataset:
-        """Open the file, nothing but GeoTIFF or JPEG 2000, and look at its header once."""
-        with self.gdal_env.open:
-            dataset = DatasetReader(_gdal_name(self.place), driver=list(DRIVERS), sharing=False)
-            self.source.check(dataset)
-        here = {"crs": self.source.scene.epsg, "transform": dataset.transform}
-        if self.spec.vrt_params == {**here, "height": dataset.height, "width": dataset.width}:
-            return SingleThreadedRioDataset(self.gdal_env, dataset)
-        options = {"resampling": self.resampling, "add_alpha": dataset.nodata is None}
-        with self.gdal_env.open_vrt:  # never inside the other: it may be the same, and then its settings would stay
-            vrt = WarpedVRT(dataset, sharing=False, **options, **self.spec.vrt_params)
-        return SingleThreadedRioDataset(self.gdal_env, dataset, vrt=vrt)
-
-    def read(self, window: Window, **options: object) -> NDArray[np.uint16]:
+    def read(self, window: Window, **_options: object) -> NDArray[np.uint16]:
         """Read a window; ReadError where that fails, without a cause, as the cause may tell the signed address."""
         if self.source.is_away_from(self.spec):
-            return np.zeros((window.height, window.width), np.uint16)
+            return np.full((window.height, window.width), self.fill_value, np.uint16)
         href, signing = self.source.asset.href, self.source.signing
-        self.place = signing(href)
-        why, pixels = self._tried(window, options)
-        again = signing.renewed(href, self.place) if REFUSED.search(why) or CUT_OFF.search(why) else None
+        place = signing(href)
+        why, pixels = self._tried(place, window)
+        again = signing.renewed(href, place) if REFUSED.search(why) or CUT_OFF.search(why) else None
         if again is not None:
-            self.place = again
-            why, pixels = self._tried(window, options)
+            why, pixels = self._tried(again, window)
         if pixels is None:
             raise self.source.error(_in_words(why))
         return pixels
 
-    def _tried(self, window: Window, options: Mapping[str, object]) -> tuple[str, NDArray[np.uint16] | None]:
-        """Pixels, or what GDAL said; nothing stays open after a failure."""
+    def _tried(self, place: str, window: Window) -> tuple[str, NDArray[np.uint16] | None]:
+        """Pixels, or what GDAL said; nothing stays open."""
         try:
-            return "", np.asarray(super().read(window, **options))
+            with self._opened(place) as dataset:
+                return "", self._pixels(dataset, window)
         except ReadError:
             raise
         except Exception as error:  # noqa: BLE001 - GDAL and rasterio raise many kinds; none may pass
@@ -217,8 +208,100 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
             while cause is not None:
                 said.append(repr(cause))
                 cause = cause.__cause__
-        self.close()
         return "; ".join(said), None
+
+    def _opened(self, place: str) -> DatasetReader:
+        """Open the file, nothing but GeoTIFF or JPEG 2000, and look at its header once."""
+        with self.gdal_env.open:
+            dataset = DatasetReader(_gdal_name(place), driver=list(DRIVERS), sharing=False)
+        try:
+            self.source.check(dataset)
+        except ReadError:
+            dataset.close()
+            raise
+        return dataset
+
+    def _pixels(self, dataset: DatasetReader, window: Window) -> NDArray[np.uint16]:
+        lattice = _lattice(dataset, self.spec)
+        if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
+            with self.gdal_env.read:
+                return self._copied(dataset, window, lattice)
+        with self.gdal_env.open_vrt:  # never inside the other: it may be the same, and then its settings would stay
+            vrt = WarpedVRT(dataset, sharing=False, **self._warp(dataset), **self.spec.vrt_params)
+        with vrt, self.gdal_env.read:
+            found = vrt.read(window=window, out_dtype=np.uint16, masked=not self.raw)
+        # a second band is the alpha of a warped raster
+        inside = found[1] != 0 if len(found) > 1 else ~np.ma.getmaskarray(found[0])
+        return np.where(inside, np.ma.getdata(found[0]), np.uint16(self.fill_value))
+
+    def _warp(self, dataset: DatasetReader) -> dict[str, Any]:
+        """Exact for every pixel, so that the result does not depend on how the grid is cut."""
+        options: dict[str, Any] = {"resampling": self.resampling, "tolerance": EXACT_PIXELS}
+        if self.resampling in {Resampling.bilinear, Resampling.cubic}:
+            options |= {"XSCALE": 1, "YSCALE": 1}
+        nodata = {"src_nodata": None, "add_alpha": True} if self.raw else {"add_alpha": dataset.nodata is None}
+        return options | nodata
+
+    def _copied(self, dataset: DatasetReader, window: Window, lattice: "_Lattice") -> NDArray[np.uint16]:
+        """The file's pixels as they are, each so many times, the fill value outside."""
+        out = np.full((window.height, window.width), self.fill_value, np.uint16)
+        rows = _Span.of(lattice.top + window.row_off, window.height, lattice.factor, dataset.height)
+        columns = _Span.of(lattice.left + window.col_off, window.width, lattice.factor, dataset.width)
+        if rows.count > 0 and columns.count > 0:
+            source = Window(columns.start, rows.start, columns.count, rows.count)
+            found = dataset.read(1, window=source, out_dtype=np.uint16, masked=not self.raw and _is_masked(dataset))
+            values = np.ma.filled(found, self.fill_value)
+            if lattice.factor > 1:
+                values = values.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
+            out[rows.target, columns.target] = values[rows.part, columns.part]
+        return out
+
+
+def _is_masked(dataset: DatasetReader) -> bool:
+    """Whether the file has nodata other than 0, or a mask."""
+    flags = dataset.mask_flag_enums[0]
+    return MaskFlags.all_valid not in flags and not (MaskFlags.nodata in flags and dataset.nodata == 0)
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """A file whose pixels are `factor` of the grid's wide and fall on its lines.
+
+    `left`, `top`: where the grid's corner lies in the file, in the grid's pixels.
+    """
+
+    factor: int
+    left: int
+    top: int
+
+
+def _lattice(dataset: DatasetReader, spec: RasterSpec) -> _Lattice | None:
+    """How a file fits the grid; None where it has to be warped."""
+    here, there = dataset.transform, spec.transform
+    if dataset.crs is None or dataset.crs.to_epsg() != spec.epsg or here.b or here.d or here.e != -here.a:
+        return None
+    exact = here.a / there.a, (there.c - here.c) / there.a, (there.f - here.f) / there.e
+    factor, left, top = (round(value) for value in exact)
+    off = max(abs(a - b) for a, b in zip(exact, (factor, left, top), strict=True))
+    return _Lattice(factor, left, top) if factor >= 1 and off < SAME_PIXELS else None
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Along one axis: `count` file pixels from `start`; the `part` of them, repeated, that goes to the `target`."""
+
+    start: int
+    count: int
+    part: slice
+    target: slice
+
+    @classmethod
+    def of(cls, first: int, length: int, factor: int, size: int) -> "_Span":
+        """Cover `length` grid pixels from `first`, which counts from the file's edge, by a file of `size` pixels."""
+        start, stop = max(first, 0), min(first + length, size * factor)
+        low, high = start // factor, -(-stop // factor)
+        part = slice(start - low * factor, stop - low * factor)
+        return cls(low, high - low, part, slice(start - first, stop - first))
 
 
 def _in_words(said: str) -> str:
@@ -249,22 +332,38 @@ def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str) -> dict[
     }
 
 
-def load(scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer) -> Stacked:
-    """Read every band and the labels of the scenes on the grid of `geobox`.
+def load(
+    scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer, label_halo: int = 0
+) -> Stacked:
+    """Read every band and the labels of the scenes on the grid of `geobox`, labels with `label_halo` pixels around it.
 
     Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each (nodata never
     mixes in), labels always by nearest neighbour. Hrefs are signed here, at read time. Raises ReadError with the
     scene's id and the unsigned href when an asset is missing or unreadable: a failed read is never nodata.
     """
-    how = {**resampling, LABELS: "nearest"}
-    layers: dict[str, NDArray[np.uint16]] = {}
-    for method in sorted(set(how.values())):
-        names = [name for name in how if how[name] == method]
-        array = _stack(scenes, names, geobox, method, sign)
-        if len(names) == len(how):
-            return Stacked(array[:, :-1], array[:, -1])
-        layers |= {name: array[:, i] for i, name in enumerate(names)}
-    return Stacked(np.stack([layers[name] for name in resampling], axis=1), layers[LABELS])
+    values = np.empty((len(scenes), len(resampling), *geobox.shape), np.uint16)
+    for method in sorted(set(resampling.values())):
+        names = [name for name in resampling if resampling[name] == method]
+        places = [n for n, name in enumerate(resampling) if name in names]
+        for part in _batches(len(scenes), len(names), geobox):
+            values[part, places] = _stack(scenes[part], names, geobox, method, sign)
+    return Stacked(values, _load_labels(scenes, geobox.pad(label_halo), sign))
+
+
+def _batches(scenes: int, bands: int, geobox: GeoBox) -> list[slice]:
+    """Parts of the scenes that are gathered together; stackstac holds them twice while it does."""
+    height, width = geobox.shape
+    at_once = max(1, BATCH_BYTES // (bands * height * width * np.dtype(np.uint16).itemsize))
+    return [slice(start, start + at_once) for start in range(0, scenes, at_once)]
+
+
+def _load_labels(scenes: Sequence[Scene], geobox: GeoBox, sign: Signer) -> NDArray[np.uint16]:
+    """Labels `(scene, y, x)`; NO_LABEL all over where a scene has no mask."""
+    labels = np.full((len(scenes), *geobox.shape), NO_LABEL, np.uint16)
+    masked = [n for n, scene in enumerate(scenes) if scene.labels is not None]
+    if masked:
+        labels[masked] = _stack([scenes[n] for n in masked], [LABELS], geobox, "nearest", sign)[:, 0]
+    return labels
 
 
 def _stack(
@@ -289,7 +388,7 @@ def _stack(
             resampling=Resampling[resampling],
             chunksize=(1, 1, -1, -1),
             dtype=np.dtype("uint16"),
-            fill_value=np.uint16(0),
+            fill_value=np.uint16(NO_LABEL if names == [LABELS] else 0),
             rescale=False,
             sortby_date=False,
             xy_coords="center",
@@ -308,7 +407,9 @@ def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
     Credentials (AWS_ACCESS_KEY_ID ...) are GDAL's own affair, which finds them in the environment.
     """
     options = dict(PATIENCE)
-    for name in sorted({scene.profile for scene in scenes if scene.profile}):
+    masks = [scene.labels for scene in scenes if scene.labels is not None]
+    names = {scene.profile for scene in scenes} | {mask.source.profile for mask in masks if mask.source is not None}
+    for name in sorted(names - {""}):
         options |= profile_named(name).gdal_env
     return DEFAULT_GDAL_ENV.updated(always={key: value for key, value in options.items() if key not in os.environ})
 
@@ -330,4 +431,8 @@ def _plain_item(scene: Scene, names: Sequence[str], first: int, geobox: GeoBox) 
 
 
 def _asset(scene: Scene, name: str) -> BandAsset:
-    return scene.labels if name == LABELS else scene.bands[name]
+    if name != LABELS:
+        return scene.bands[name]
+    if scene.labels is None:
+        raise KeyError(f"scene {scene.id} has no mask")
+    return scene.labels

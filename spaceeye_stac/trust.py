@@ -15,7 +15,7 @@ from posixpath import normpath
 from urllib.parse import unquote, urlsplit
 
 from spaceeye_stac.errors import CatalogError, ItemError, shown
-from spaceeye_stac.model import Scene
+from spaceeye_stac.model import BandAsset, Scene
 
 STORES = frozenset({"http", "https", "s3", "az", "gs", "abfs", "abfss"})
 WEB = frozenset({"http", "https"})
@@ -35,12 +35,15 @@ class Trust:
 
     def check_scene(self, scene: Scene) -> None:
         """Refuse a scene that names a place it may not: ItemError with its id and the unsigned href."""
-        for asset in (scene.labels, *scene.bands.values()):
+        own = [asset for asset in (scene.labels, *scene.bands.values()) if asset is not None]
+        self.check_assets(scene.id, own)
+
+    def check_assets(self, name: str, assets: Sequence[BandAsset]) -> None:
+        """Refuse an item of which one of these assets is at a place it may not name: ItemError."""
+        for asset in assets:
             why = self.refusal(asset.href)
             if why is not None:
-                raise ItemError(
-                    f"Item {scene.id} names {shown(asset.href)}, which is {why}; leave it out, or, {REMEDY}."
-                )
+                raise ItemError(f"Item {name} names {shown(asset.href)}, which is {why}; leave it out, or, {REMEDY}.")
 
     def check_link(self, href: str) -> None:
         """Refuse to follow a link of the catalog: CatalogError with the unsigned href."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import spaceeye_stac as se
+from spaceeye_stac.model import Mask
 from spaceeye_stac.simulate import Simulation
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -42,6 +43,12 @@ def material(name: str) -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+def labels_of(scene: se.Scene) -> Mask:
+    """The mask of a scene that has one."""
+    assert scene.labels is not None, scene.id
+    return scene.labels
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def scene(name: str, seconds: float = 0, *, tile: str | None = "32TMT", **fields
         epsg=32632,
         relative_orbit=None,
         bands={"B02": ASSET},
-        labels=ASSET,
+        labels=None,
         item={"id": name, "properties": properties},
         **own,
     )

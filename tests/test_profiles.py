@@ -8,7 +8,7 @@ import pytest
 
 from spaceeye_stac.errors import CatalogError, ItemError
 from spaceeye_stac.profiles import profile_named, profiles, scenes_from_items, solar_day
-from tests.conftest import material
+from tests.conftest import labels_of, material
 
 
 def items(kind: str) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def test_shipped_profiles_are_known_by_name() -> None:
 def test_planetary_computer_offset_follows_the_baseline_not_the_date() -> None:
     (scene, *_), offsets = scenes_from_items(items("pc__sentinel-2-l2a__1.0.0")), set()
     assert set(scene.bands) >= {"B02", "B8A", "B12"}
-    assert scene.labels.href.endswith("_SCL_20m.tif")
+    assert labels_of(scene).href.endswith("_SCL_20m.tif")
     for scene in scenes_from_items(items("pc__sentinel-2-l2a__1.0.0")):
         expected = -0.1 if float(scene.baseline or 0) >= 4 else 0.0
         assert {asset.offset for asset in scene.bands.values()} == {expected}, scene.id

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from spaceeye_stac.errors import CatalogError, ItemError, SpaceEyeError
 from spaceeye_stac.model import Scene
 from spaceeye_stac.profiles import offset_of, profile_named, profiles, scenes_from_items
-from tests.conftest import material
+from tests.conftest import labels_of, material
 
 NATIVE = {
     **dict.fromkeys(("B02", "B03", "B04", "B08"), 10.0),
@@ -130,8 +130,8 @@ def check(scene: Scene, item: dict[str, Any], expected: Mapped) -> None:
         assert re.search(rf"\b(\w*_)?{name}(_\d+m)?{re.escape(expected.suffix)}$", band.href), (name, band.href)
         assert (band.scale, band.offset, band.nodata) == (0.0001, expected.offset, 0), name
         assert band.resolution == NATIVE[name], name
-    assert re.search(rf"SCL(_20m)?{re.escape(expected.suffix)}$", scene.labels.href)
-    assert scene.labels.resolution in {20.0, None}
+    assert re.search(rf"SCL(_20m)?{re.escape(expected.suffix)}$", labels_of(scene).href)
+    assert labels_of(scene).resolution in {20.0, None}
     assert scene.epsg == epsg_of(item)
     assert re.search(rf"_T?0?{(scene.tile or '').lstrip('0')}(_|$)", scene.id), scene.tile
     assert re.fullmatch(r"0[0-5]\.\d\d", scene.baseline or ""), scene.baseline

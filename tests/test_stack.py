@@ -15,11 +15,11 @@ from rasterio.windows import from_bounds
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import ReadError
-from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.model import NO_LABEL, BandAsset, Mask, Scene
 from spaceeye_stac.query import DEFAULT_BANDS
 from spaceeye_stac.signing import signed
 from spaceeye_stac.stack import _environment, _gdal_name, load, resampling_of
-from tests.conftest import BE_BBOX, BE_DAYS
+from tests.conftest import BE_BBOX, BE_DAYS, labels_of
 from tests.store import Store, storing
 
 EVERY_NEAREST = dict.fromkeys(DEFAULT_BANDS, "nearest")
@@ -56,7 +56,8 @@ def test_pixels_equal_plain_rasterio_windows(
     for i, scene in enumerate(scenes):
         for b, asset in enumerate(scene.bands.values()):
             np.testing.assert_array_equal(found.values[i, b], plain(asset, geobox))
-        np.testing.assert_array_equal(found.labels[i], plain(scene.labels, geobox))
+        labels = found.labels[i]
+        np.testing.assert_array_equal(np.where(labels == NO_LABEL, 0, labels), plain(labels_of(scene), geobox))
 
 
 def test_odd_offset_splits_coarse_pixels_where_they_lie(scenes: list[Scene]) -> None:
@@ -71,7 +72,7 @@ def test_labels_are_never_blended(scenes: list[Scene]) -> None:
     geobox = GeoBox.from_bbox((501365, 5629105, 501915, 5629655), "EPSG:32631", resolution=10, tight=True)
     found = load(scenes, geobox, resampling=dict.fromkeys(DEFAULT_BANDS, "bilinear"), sign=signed)
     for i, scene in enumerate(scenes):
-        with rasterio.open(scene.labels.href) as source:
+        with rasterio.open(labels_of(scene).href) as source:
             assert set(np.unique(found.labels[i])) <= set(np.unique(source.read(1)))
 
 
@@ -79,7 +80,7 @@ def test_labels_are_never_blended(scenes: list[Scene]) -> None:
 @pytest.mark.parametrize("which", ["B04", "SCL"])
 def test_bad_assets_stop_the_read_and_are_named(scenes: list[Scene], damage: str, which: str, tmp_path: Path) -> None:
     scene = scenes[1]
-    asset = scene.labels if which == "SCL" else scene.bands[which]
+    asset = labels_of(scene) if which == "SCL" else scene.bands[which]
     copy = tmp_path / "copy.tif"
     shutil.copyfile(asset.href, copy)
     ruin: dict[str, Callable[[], object]] = {
@@ -89,7 +90,8 @@ def test_bad_assets_stop_the_read_and_are_named(scenes: list[Scene], damage: str
     }
     ruin[damage]()
     bad = replace(asset, href=str(copy))
-    broken = replace(scene, labels=bad) if which == "SCL" else replace(scene, bands={**scene.bands, which: bad})
+    bands = scene.bands if which == "SCL" else {**scene.bands, which: bad}
+    broken = replace(scene, labels=bad if isinstance(bad, Mask) else scene.labels, bands=bands)
     geobox = GeoBox.from_bbox((501360, 5629040, 502000, 5629680), "EPSG:32631", resolution=10, tight=True)
     with pytest.raises(ReadError) as caught:
         load([scenes[0], broken], geobox, resampling=EVERY_NEAREST, sign=signed)
@@ -110,7 +112,7 @@ def test_a_coarser_grid_averages_the_finer_bands(scenes: list[Scene]) -> None:
         np.testing.assert_array_equal(
             found.values[i, list(scene.bands).index("B11")], plain(scene.bands["B11"], coarse)
         )
-        np.testing.assert_array_equal(found.labels[i], plain(scene.labels, coarse))
+        np.testing.assert_array_equal(found.labels[i], plain(labels_of(scene), coarse))
 
 
 def test_no_other_gdal_driver_is_read(scenes: list[Scene], tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_names_that_gdal_understands_are_no_files(scenes: list[Scene], kind: str
 
 def test_headers_of_real_files_agree_with_their_items(scenes: list[Scene]) -> None:
     """The check is not idle: these items say all that it compares."""
-    for asset in (*scenes[0].bands.values(), scenes[0].labels):
+    for asset in (*scenes[0].bands.values(), labels_of(scenes[0])):
         assert asset.origin is not None
         assert asset.shape is not None
     assert load(scenes, CHIP, resampling=EVERY_NEAREST, sign=signed).values.any()
@@ -225,7 +227,7 @@ def test_each_header_is_read_once(scenes: list[Scene]) -> None:
     folder = Path(scenes[0].bands["B04"].href).parent
     with storing(Store(folder)) as store:
         bands = {name: replace(a, href=f"{store.url}/{name}.tif") for name, a in scenes[0].bands.items()}
-        remote = replace(scenes[0], bands=bands, labels=replace(scenes[0].labels, href=f"{store.url}/SCL.tif"))
+        remote = replace(scenes[0], bands=bands, labels=replace(labels_of(scenes[0]), href=f"{store.url}/SCL.tif"))
         found = load([remote], CHIP, resampling=EVERY_NEAREST, sign=signed)
         assert sorted(path for method, path, _ in store.requests if method == "GET") == sorted(
             f"/{name}.tif" for name in (*bands, "SCL")
@@ -236,12 +238,12 @@ def test_each_header_is_read_once(scenes: list[Scene]) -> None:
 def test_a_scene_that_lies_elsewhere_keeps_its_place(scenes: list[Scene]) -> None:
     """stackstac drops items outside the grid, which would give each scene behind it another's pixels."""
     far = replace(scenes[1], bands={n: replace(a, origin=(9e5, 9e5)) for n, a in scenes[1].bands.items()})
-    far = replace(far, labels=replace(far.labels, origin=(9e5, 9e5)), item={**far.item, "bbox": [9, 9, 9.1, 9.1]})
+    far = replace(far, labels=replace(labels_of(far), origin=(9e5, 9e5)), item={**far.item, "bbox": [9, 9, 9.1, 9.1]})
     found = load([scenes[0], far, scenes[2]], CHIP, resampling=EVERY_NEAREST, sign=signed)
     alone = load([scenes[0], scenes[2]], CHIP, resampling=EVERY_NEAREST, sign=signed)
     np.testing.assert_array_equal(found.values[[0, 2]], alone.values)
     assert not found.values[1].any()
-    assert not found.labels[1].any()
+    assert (found.labels[1] == NO_LABEL).all()
 
 
 KEYS = ("AKIAEXAMPLE", "made/up+secret")
@@ -264,7 +266,7 @@ def s3(scenes: list[Scene], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         monkeypatch.setenv("AWS_HTTPS", "NO")
         monkeypatch.setenv("AWS_VIRTUAL_HOSTING", "FALSE")
         bands = {name: replace(a, href=f"s3://{bucket}/{name}.tif") for name, a in scenes[0].bands.items()}
-        labels = replace(scenes[0].labels, href=f"s3://{bucket}/SCL.tif")
+        labels = replace(labels_of(scenes[0]), href=f"s3://{bucket}/SCL.tif")
         yield store, replace(scenes[0], bands=bands, labels=labels, profile="cdse")
 
 
@@ -335,7 +337,7 @@ def test_who_asks_pays_where_the_environment_says_so(
 def test_azure_and_google_addresses_are_gdals(scenes: list[Scene]) -> None:
     assert _gdal_name("abfs://container@made.dfs.core.windows.net/a/b.tif") == "/vsiaz/container/a/b.tif"
     assert _gdal_name("abfss://container/a/b.tif") == "/vsiaz/container/a/b.tif"
-    for href in ("az://container/a.tif", "gs://bucket/a.tif", "s3://bucket/a.tif", scenes[0].labels.href):
+    for href in ("az://container/a.tif", "gs://bucket/a.tif", "s3://bucket/a.tif", labels_of(scenes[0]).href):
         assert _gdal_name(href) == href
 
 
