@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from spaceeye_stac.errors import TargetError
@@ -71,7 +70,6 @@ class ApiStream:
 
     def __init__(self, target: Target, options: Options) -> None:
         self._target, self._options = target, options
-        self._lock = Lock()
         self._api = StacApi(target)
         self._api.check()
         self._state: _State | None = None
@@ -83,10 +81,9 @@ class ApiStream:
         (item,) = [with_digest(placing.item(item)) for item in day.items]
         if self._options.assets_to:
             send_files(day, target_of(self._options.assets_to), lambda _done, _total: None)
-        with self._lock:
-            state = self._state or self._begin(day, placing)
-            self._there[item["id"]] = item
-            state.put_collection(list(self._there.values()))
+        state = self._state or self._begin(day, placing)
+        self._there[item["id"]] = item
+        state.put_collection(list(self._there.values()))
         self._api.put_item(item)
 
     def _begin(self, day: Publication, placing: Placing) -> "_State":

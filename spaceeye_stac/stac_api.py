@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -236,6 +236,8 @@ class StacApi:
         method, path = "POST", "search"
         while True:
             page = self._call(method, path, body)
+            if not isinstance(page, dict) or "features" not in page:
+                raise PublishError(f"{self.url} does not list the items of {collection}; is its search in order?")
             before = len(found)
             found |= {f["id"]: Held(f["id"], f.get("bbox") or (), f.get("properties") or {}) for f in page["features"]}
             onward = next((link for link in page.get("links", ()) if link.get("rel") == "next"), None)
@@ -243,8 +245,13 @@ class StacApi:
                 return found
             if len(found) == before:
                 raise PublishError(f"{self.url} gives the same page of items again and again; its paging is broken.")
-            method, path = onward.get("method", "GET"), urljoin(f"{self.url}/", onward["href"])
+            method, path = onward.get("method", "GET"), self._own(onward["href"])
             body = {**body, **onward.get("body", {})} if onward.get("merge") and body else onward.get("body")
+
+    def _own(self, href: str) -> str:
+        """A link of the API under its own address: behind a proxy, servers write http: where they are https:."""
+        parts, own = urlsplit(urljoin(f"{self.url}/", href)), urlsplit(self.url)
+        return urlunsplit((own.scheme if parts.netloc == own.netloc else parts.scheme, *parts[1:]))
 
     def delete_item(self, collection: str, name: str) -> None:
         """Remove an item; well where there is none."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import TypeVar
 
 from spaceeye_stac.errors import PublishError, TargetError
@@ -156,16 +155,14 @@ class StoreStream:
 
     def __init__(self, target: Target, options: Options) -> None:
         self._target, self._options = target, options
-        self._lock = Lock()
         self._place: _Place | None = None
 
     def day(self, day: Publication) -> None:
         """Bring a publication of one day."""
-        with self._lock:
-            if self._place is None:
-                found = _found(self._target)
-                _check(found, day, self._options)
-                self._place = found
+        if self._place is None:
+            found = _found(self._target)
+            _check(found, day, self._options)
+            self._place = found
         (item,) = day.items
         _copy_files(day, self._place, item)
         placed = _placing(day, self._target, self._options).item(item)
