@@ -7,6 +7,7 @@ address of its copy; one to a file of this machine is kept where it can still be
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -68,6 +69,10 @@ class Publication:
     def run(self) -> str:
         """What tells this run from another that made a collection of the same id."""
         return str(self.collection.get(RUN, ""))
+
+    def is_day(self, name: str) -> bool:
+        """Whether a folder's name is that of some day of this collection, be it of a publication that was broken off."""
+        return re.fullmatch(rf"{re.escape(self.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
 
     def files_of(self, item: Json) -> list[LocalFile]:
         """Every asset file of an item."""

@@ -1,7 +1,6 @@
 """A run's folder to an object store or another folder: assets first, their items after them, the collection last."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -92,8 +91,7 @@ def _check(place: _Place, publication: Publication, options: Options) -> None:
     check_owner(place.collection, publication, shown, overwrite=options.overwrite)
     own = {file.name for file in publication.own_files} | {item["id"] for item in publication.items}
     known = own | {COLLECTION_FILE, ITEMS_TABLE} | {PurePosixPath(name).parts[0] for name in _linked(place.collection)}
-    day = re.compile(rf"{re.escape(publication.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}")  # of an upload that was broken off
-    strangers = sorted(name for name in place.store.entries() - known if not day.fullmatch(name))
+    strangers = sorted(name for name in place.store.entries() - known if not publication.is_day(name))
     if strangers:
         raise TargetError(
             f"{shown} holds {strangers[0]!r}, which is no part of {publication.id}; choose another place."
@@ -242,8 +240,10 @@ def _remove_strays(publication: Publication, place: _Place, documents: Sequence[
     """Remove what lies in the folders of items but belongs to none any more: documents first, then files."""
     wanted = {f"{item['id']}/{item['id']}.json" for item in documents}
     wanted |= {file.name for item in publication.items for file in publication.files_of(item)}
-    folders = {item["id"] for item in publication.items} | place.items.keys()
-    strays = [n for n in place.sizes if PurePosixPath(n).parts[0] in folders and "/" in n and n not in wanted]
+    places = {name: PurePosixPath(name).parts for name in place.sizes}
+    days = {name for name, parts in places.items() if len(parts) > 1 and publication.is_day(parts[0])}
+    linked = {name for name, parts in places.items() if len(parts) > 1 and parts[0] in place.items}
+    strays = sorted((days | linked) - wanted)
     _remove(place.store, strays)
 
 

@@ -127,6 +127,17 @@ def test_days_that_are_no_more_stay_until_pruned(days: Path, tmp_path: Path) -> 
     assert not [link for link in documents(out)[f"{item_id(20)}/{item_id(20)}.json"]["links"] if link["rel"] == "next"]
 
 
+def test_what_a_broken_off_publication_left_is_pruned(finished: Path, tmp_path: Path) -> None:
+    left = tmp_path / "out" / "spaceeye_2023-05-01" / "B04.tif"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"whole")
+    se.publish(finished, tmp_path / "out")
+    assert left.is_file()
+    se.publish(finished, tmp_path / "out", prune=True)
+    assert not left.parent.exists()
+    assert len(list((tmp_path / "out").glob("*/*.json"))) == DAYS
+
+
 def test_days_or_all_are_withdrawn(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     se.publish(finished, out)

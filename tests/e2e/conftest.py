@@ -1,7 +1,7 @@
 """Servers shared by the end-to-end tests, and a real 120-day run whose sources are served over HTTP."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,3 +64,14 @@ def finished(source: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = command("run", "--catalog", source, *options, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Put a measured figure into the run's output."""
+
+    def write(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}")  # noqa: T201
+
+    return write

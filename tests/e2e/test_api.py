@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,10 @@ def held(api: str, collection: str) -> list[pystac.Item]:
     return list(Client.open(api).search(collections=[collection], limit=50).items())
 
 
-def test_120_items_twice(finished: Path, api: str) -> None:
+def test_120_items_twice(finished: Path, api: str, say: Callable[[str], None]) -> None:
     start = time.monotonic()
     done = command("publish", finished, "--to", api)
-    print(f"\n{DAYS} items published in {time.monotonic() - start:.1f} s")  # noqa: T201 - a figure for the log
+    say(f"{DAYS} items published in {time.monotonic() - start:.1f} s")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{api}: 120 sent" in done.stdout
     again = command("publish", finished, "--to", api)
@@ -116,7 +117,7 @@ def test_a_rejected_item_is_named(finished: Path, api: str, tmp_path: Path) -> N
     assert len(held(api, "faulty")) == DAYS - 1
 
 
-def test_5000_items_at_once(finished: Path, api: str) -> None:
+def test_5000_items_at_once(finished: Path, api: str, say: Callable[[str], None]) -> None:
     name = "many"
     store = StacApi(target_of(api))
     collection = json.loads((finished / "collection.json").read_text())
@@ -126,11 +127,11 @@ def test_5000_items_at_once(finished: Path, api: str) -> None:
     start = time.monotonic()
     results = dict(store.put_items(items))
     seconds = time.monotonic() - start
-    print(f"\n{COUNT} items in {seconds:.1f} s: {COUNT / seconds:.0f} items/s")  # noqa: T201
+    say(f"{COUNT} items in {seconds:.1f} s: {COUNT / seconds:.0f} items/s")
     assert set(results.values()) == {None}
     start = time.monotonic()
     assert len(store.items(name)) == COUNT
-    print(f"listed again in {time.monotonic() - start:.1f} s")  # noqa: T201
+    say(f"listed again in {time.monotonic() - start:.1f} s")
     assert COUNT / seconds > 50, "the rate of items sent one by one"
 
 

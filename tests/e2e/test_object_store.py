@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -68,11 +68,11 @@ def names(bucket: str) -> dict[str, float]:
     return {m["path"]: m["last_modified"].timestamp() for page in obstore.list(S3Store(bucket)) for m in page}
 
 
-def test_upload_and_read_back(finished: Path, bucket: str) -> None:
+def test_upload_and_read_back(finished: Path, bucket: str, say: Callable[[str], None]) -> None:
     target = f"s3://{bucket}/some/prefix"
     start = time.monotonic()
     done = command("publish", finished, "--to", target)
-    print(f"\n{DAYS} days to S3 in {time.monotonic() - start:.1f} s")  # noqa: T201
+    say(f"{DAYS} days to S3 in {time.monotonic() - start:.1f} s")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{target}: 120 sent; {DAYS * FILES_A_DAY} files copied" in done.stdout
     assert SECRET not in done.stdout
