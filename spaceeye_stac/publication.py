@@ -71,7 +71,7 @@ class Publication:
         return str(self.collection.get(RUN, ""))
 
     def is_day(self, name: str) -> bool:
-        """Whether a folder's name is that of some day of this collection, be it of a publication that was broken off."""
+        """Whether a folder's name is that of a day of this collection, of any publication of it."""
         return re.fullmatch(rf"{re.escape(self.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
 
     def files_of(self, item: Json) -> list[LocalFile]:
