@@ -21,6 +21,7 @@ from tenacity.wait import wait_base, wait_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
+from spaceeye_stac import region
 from spaceeye_stac.duplicates import without_duplicates
 from spaceeye_stac.errors import CatalogError, NoScenesError, ReadError
 from spaceeye_stac.model import Scene, SceneList
@@ -94,10 +95,10 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     settings = settings or Settings()
     root = _open(query)
     days = query.days.widened(settings.context_days(query.days))
-    area = shape(query.geometry)
+    area = shape(query.geometry)  # cut at 180 degrees, as items are
     items, counted, short = _from_api(root, query, days) if root.is_api else (*_from_static(root, area), [])
     name = root.profile.name if root.profile else None
-    scenes = scenes_from_items(items, name, lon=area.centroid.x)
+    scenes = scenes_from_items(items, name, lon=region.middle(query.geometry))
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
@@ -338,7 +339,7 @@ def _from_static(root: _Root, area: Geometry) -> tuple[list[Json], str]:
         items = list(_static_items(root))
     except UNREADABLE as error:
         raise CatalogError(f"Catalog {root.shown} cannot be read: {_reason(error)}.") from None
-    near = [item for item in items if item.geometry is not None and shape(item.geometry).intersects(area)]
+    near = [item for item in items if _covers(item, area)]
     if not near:
         raise NoScenesError(
             f"No scene found: {len(items)} items in the catalog, 0 of them intersect the region; "
@@ -348,6 +349,12 @@ def _from_static(root: _Root, area: Geometry) -> tuple[list[Json], str]:
         item.make_asset_hrefs_absolute()
     found = [item.to_dict(transform_hrefs=False) for item in near]
     return found, f"{len(items)} items in the catalog, {len(near)} of them intersect the region"
+
+
+def _covers(item: pystac.Item, area: Geometry) -> bool:
+    """Whether an item's geometry meets the region, both cut at 180 degrees; an item without one does not."""
+    place = region.footprint({"geometry": item.geometry, "bbox": None})
+    return place is not None and shape(region.split(place)).intersects(area)
 
 
 def _static_items(root: _Root) -> Iterator[pystac.Item]:

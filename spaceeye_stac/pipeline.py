@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pystac
@@ -17,13 +17,13 @@ from odc.geo.geobox import GeoBox
 
 from spaceeye_stac import cog, items, stack, static
 from spaceeye_stac.catalog import search, signed
-from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError
+from spaceeye_stac.errors import InvalidInputError, ItemError, NoClearLookError, NoScenesError
 from spaceeye_stac.fill import Observations, fill, observe
-from spaceeye_stac.grid import output_grid
+from spaceeye_stac.grid import inside, output_grid, tile_grid
 from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
 from spaceeye_stac.keyframes import KeyframeStore, Layout, daily_view, keyframe_bytes
 from spaceeye_stac.methods import method_of, one_torch_thread
-from spaceeye_stac.model import NO_LOOK, Acquisition, Cell, DayImages, Illuminance, Job, Scene
+from spaceeye_stac.model import NO_LOOK, Acquisition, Block, Cell, DayImages, Grid, Illuminance, Job, Scene
 from spaceeye_stac.query import DateRange, Json, Query, Settings
 from spaceeye_stac.reference import truncate
 from spaceeye_stac.windows import windows
@@ -48,7 +48,10 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run published: the collection, where it is, and the days that hold nothing and were not published."""
+    """What a run published: the collection, where it is, and the days that hold nothing and were not published.
+
+    With `tiling`, `days` are those that some tile holds, and `skipped` says tile and day.
+    """
 
     collection: pystac.Collection
     path: Path
@@ -57,20 +60,47 @@ class Result:
 
 
 def plan_job(scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
-    """Decide grid, acquisitions and windows of a run, before any pixel is read."""
-    laid = windows(query.days, settings)
-    read = [day for window in laid for day in (window.read.start, window.read.stop - 1)]
+    """Decide grid, acquisitions and windows of a run on one grid, before any pixel is read."""
+    near = _near(scenes, query, settings)
+    return _job(output_grid(query, near, settings), near, query, settings)
+
+
+def plan_jobs(scenes: Sequence[Scene], query: Query, settings: Settings) -> tuple[Job, ...]:
+    """Decide the jobs of a run, one a grid: a single one, or with `tiling` one for each tile that covers some of it.
+
+    Raises NoScenesError where none is left, and ItemError for a scene without a tile where tiles are asked for.
+    """
+    if settings.tiling is None:
+        return (plan_job(scenes, query, settings),)
+    tiles: dict[str, list[Scene]] = {}
+    for scene in _near(scenes, query, settings):
+        if scene.tile is None:
+            raise ItemError(f"Scene {scene.id} does not say its MGRS tile; leave out tiling, or the scene.")
+        tiles.setdefault(scene.tile, []).append(scene)
+    laid = [(tile_grid(query, tiles[name], settings), tiles[name]) for name in sorted(tiles)]
+    jobs = tuple(_job(grid, near, query, settings) for grid, near in laid if grid is not None)
+    if not jobs:
+        raise NoScenesError(f"No scene found: those of {', '.join(sorted(tiles))} cover nothing of the region.")
+    return jobs
+
+
+def _near(scenes: Sequence[Scene], query: Query, settings: Settings) -> list[Scene]:
+    """Return the scenes that some window reads."""
+    read = [day for window in windows(query.days, settings) for day in (window.read.start, window.read.stop - 1)]
     near = [s for s in scenes if min(read) <= query.days.index(s.day) <= max(read)]
     if not near:
         raise NoScenesError(f"No scene found: {len(scenes)} scenes, none in the windows of {query.datetime}.")
-    ordered = sorted(near, key=lambda s: (s.day, s.datetime, s.id))
-    acquisitions = tuple(Acquisition(day, tuple(group)) for day, group in groupby(ordered, key=lambda s: s.day))
+    return near
+
+
+def _job(grid: Grid, scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
+    ordered = sorted(scenes, key=lambda s: (s.day, s.datetime, s.id))
     return Job(
         days=query.days,
-        grid=output_grid(query, near, settings),
-        bands=tuple(near[0].bands),
-        acquisitions=acquisitions,
-        windows=tuple(laid),
+        grid=grid,
+        bands=tuple(scenes[0].bands),
+        acquisitions=tuple(Acquisition(day, tuple(group)) for day, group in groupby(ordered, key=lambda s: s.day)),
+        windows=tuple(windows(query.days, settings)),
         settings=settings,
     )
 
@@ -84,12 +114,39 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     """
     from dask.delayed import delayed  # noqa: PLC0415 - the lazy cube is its only user
 
-    job = plan_job(_checked(scenes), query, settings or Settings())
+    job = _only(plan_jobs(_checked(scenes), query, settings or Settings()))
     layout = layout_of(job)
     seen = [delayed(observe_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
     light = delayed(survey)(job, seen[0] if len(layout.cells) == 1 else None)
     filled = [delayed(fill)(part, light, job, cell) for part, cell in zip(seen, layout.cells, strict=True)]
-    return daily_view(job, light, layout, filled)
+    whole = daily_view(job, light, layout, filled)
+    return whole if job.grid.outline is None else _clipped(whole, job.grid)
+
+
+def _only(jobs: Sequence[Job]) -> Job:
+    """Return the job of a run on one grid, which is what fits one Dataset."""
+    if len(jobs) > 1:
+        names = ", ".join(job.grid.name for job in jobs)
+        raise InvalidInputError(
+            f"tiling 'mgrs' gives grids {names}, and interpolate gives one Dataset; name one of them with tiles."
+        )
+    return jobs[0]
+
+
+def _clipped(cube: "xr.Dataset", grid: Grid) -> "xr.Dataset":
+    """The cube with nodata outside the grid's outline, part by part."""
+    import dask.array as da  # noqa: PLC0415 - the lazy cube is its only user
+
+    def part(block_info: Mapping[object, Any]) -> NDArray[np.bool_]:
+        (top, bottom), (left, right) = block_info[None]["array-location"]
+        return inside(grid, Block(slice(top, bottom), slice(left, right)))
+
+    one_day = cube.clear_distance.isel(time=0, drop=True)
+    parts = da.map_blocks(part, chunks=one_day.chunks, dtype=bool)  # type: ignore[no-untyped-call]
+    within = one_day.copy(data=parts)
+    return cube.assign(
+        reflectance=cube.reflectance.where(within), clear_distance=cube.clear_distance.where(within, np.uint8(NO_LOOK))
+    )
 
 
 def layout_of(job: Job) -> Layout:
@@ -159,12 +216,48 @@ def run(
     settings = settings or Settings()
     with static.staging(Path(out), overwrite=overwrite) as folder:
         scenes = search(query, settings)
-        job = plan_job(scenes, query, settings)
+        jobs = plan_jobs(scenes, query, settings)
         scored = holdout(scenes, query, settings) if holdout else None
-        scratch = folder / SCRATCH
-        result = _publish(job, solve_blocks(job, progress, scratch), Target(folder, Path(out), scored), progress)
-        shutil.rmtree(scratch, ignore_errors=True)
-        return result
+        target = Target(folder, Path(out), scored, datetime.now(UTC).replace(microsecond=0))
+        return _publish([_write_grid(job, target, _named(progress, job)) for job in jobs], target)
+
+
+def _named(progress: Progress, job: Job) -> Progress:
+    """Progress under the name of the job's tile, where it has one."""
+    tile = job.grid.tile
+    return progress if tile is None else lambda stage, done, total: progress(f"{tile} {stage}", done, total)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The days of one grid in their order, None where a day holds nothing."""
+
+    job: Job
+    days: tuple[DayImages | None, ...]
+
+    @property
+    def skipped(self) -> list[str]:
+        """The days that hold nothing, after the tile where there is one."""
+        empty = [day.isoformat() for day, images in zip(self.job.days, self.days, strict=True) if images is None]
+        return empty if self.job.grid.tile is None else [f"{self.job.grid.tile} {day}" for day in empty]
+
+
+def _write_grid(job: Job, target: "Target", progress: Progress) -> Written:
+    """Phases 1 and 2 of one grid; a tile that is never clear is one of several and has no days."""
+    scratch = target.folder / SCRATCH
+    try:
+        solved = solve_blocks(job, progress, scratch)
+    except NoClearLookError:
+        if job.grid.tile is None:
+            raise
+        return Written(job, (None,) * len(job.days))
+
+    def task(index: int) -> DayImages | None:
+        return write_day(job, solved, index, target.folder)
+
+    written = _on_threads(task, range(len(job.days)), "writing days", progress)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return Written(job, tuple(written))
 
 
 @dataclass(frozen=True)
@@ -212,38 +305,39 @@ def _on_threads(task: Callable[[T], R], todo: Sequence[T], stage: str, progress:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run is written (`folder`), where it will stand (`out`), and the scores to publish with it."""
+    """Where a run is written (`folder`), where it will stand (`out`), the scores to publish with it, and its time."""
 
     folder: Path
     out: Path
     scored: Json | None
+    created: datetime
 
 
-def _publish(job: Job, solved: Solved, target: Target, progress: Progress) -> Result:
-    folder, out = target.folder, target.out
-    created = datetime.now(UTC).replace(microsecond=0)
-
-    def task(index: int) -> DayImages | None:
-        return write_day(job, solved, index, folder)
-
-    written = _on_threads(task, range(len(job.days)), "writing days", progress)
-    days = [images for images in written if images is not None]
+def _publish(grids: Sequence[Written], target: Target) -> Result:
+    """Phase 3: items and one collection of what is written of every grid."""
+    days = [images for grid in grids for images in grid.days if images is not None]
     if not days:
         raise NoClearLookError("No requested day has a clear look in its window; widen datetime or duration.")
-    documents = [
-        items.day_item(job, images, out.resolve() / items.item_id(job, images.day), created) for images in days
-    ]
-    items.link_in_order(documents)
-    whole = items.collection(job, documents, days[0].written.shown)
-    _add_thumbnail(whole, days, folder)
+    documents = [item for grid in grids for item in _items(grid, target)]
+    whole = items.collection([grid.job for grid in grids], documents, days[0].written.shown)
+    _add_thumbnail(whole, days, target.folder)
     if target.scored is not None:
         whole.extra_fields["spaceeye:holdout"] = target.scored
-    static.write_static(folder, whole, documents)
-    whole.set_self_href(str(out / static.COLLECTION_FILE))
+    static.write_static(target.folder, whole, documents)
+    whole.set_self_href(str(target.out / static.COLLECTION_FILE))
     for item in documents:
-        item.set_self_href(str(out / item.id / f"{item.id}.json"))
-    empty = [day.isoformat() for day, images in zip(job.days, written, strict=True) if images is None]
-    return Result(whole, out, tuple(images.day.isoformat() for images in days), tuple(empty))
+        item.set_self_href(str(target.out / item.id / f"{item.id}.json"))
+    published = sorted({images.day.isoformat() for images in days})
+    return Result(whole, target.out, tuple(published), tuple(day for grid in grids for day in grid.skipped))
+
+
+def _items(grid: Written, target: Target) -> list[pystac.Item]:
+    """Items of one grid, linked from day to day."""
+    job, stands = grid.job, target.out.resolve()
+    images = [images for images in grid.days if images is not None]
+    found = [items.day_item(job, one, stands / items.item_id(job, one.day), target.created) for one in images]
+    items.link_in_order(found)
+    return found
 
 
 def _add_thumbnail(collection: pystac.Collection, days: Iterable[DayImages], folder: Path) -> None:
@@ -258,13 +352,16 @@ def write_day(job: Job, solved: Solved, index: int, folder: Path) -> DayImages |
     """Phase 2: blend, quantise and write one day; None, and no file, where it holds nothing."""
     day = job.days.day(index)
     distance = solved.store.distance(index)
+    pixels = _clip(distance, job)
     if (distance == NO_LOOK).all():
         return None
     place = folder / items.item_id(job, day)
     place.mkdir()
     method, store = method_of(job.settings), solved.store
     quantise = truncate if method.truncates else cog.quantise
-    bands = ((name, quantise(store.band(index, i))) for i, name in enumerate(job.bands))
+    empty = distance == NO_LOOK
+    images = ((name, quantise(store.band(index, i))) for i, name in enumerate(job.bands))
+    bands = ((name, np.where(empty, np.uint16(cog.NODATA), image)) for name, image in images)
     alpha = method.damping_factor or job.settings.damping_factor
     trusted = store.uncertainty(index, distance, alpha) if store.has_uncertainty else None
     written = cog.write_day(place, job.grid.geobox, bands, distance, trusted)
@@ -273,10 +370,25 @@ def write_day(job: Job, solved: Solved, index: int, folder: Path) -> DayImages |
         day=day,
         window=DateRange(job.days.day(window.start), job.days.day(window.stop - 1)),
         written=written,
-        observed_share=float((distance == 0).mean()),
+        observed_share=float((distance == 0).sum() / pixels),
         median_clear_distance=float(np.median(distance[distance != NO_LOOK])),
         scenes=_shaping(job, solved.looks, window),
     )
+
+
+def _clip(distance: NDArray[np.uint8], job: Job) -> int:
+    """Set pixels outside the grid's outline to no look, part by part; returns how many are inside.
+
+    What has no look is nodata in every published raster.
+    """
+    if job.grid.outline is None:
+        return distance.size
+    pixels = 0
+    for cell in layout_of(job).cells:
+        within = inside(job.grid, cell.core)
+        distance[cell.core.y, cell.core.x][~within] = NO_LOOK
+        pixels += int(within.sum())
+    return pixels
 
 
 def _shaping(job: Job, looks: NDArray[np.int64], window: range) -> tuple[Scene, ...]:

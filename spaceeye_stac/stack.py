@@ -17,6 +17,7 @@ from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.profiles import profile_named
 from spaceeye_stac.query import Json
+from spaceeye_stac.region import footprint
 
 LABELS = "labels"
 READ_THREADS = 8
@@ -132,10 +133,12 @@ def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
 
 def _plain_item(scene: Scene, names: Sequence[str], sign: Callable[[str], str]) -> Json:
     """Return what stackstac needs and nothing it could misread: no scale, one EPSG code, signed hrefs."""
+    # stackstac leaves out, without a word, what this box does not touch; over 180 degrees a bbox would say nothing
+    place = footprint(scene.item)
     assets = {name: {"href": sign(_asset(scene, name).href), "type": "image/tiff"} for name in names}
     return {
         "id": scene.id,
-        "bbox": scene.item.get("bbox"),
+        "bbox": place.bounds if place is not None else None,
         "properties": {"datetime": scene.datetime.isoformat(), "proj:epsg": scene.epsg},
         "assets": assets,
     }

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
-BASE = {"errors", "query", "model", "profiles"}
+BASE = {"errors", "query", "model", "profiles", "region"}
 ABOVE = {"pipeline", "evaluation", "demo", "serve", "cli", "__init__"}
 ALLOWED = {
     "errors": set[str](),
     "query": {"errors"},
     "model": {"errors", "query"},
-    "profiles": {"errors", "query", "model"},
+    "profiles": {"errors", "query", "model", "region"},
+    "region": {"query"},
     "fill": BASE | {"masks", "illumination", "methods"},
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
