@@ -94,7 +94,8 @@ def _near(scenes: Sequence[Scene], query: Query, settings: Settings) -> list[Sce
 
 
 def _job(grid: Grid, scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
-    ordered = sorted(scenes, key=lambda s: (s.day, s.datetime, s.id))
+    """Scenes of a day are merged in this order: those that need no resampling first, then by time and id."""
+    ordered = sorted(scenes, key=lambda s: (s.day, s.epsg != grid.epsg, s.datetime, s.id))
     return Job(
         days=query.days,
         grid=grid,

@@ -59,7 +59,8 @@ def unwrapped(outline: Geometry) -> Geometry:
     """Join an outline whose longitudes jump from one side of 180 degrees to the other between two points."""
 
     def steady(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack([np.unwrap(points[:, 0], period=TURN), points[:, 1]])
+        turns = np.rint((np.unwrap(points[:, 0], period=TURN) - points[:, 0]) / TURN)
+        return np.column_stack([points[:, 0] + turns * TURN, points[:, 1]])
 
     if _width(outline) <= HALF_TURN:
         return outline
