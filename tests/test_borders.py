@@ -1,5 +1,8 @@
 """Regions over tile borders, zone borders and the antimeridian, against one tile of the same ground and the truth."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -18,7 +21,10 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.simulate import Simulation, write_catalog
 from tests.borders import DATE_LINE, PERFECT, ZONE_BORDER, picture, published, tile_at
 from tests.conftest import command
+from tests.ports import free_port
 from tests.schemas import validate
+from tests.test_catalog import _wait as wait_for
+from tests.test_catalog import absolute_items
 
 BOX = (5.9865, 50.803, 6.0135, 50.817)
 SHOWN = ("B02", "B03", "B04", "B11")
@@ -324,3 +330,25 @@ def test_a_multipolygon_over_the_antimeridian_is_one_region(pacific: Path) -> No
     grids = [se.interpolate(se.search(query), query).odc.geobox for query in (box, region)]
     assert grids[0] == grids[1]
     assert max(grids[0].shape) < 60
+
+
+def test_a_real_api_finds_both_sides_of_the_antimeridian(pacific: Path, tmp_path: Path) -> None:
+    files, port = [tmp_path / "collection.json", tmp_path / "items.json"], free_port()
+    collection = json.loads((pacific.parent / "sentinel-2-l2a" / "collection.json").read_text())
+    files[0].write_text(json.dumps({**collection, "links": []}))
+    files[1].write_text(json.dumps({"type": "FeatureCollection", "features": absolute_items(pacific)}))
+    program = Path(sys.executable).with_name("rustac")
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([program, "serve", "-a", f"127.0.0.1:{port}", *files], stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        box = (179.9985, -17.001, -179.9985, -16.999)
+        found = [
+            se.search(se.Query(catalog=place, bbox=box, datetime=DAYS))
+            for place in (f"http://127.0.0.1:{port}", pacific)
+        ]
+    finally:
+        server.kill()
+        server.wait()
+    assert [scene.id for scene in found[0]] == [scene.id for scene in found[1]]
+    assert {scene.tile for scene in found[0]} == {"60KZF", "01KAB"}
