@@ -25,6 +25,7 @@ MAX_SIDE_PIXELS = 200_000
 SNAP_TOLERANCE_PIXELS = 0.01
 SHARE_DIGITS = 6
 DEGREES = "EPSG:4326"
+OUTLINE_TOLERANCE = 1e-6
 
 
 def output_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid:
@@ -53,7 +54,7 @@ def tile_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid
         return None
     area = Placed(shapely.union_all(parts), crs)
     geobox = _snapped(area.boundingbox, scenes, settings)
-    outline = split(unwrapped(area.to_crs(DEGREES).geom)) if settings.clip else None
+    outline = split(unwrapped(area.to_crs(DEGREES).geom).simplify(OUTLINE_TOLERANCE)) if settings.clip else None
     return Grid(f"{tile}", geobox, tile=tile, outline=outline)
 
 

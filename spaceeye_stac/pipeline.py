@@ -230,6 +230,16 @@ def _named(progress: Progress, job: Job) -> Progress:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Where a run is written (`folder`), where it will stand (`out`), the scores to publish with it, and its time."""
+
+    folder: Path
+    out: Path
+    scored: Json | None
+    created: datetime
+
+
+@dataclass(frozen=True)
 class Written:
     """The days of one grid in their order, None where a day holds nothing."""
 
@@ -243,7 +253,7 @@ class Written:
         return empty if self.job.grid.tile is None else [f"{self.job.grid.tile} {day}" for day in empty]
 
 
-def _write_grid(job: Job, target: "Target", progress: Progress) -> Written:
+def _write_grid(job: Job, target: Target, progress: Progress) -> Written:
     """Phases 1 and 2 of one grid; a tile that is never clear is one of several and has no days."""
     scratch = target.folder / SCRATCH
     try:
@@ -304,16 +314,6 @@ def _on_threads(task: Callable[[T], R], todo: Sequence[T], stage: str, progress:
     return [future.result() for future in futures]
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where a run is written (`folder`), where it will stand (`out`), the scores to publish with it, and its time."""
-
-    folder: Path
-    out: Path
-    scored: Json | None
-    created: datetime
-
-
 def _publish(grids: Sequence[Written], target: Target) -> Result:
     """Phase 3: items and one collection of what is written of every grid."""
     days = [images for grid in grids for images in grid.days if images is not None]
@@ -360,9 +360,8 @@ def write_day(job: Job, solved: Solved, index: int, folder: Path) -> DayImages |
     place.mkdir()
     method, store = method_of(job.settings), solved.store
     quantise = truncate if method.truncates else cog.quantise
-    empty = distance == NO_LOOK
     images = ((name, quantise(store.band(index, i))) for i, name in enumerate(job.bands))
-    bands = ((name, np.where(empty, np.uint16(cog.NODATA), image)) for name, image in images)
+    bands = ((name, np.where(distance == NO_LOOK, np.uint16(cog.NODATA), image)) for name, image in images)
     alpha = method.damping_factor or job.settings.damping_factor
     trusted = store.uncertainty(index, distance, alpha) if store.has_uncertainty else None
     written = cog.write_day(place, job.grid.geobox, bands, distance, trusted)

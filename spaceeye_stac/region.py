@@ -64,8 +64,7 @@ def unwrapped(outline: Geometry) -> Geometry:
 
     if _width(outline) <= HALF_TURN:
         return outline
-    rings = [shapely.transform(Polygon(part.exterior), steady) for part in polygons(outline)]
-    return joined(shapely.union_all([shapely.make_valid(ring) for ring in rings]))
+    return joined(shapely.union_all(polygons(shapely.make_valid(shapely.transform(outline, steady)))))
 
 
 def footprint(item: Json, near: float | None = None) -> Geometry | None:

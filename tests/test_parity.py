@@ -196,3 +196,19 @@ def test_on_a_coarser_grid_finer_bands_are_averaged_whatever_the_choice(choice: 
         mean = source.read(1).reshape(PIXELS // 2, 2, PIXELS // 2, 2).mean(axis=(1, 3))
     assert np.abs(found.values[0, 0] - mean).max() <= 0.5
     np.testing.assert_array_equal(found.values[0, 2], plain(rolling.bands["B11"], coarse))
+
+
+@pytest.mark.parametrize("kind", ["swapped corners", "round the globe", "none"])
+def test_a_bbox_that_says_nothing_loses_no_pixel(kind: str, tmp_path: Path) -> None:
+    """stackstac leaves out what an item's bbox does not touch; some real items have such a box."""
+    tile = CASES["antimeridian"][0][0] if kind == "round the globe" else A
+    scene = tile.scene(tmp_path)
+    west, south, east, north = scene.item["bbox"]
+    boxes = {"swapped corners": [east, south, west, north], "round the globe": [-180, south, 180, north], "none": None}
+    item = {**scene.item, "bbox": boxes[kind]}
+    (again,) = se.scenes_from_items([item], "planetary-computer")
+    assert again.day == scene.day
+    geobox = tile.geobox(10)
+    stacked = load([again], geobox, resampling=dict.fromkeys(again.bands, "nearest"), sign=signed)
+    for b, asset in enumerate(again.bands.values()):
+        np.testing.assert_array_equal(stacked.values[0, b], plain(asset, geobox))

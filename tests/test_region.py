@@ -43,7 +43,11 @@ def test_islands_on_both_sides_lie_together() -> None:
 
 def test_a_ring_that_jumps_is_joined() -> None:
     jumping = Polygon([(179.9, 10), (-179.8, 10), (-179.8, 11), (179.9, 11)])
-    assert unwrapped(jumping).equals(box(179.9, 10, 180.2, 11).intersection(box(0, 0, 360, 90)))
+    assert unwrapped(jumping).equals(box(179.9, 10, 180.2, 11))
+    hole = [(-179.9, 10.2), (-179.9, 10.8), (179.95, 10.8), (179.95, 10.2)]
+    with_hole = Polygon(jumping.exterior, [hole])
+    assert unwrapped(with_hole).equals(box(179.9, 10, 180.2, 11).difference(box(179.95, 10.2, 180.1, 10.8)))
+    assert shape(split(unwrapped(with_hole))).area == pytest.approx(0.3 - 0.15 * 0.6)
 
 
 @pytest.mark.parametrize(
