@@ -14,6 +14,7 @@ from shapely import Geometry
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
+from spaceeye_stac import region
 from spaceeye_stac.duplicates import without_duplicates
 from spaceeye_stac.errors import CatalogError, ItemError, NoMaskError, NoScenesError, shown
 from spaceeye_stac.model import MaskItem, Scene, SceneList
@@ -70,9 +71,9 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     settings = settings or Settings()
     root = _open(query)
     days = query.days.widened(settings.context_days(query.days))
-    area = shape(query.geometry)
+    area = shape(query.geometry)  # cut at 180 degrees, as items are
     items, counted, short = _from_api(root, query, days) if root.is_api else _from_static(root, area)
-    scenes, bad = _mapped(_scene_items(items, query), root, query, area.centroid.x)
+    scenes, bad = _mapped(_scene_items(items, query), root, query, region.middle(query.geometry))
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
@@ -139,7 +140,7 @@ def _masks(root: _Root, items: Sequence[Json], query: Query, days: DateRange) ->
         found = _masks_near(where, area)
     wanted = [item for item in found if query.mask_collection in {None, item.get("collection")}]
     name = where.profile.name if where.profile else None
-    masks = masks_from_items(wanted, name, lon=area.centroid.x, mask=query.mask_choice)
+    masks = masks_from_items(wanted, name, lon=region.middle(query.geometry), mask=query.mask_choice)
     for mask in masks:
         where.trust.check_assets(mask.source.id, [mask.mask])
     return masks
@@ -344,7 +345,7 @@ def _touching(items: Sequence[pystac.Item], area: Geometry) -> tuple[list[pystac
     near, notes = [], []
     for item in items:
         try:
-            if item.geometry is not None and shape(item.geometry).intersects(area):
+            if _covers(item, area):
                 near.append(item)
         except (ShapelyError, IndexError, *UNREADABLE):
             notes.append(f"Item {item.id} left out: its geometry is malformed.")
@@ -388,6 +389,12 @@ def _walked(catalog: pystac.Catalog, root: pystac.Catalog, seen: set[str]) -> It
             yield target
         elif isinstance(target, pystac.Catalog):
             yield from _walked(target, root, seen)
+
+
+def _covers(item: pystac.Item, area: Geometry) -> bool:
+    """Whether an item's geometry meets the region, both cut at 180 degrees; an item without one does not."""
+    place = region.footprint({"geometry": item.geometry, "bbox": None})
+    return place is not None and shape(region.split(place)).intersects(area)
 
 
 def _bounds(area: Geometry) -> str:

@@ -1,6 +1,6 @@
 """Lazy xarray cubes of days: over cells that are solved when they are needed, and over a keyframe store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.daily import DayGroup, DayView, day_groups
-from spaceeye_stac.keyframes import Kept, KeyframeStore, MemoryTiles, Tiles, contents_of
+from spaceeye_stac.grid import inside
+from spaceeye_stac.keyframes import DONE, Kept, KeyframeStore, MemoryTiles, Tiles, contents_of
 from spaceeye_stac.layout import Layout, around
-from spaceeye_stac.model import Cell, Grid, Illuminance, Job, WindowKeyframes
+from spaceeye_stac.model import NO_LOOK, Block, Cell, Grid, Illuminance, Job, WindowKeyframes
 from spaceeye_stac.query import DateRange
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def open_keyframes(path: str | Path) -> "xr.Dataset":
     Parameters
     ----------
     path
-        A store's folder, as `run(..., keep_keyframes=True)` leaves it.
+        A store's folder, or the one with it inside: `<out>/keyframes`, as `Output(keep_keyframes=True)` leaves it; with
+        tiling there is one for each tile.
 
     Returns a Dataset on dask with `reflectance` `(time, band, y, x)` float32 (NaN = nodata), as the published days
     before they are rounded, and `clear_distance` `(time, y, x)` uint8 (days to the nearest clear look, 255 = none), one
@@ -38,7 +40,7 @@ def open_keyframes(path: str | Path) -> "xr.Dataset":
     import dask.array as da  # noqa: PLC0415 - seconds to import
     from dask.delayed import delayed  # noqa: PLC0415
 
-    folder = Path(path)
+    folder = _store_in(Path(path))
     known = KeyframeStore.open(folder).contents
     rows = [known.layout.row(i) for i in range(known.layout.counts[0])]
     parts = [[row[j : j + CHUNK_CELLS] for j in range(0, len(row), CHUNK_CELLS)] for row in rows]
@@ -59,7 +61,13 @@ def open_keyframes(path: str | Path) -> "xr.Dataset":
         )
         for i in (0, 1)
     )
-    return dataset(known.grid, known.days, known.bands, reflectance, distance)
+    return clipped(dataset(known.grid, known.days, known.bands, reflectance, distance), known.grid)
+
+
+def _store_in(folder: Path) -> Path:
+    """Return the folder itself, or the one store that lies in it."""
+    inside_it = [entry.parent for entry in folder.glob("*/zarr.json") if (entry.parent / DONE).is_dir()]
+    return inside_it[0] if len(inside_it) == 1 and not (folder / DONE).is_dir() else folder
 
 
 def _view(path: Path, group: DayGroup, index: Sequence[tuple[int, int]]) -> tuple[DayView, list[Cell]]:
@@ -138,6 +146,23 @@ def window_days(
     ]
     return np.stack(bands, axis=1), np.concatenate(
         [np.stack(list(view.distances(view.group.days, [core]))) for view in views]
+    )
+
+
+def clipped(cube: "xr.Dataset", grid: Grid) -> "xr.Dataset":
+    """The cube with nodata outside the grid's outline, where it has one, part by part."""
+    if grid.outline is None:
+        return cube
+    import dask.array as da  # noqa: PLC0415
+
+    def part(block_info: Mapping[object, Any]) -> NDArray[np.bool_]:
+        (top, bottom), (left, right) = block_info[None]["array-location"]
+        return inside(grid, Block(slice(top, bottom), slice(left, right)))
+
+    one_day = cube.clear_distance.isel(time=0, drop=True)
+    within = one_day.copy(data=da.map_blocks(part, chunks=one_day.chunks, dtype=bool))
+    return cube.assign(
+        reflectance=cube.reflectance.where(within), clear_distance=cube.clear_distance.where(within, np.uint8(NO_LOOK))
     )
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.holdout import QUANTILES, Estimate, Reconstructor, Scores, linear, nearest, score
 from spaceeye_stac.illumination import illuminance, totals, uniform, untouched
+from spaceeye_stac.jobs import plan_job
 from spaceeye_stac.methods import CellLooks, Method, State, alike_pixels, method_of
 from spaceeye_stac.model import Illuminance, Scene
-from spaceeye_stac.pipeline import observe_part, plan_job
 from spaceeye_stac.query import Json, MethodCallable, Query, Settings
+from spaceeye_stac.reading import observe_part
 from spaceeye_stac.schedule import Progress
 from spaceeye_stac.uncertainty import Scales
 

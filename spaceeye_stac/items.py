@@ -13,11 +13,12 @@ from typing import Any
 
 import pystac
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
 from pystac.provider import ProviderRole
+from shapely import Geometry
 
 from spaceeye_stac.model import DayImages, Job, Statistics, WrittenFile
 from spaceeye_stac.query import Json
+from spaceeye_stac.region import bbox, split, unwrapped
 
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 ITEM_EXTENSIONS = [
@@ -30,6 +31,7 @@ ITEM_EXTENSIONS = [
 ]
 COLLECTION_EXTENSIONS = [*ITEM_EXTENSIONS[:3], ITEM_EXTENSIONS[-1]]
 SCHEMA_FILE = "spaceeye.schema.json"
+GRID_EXTENSION = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
 FOOTPRINT_POINTS = 16
 FOOTPRINT_TOLERANCE_DEGREES = 1e-6
 LICENSE = "other"
@@ -55,20 +57,20 @@ BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
 
 
 def item_id(job: Job, day: date) -> str:
-    """`<collection>_<YYYY-MM-DD>`."""
-    return f"{job.settings.collection_id}_{day.isoformat()}"
+    """`<collection>_<YYYY-MM-DD>`, or `<collection>_<tile>_<YYYY-MM-DD>` where a run has a grid per tile."""
+    return "_".join(filter(None, (job.settings.collection_id, job.grid.tile, day.isoformat())))
 
 
 def day_item(job: Job, images: DayImages, folder: Path, created: datetime) -> pystac.Item:
     """Describe one day, whose files lie in `folder`, as an item with relative hrefs."""
-    footprint = _footprint(job.grid.geobox)
+    outline = _rounded(job.grid.outline or split(_footprint(job.grid.geobox)))
     item = pystac.Item(
         id=item_id(job, images.day),
-        geometry=_rounded(footprint.json),
-        bbox=[round(v, 7) for v in footprint.boundingbox.bbox],
+        geometry=outline,
+        bbox=list(bbox([outline])),
         datetime=datetime.combine(images.day, time(), UTC),
         properties=_properties(job, images, created),
-        stac_extensions=list(ITEM_EXTENSIONS),
+        stac_extensions=[*ITEM_EXTENSIONS, *([GRID_EXTENSION] if job.grid.tile else [])],
         collection=job.settings.collection_id,
     )
     for key, file in images.written.files.items():
@@ -83,10 +85,10 @@ def day_item(job: Job, images: DayImages, folder: Path, created: datetime) -> py
 
 
 def _footprint(geobox: GeoBox) -> Geometry:
-    """Outline in degrees: the corners, and points on curved sides where a straight line would be visibly off."""
+    """Outline in degrees and one piece: the corners, and points on sides where a straight line is visibly off."""
     extent = geobox.extent
     spacing = max(extent.boundingbox.span_x, extent.boundingbox.span_y) / FOOTPRINT_POINTS
-    return extent.to_crs("EPSG:4326", resolution=spacing).simplify(FOOTPRINT_TOLERANCE_DEGREES)
+    return unwrapped(extent.to_crs("EPSG:4326", resolution=spacing).geom).simplify(FOOTPRINT_TOLERANCE_DEGREES)
 
 
 def _rounded(geometry: Any) -> Any:  # noqa: ANN401 - GeoJSON coordinates nest to any depth
@@ -108,6 +110,7 @@ def _properties(job: Job, images: DayImages, created: datetime) -> Json:
         "gsd": abs(job.grid.geobox.resolution.x),
         "eo:cloud_cover": 0,
         "proj:code": f"EPSG:{job.grid.epsg}",
+        **({"grid:code": _grid_code(job)} if job.grid.tile else {}),
         "processing:level": "L3",
         "processing:lineage": f"Temporal damped interpolation of {len(images.scenes)} Sentinel-2 L2A scenes ({PAPER}).",
         "processing:software": {SOFTWARE: version(SOFTWARE)},
@@ -156,6 +159,10 @@ def renders(keys: Iterable[str], shown: Sequence[str]) -> Json:
 
 def _described_by(href: str) -> pystac.Link:
     return pystac.Link("describedby", href, "application/schema+json", "Schema of the spaceeye: fields")
+
+
+def _grid_code(job: Job) -> str:
+    return f"MGRS-{job.grid.tile}"
 
 
 def _asset(key: str, file: WrittenFile, images: DayImages, job: Job) -> Json:
@@ -218,28 +225,31 @@ def _derived_from(href: str, title: str, folder: Path) -> pystac.Link:
     return pystac.Link("derived_from", href, media_type="application/geo+json", title=title)
 
 
-def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, str]) -> pystac.Collection:
-    """Describe all days together: extent, assets, summaries, providers, licence and links to the items."""
-    settings = job.settings
-    bbox = list(items[0].bbox or ())
-    start, stop = items[0].common_metadata.start_datetime, items[-1].common_metadata.end_datetime
+def collection(jobs: Sequence[Job], items: Sequence[pystac.Item], shown: tuple[str, str, str]) -> pystac.Collection:
+    """Describe all days of all grids: extent, assets, summaries, providers, licence and links to the items."""
+    job, settings = jobs[0], jobs[0].settings
+    starts = [item.common_metadata.start_datetime for item in items]
+    ends = [item.common_metadata.end_datetime for item in items]
+    scenes = sum(len(one.scenes) for one in jobs)
     found = pystac.Collection(
         id=settings.collection_id,
         title=f"Cloud-free daily Sentinel-2, {job.days.start} to {job.days.stop}",
         description=(
-            f"One cloud-free Sentinel-2 image a day, reconstructed from {len(job.scenes)} scenes by SpaceEye's "
+            f"One cloud-free Sentinel-2 image a day, reconstructed from {scenes} scenes by SpaceEye's "
             f"temporal damped interpolation ({PAPER}). Surface reflectance as in Sentinel-2 L2A: uint16, scale 0.0001, "
             "offset 0, nodata 0. `clear_distance` says how many days away the nearest clear look is.\n\n"
             "Contains modified Copernicus Sentinel data."
         ),
-        extent=pystac.Extent(pystac.SpatialExtent([bbox]), pystac.TemporalExtent([[start, stop]])),
+        extent=pystac.Extent(
+            _spatial_extent(items), pystac.TemporalExtent([[min(filter(None, starts)), max(filter(None, ends))]])
+        ),
         license=LICENSE,
         keywords=["Sentinel-2", "cloud-free", "daily", "surface reflectance", "SpaceEye"],
         providers=_providers(),
         stac_extensions=list(COLLECTION_EXTENSIONS),
-        summaries=pystac.Summaries(_summaries(job)),
+        summaries=pystac.Summaries(_summaries(jobs)),
     )
-    found.extra_fields["spaceeye:run"] = run_id(job)
+    found.extra_fields["spaceeye:run"] = run_id(jobs)
     found.extra_fields["item_assets"] = {key: _described(key, shown, job.grid.geobox) for key in items[0].assets}
     found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
     found.extra_fields["renders"] = renders(items[0].assets, shown)
@@ -248,15 +258,20 @@ def collection(job: Job, items: Sequence[pystac.Item], shown: tuple[str, str, st
     return found
 
 
-def run_id(job: Job) -> str:
-    """What tells one run from another, the same whatever days are asked for: where, which bands, from what, and how."""
+def run_id(jobs: Sequence[Job]) -> str:
+    """What tells one run from another, the same whatever days are asked for: where, which bands, from what, and how.
+
+    Where there is a grid per tile, other days may bring other tiles: then the settings alone say where.
+    """
+    job = jobs[0]
+    one_grid = [job.grid.epsg, *job.grid.shape, *job.grid.geobox.transform[:6]]
     settings = {f.name: str(getattr(job.settings, f.name)) for f in fields(job.settings) if f.name != "method"}
     facts = {
         **settings,
         "method": job.settings.method_name,
-        "grid": [job.grid.epsg, *job.grid.shape, *job.grid.geobox.transform[:6]],
+        "grid": one_grid if job.grid.tile is None else "tiles",
         "bands": list(job.bands),
-        "profiles": sorted({scene.profile for scene in job.scenes}),
+        "profiles": sorted({scene.profile for one in jobs for scene in one.scenes}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:RUN_DIGITS]
 
@@ -268,14 +283,23 @@ def _providers() -> list[pystac.Provider]:
     ]
 
 
-def _summaries(job: Job) -> Json:
+def _spatial_extent(items: Sequence[pystac.Item]) -> pystac.SpatialExtent:
+    """Of everything, and where there are several grids also of each."""
+    boxes = list(dict.fromkeys(tuple(item.bbox) for item in items if item.bbox))
+    whole = bbox([item.geometry for item in items if item.geometry])
+    return pystac.SpatialExtent([list(whole), *(list(one) for one in boxes if len(boxes) > 1)])
+
+
+def _summaries(jobs: Sequence[Job]) -> Json:
+    codes = [_grid_code(job) for job in jobs if job.grid.tile]
     return {
         "constellation": ["sentinel-2"],
         "instruments": ["msi"],
-        "gsd": [abs(job.grid.geobox.resolution.x)],
-        "proj:code": [f"EPSG:{job.grid.epsg}"],
-        "spaceeye:method": [job.settings.method_name],
-        "bands": [_band(name) for name in job.bands],
+        "gsd": sorted({abs(job.grid.geobox.resolution.x) for job in jobs}),
+        "proj:code": sorted({f"EPSG:{job.grid.epsg}" for job in jobs}),
+        **({"grid:code": codes} if codes else {}),
+        "spaceeye:method": [jobs[0].settings.method_name],
+        "bands": [_band(name) for name in jobs[0].bands],
     }
 
 

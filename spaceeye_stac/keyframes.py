@@ -67,6 +67,8 @@ class Contents:
         return {
             "grid": {
                 "name": self.grid.name,
+                "tile": self.grid.tile,
+                "outline": self.grid.outline,
                 "crs": f"EPSG:{self.grid.epsg}",
                 "shape": list(self.grid.shape),
                 "transform": list(geobox.transform)[:6],
@@ -100,7 +102,13 @@ class Contents:
         place, cut = found["grid"], found["layout"]
         geobox = GeoBox(tuple(place["shape"]), Affine(*place["transform"]), place["crs"])
         start, stop = (date.fromisoformat(text) for text in found["days"])
-        layout = Layout(Grid(place["name"], geobox), cut["size"], cut["halo"], cut["margin"], tuple(cut["anchor"]))
+        layout = Layout(
+            Grid(place["name"], geobox, place["tile"], place["outline"]),
+            cut["size"],
+            cut["halo"],
+            cut["margin"],
+            tuple(cut["anchor"]),
+        )
         return cls(
             layout=layout,
             bands=tuple(found["bands"]),

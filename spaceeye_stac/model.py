@@ -172,10 +172,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The output grid: an odc-geo geobox under a name."""
+    """The output grid: an odc-geo geobox under a name.
+
+    `tile` is the MGRS tile that it is made for, where it is for one; `outline` the GeoJSON geometry in degrees outside
+    which nothing is published, where it is clipped.
+    """
 
     name: str
     geobox: "GeoBox"
+    tile: str | None = None
+    outline: Json | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

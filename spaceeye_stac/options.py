@@ -85,6 +85,8 @@ def settings_from(
     resampling: Annotated[str, typer.Option(help="nearest, bilinear or cubic, off the grid.")] = "nearest",
     resolution: Annotated[float | None, typer.Option(help="Pixel size in units of the crs.")] = None,
     crs: Annotated[str | None, typer.Option(help="Of the output, as EPSG:32631.")] = None,
+    tiling: Annotated[str | None, typer.Option(help="mgrs: a grid and items of its own for each tile.")] = None,
+    clip: Annotated[bool, typer.Option("--clip", help="Nodata outside the region's outline.")] = False,
 ) -> Settings:
     """Make Settings of the options that say how to compute."""
     return Settings(
@@ -98,6 +100,8 @@ def settings_from(
         resampling=resampling,
         resolution=resolution,
         crs=crs,
+        tiling=cast("Literal['mgrs'] | None", tiling),
+        clip=clip,
     )
 
 

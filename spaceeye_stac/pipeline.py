@@ -4,42 +4,34 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pystac
-from odc.geo.geobox import GeoBox
 
-from spaceeye_stac import budget, items, stack, static
+from spaceeye_stac import budget, items, static
 from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
-from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError
-from spaceeye_stac.fill import Observations, observe, sampled
+from spaceeye_stac.errors import InvalidInputError, NoClearLookError, OutputError
 from spaceeye_stac.fingerprint import day_key, window_keys
-from spaceeye_stac.grid import output_grid
-from spaceeye_stac.illumination import DayTotals, illuminance, uniform, untouched
-from spaceeye_stac.keyframes import Kept, KeyframeStore, contents_of
+from spaceeye_stac.jobs import kept_of, layout_of, plan_jobs
+from spaceeye_stac.keyframes import KeyframeStore, contents_of
 from spaceeye_stac.layout import Layout
-from spaceeye_stac.methods import method_of
-from spaceeye_stac.model import Acquisition, Illuminance, Job, Scene
+from spaceeye_stac.model import Job, Scene
 from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
 from spaceeye_stac.query import Json, Query, Settings
+from spaceeye_stac.reading import read_part, survey
 from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.schedule import Progress, Workers, workers
-from spaceeye_stac.solving import SolveTask, read_scenes, solved_windows
-from spaceeye_stac.windows import windows
+from spaceeye_stac.solving import SolveTask, solved_windows
 from spaceeye_stac.writing import WriteTask, finished
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SURVEY_PIXELS = 1024
-SURVEY_STRIDE = 4
 SCRATCH = ".keyframes"
 
 EachDay = Callable[[Path, Json, Json], None]
@@ -55,7 +47,8 @@ class Result:
     """What a run published: the collection, where it is, and the days that hold nothing and were not published.
 
     `kept`: days that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences
-    on scenes whose pixels contradict each other; they stand in the collection, too.
+    on scenes whose pixels contradict each other; they stand in the collection, too. With `tiling`, `days` are those
+    that some tile holds, and `skipped` and `kept` say tile and day.
     """
 
     collection: pystac.Collection
@@ -64,25 +57,6 @@ class Result:
     skipped: tuple[str, ...]
     kept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def plan_job(scenes: Sequence[Scene], query: Query, settings: Settings) -> Job:
-    """Decide grid, acquisitions and windows of a run, before any pixel is read."""
-    laid = windows(query.days, settings)
-    read = [day for window in laid for day in (window.read.start, window.read.stop - 1)]
-    near = [s for s in scenes if min(read) <= query.days.index(s.day) <= max(read)]
-    if not near:
-        raise NoScenesError(f"No scene found: {len(scenes)} scenes, none in the windows of {query.datetime}.")
-    ordered = sorted(near, key=lambda s: (s.day, s.datetime, s.id))
-    acquisitions = tuple(Acquisition(day, tuple(group)) for day, group in groupby(ordered, key=lambda s: s.day))
-    return Job(
-        days=query.days,
-        grid=output_grid(query, near, settings),
-        bands=tuple(near[0].bands),
-        acquisitions=acquisitions,
-        windows=tuple(laid),
-        settings=settings,
-    )
 
 
 def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None = None) -> "xr.Dataset":
@@ -94,9 +68,9 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     """
     from dask.delayed import delayed  # noqa: PLC0415 - the lazy cube is its only user
 
-    from spaceeye_stac.cube import solved_days  # noqa: PLC0415
+    from spaceeye_stac.cube import clipped, solved_days  # noqa: PLC0415
 
-    job = plan_job(_checked(scenes), query, settings or Settings())
+    job = _only(plan_jobs(_checked(scenes), query, settings or Settings()))
     layout = layout_of(job)
     read = [delayed(read_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
     light = delayed(survey)(job, read[0] if len(layout.cells) == 1 else None)
@@ -104,36 +78,18 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
         delayed(solved_windows, nout=len(job.windows))(job, light, cell, part)
         for part, cell in zip(read, layout.cells, strict=True)
     ]
-    return solved_days(job, layout, kept_of(job.settings), light, solved)
+    whole = solved_days(job, layout, kept_of(job.settings), light, solved)
+    return clipped(whole, job.grid)
 
 
-def layout_of(job: Job) -> Layout:
-    """Cut a job's grid into the cells of its method, their borders on those of the source's tiles where known."""
-    method = method_of(job.settings)
-    anchor = (0, 0) if max(job.grid.shape) <= method.cell else _anchor(job, method.cell)
-    return Layout(job.grid, method.cell, method.halo, method.margin, anchor)
-
-
-def _anchor(job: Job, size: int) -> tuple[int, int]:
-    """Pixels from the cell border before the grid's corner to that corner, cells counted from a source's corner."""
-    corners = [asset.origin for scene in job.scenes if scene.epsg == job.grid.epsg for asset in scene.bands.values()]
-    corner = next(filter(None, corners), None)
-    if corner is None:
-        return 0, 0
-    transform = job.grid.geobox.transform
-    down, right = (corner[1] - transform.f) / -transform.e, (transform.c - corner[0]) / transform.a
-    return round(down) % size, round(right) % size
-
-
-def kept_of(settings: Settings) -> Kept:
-    """What the method of these settings keeps."""
-    method = method_of(settings)
-    return Kept(
-        every_day=method.every_day,
-        shown=method.shows and settings.appearance == "as_seen",
-        damping_factor=method.damping_factor or settings.damping_factor,
-        truncates=method.truncates,
-    )
+def _only(jobs: Sequence[Job]) -> Job:
+    """Return the job of a run on one grid, which is what fits one Dataset."""
+    if len(jobs) > 1:
+        names = ", ".join(job.grid.name for job in jobs)
+        raise InvalidInputError(
+            f"tiling 'mgrs' gives grids {names}, and interpolate gives one Dataset; name one of them with tiles."
+        )
+    return jobs[0]
 
 
 def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
@@ -141,51 +97,6 @@ def _checked(scenes: Sequence[Scene]) -> Sequence[Scene]:
     if len(names) != 1:
         raise InvalidInputError("scenes must be at least one and have the same bands; use what search returned.")
     return scenes
-
-
-def read_part(job: Job, geobox: GeoBox) -> stack.Stacked:
-    """Read every scene on a part of the grid."""
-    return read_scenes(job, geobox, stack.resampling_of(job.scenes, geobox, job.settings.resampling))
-
-
-def observe_part(job: Job, geobox: GeoBox) -> Observations:
-    """Read every scene on a part of the grid and mask it."""
-    read = read_part(job, geobox)
-    return observe(read.values, read.labels, job, geobox)
-
-
-def sample_part(job: Job, geobox: GeoBox) -> Sample:
-    """Read every scene on a part of the grid and take some pixels of each."""
-    read = read_part(job, geobox)
-    return sampled(read.values, read.labels, job, geobox)
-
-
-def survey(job: Job, whole: stack.Stacked | None = None) -> Illuminance:
-    """Illuminance over the region: from `whole` where it is one cell, else from a decimated first pass.
-
-    A method that makes its own of each day takes the days as they are. Raises NoClearLookError when no day has enough
-    clear pixels.
-    """
-    if not method_of(job.settings).normalised:
-        return untouched(len(job.bands), len(job.acquisitions), job.span)
-    total = _coarse_totals(job) if whole is None else observe(whole.values, whole.labels, job, job.grid.geobox).totals
-    compute = illuminance if job.settings.normalize_illuminance else uniform
-    light = compute(total, job.acquisition_days, job.span, job.settings.min_clear_ratio)
-    if not light.used.any():
-        best = float((total.clear / np.maximum(total.observed, 1)).max())
-        raise NoClearLookError(
-            f"None of {len(job.acquisitions)} days has a clear share above min_clear_ratio "
-            f"{job.settings.min_clear_ratio:g} (the best has {best:.3f}); widen datetime or lower min_clear_ratio."
-        )
-    return light
-
-
-def _coarse_totals(job: Job) -> DayTotals:
-    """Totals from a grid at least four times coarser, read by nearest neighbour and dilated by as many metres."""
-    stride = max(SURVEY_STRIDE, -(-max(job.grid.shape) // SURVEY_PIXELS))
-    coarse = job.grid.geobox.zoom_out(stride)
-    read = read_scenes(job, coarse, dict.fromkeys(job.bands, "nearest"))
-    return observe(read.values, read.labels, job, coarse).totals
 
 
 def run(
@@ -218,10 +129,10 @@ def run(
     with static.staging(place, overwrite=overwrite, update=update) as folder, workers(resources) as crew:
         record = _recorded(Record.of(query, settings, output), folder, place if update else None)
         scenes = search(query, settings)
-        job = plan_job(scenes, query, settings)
         scored = holdout(scenes, query, settings) if holdout else None
-        work = Work(job, folder, place, record, output, budget.Budget(resources.memory_bytes, crew.count), each_day)
-        return _publish(work, _fill_folder(work, crew, progress, update=update), scored)
+        fits = budget.Budget(resources.memory_bytes, crew.count)
+        works = [Work(job, folder, place, record, output, fits, each_day) for job in plan_jobs(scenes, query, settings)]
+        return _publish([_filled(work, crew, progress, update=update) for work in works], scored)
 
 
 def _recorded(asked: Record, folder: Path, earlier: Path | None) -> Record:
@@ -259,6 +170,11 @@ class Work:
         """How rasters are compressed."""
         return Encoding(self.output.compress.upper(), self.output.compression_level)
 
+    @property
+    def store(self) -> Path:
+        """Folder of the keyframes."""
+        return self.folder / SCRATCH / self.job.grid.name
+
     def place(self, day: int) -> Path:
         """Folder of a day."""
         return self.folder / items.item_id(self.job, self.job.days.day(day))
@@ -266,11 +182,39 @@ class Work:
 
 @dataclass(frozen=True)
 class Filled:
-    """Days of a run by index, those that were there already and those that hold nothing; and what looks wrong."""
+    """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong."""
 
+    work: Work
     kept: tuple[int, ...]
     empty: tuple[int, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> list[int]:
+        """Days that hold something."""
+        return [day for day in range(len(self.work.job.days)) if day not in self.empty]
+
+    def named(self, days: Sequence[int]) -> list[str]:
+        """Some days as dates, after the tile where there is one."""
+        job = self.work.job
+        dates = [job.days.day(day).isoformat() for day in sorted(days)]
+        return dates if job.grid.tile is None else [f"{job.grid.tile} {day}" for day in dates]
+
+
+def _filled(work: Work, crew: Workers, progress: Progress, *, update: bool) -> Filled:
+    """Fill the folder with a grid's days; a tile that is never clear is one of several and has none."""
+    tile = work.job.grid.tile
+    try:
+        return _fill_folder(work, crew, _named(progress, tile), update=update)
+    except NoClearLookError:
+        if tile is None:
+            raise
+        return Filled(work, (), tuple(range(len(work.job.days))))
+
+
+def _named(progress: Progress, tile: str | None) -> Progress:
+    """Progress under the name of the tile, where there is one."""
+    return progress if tile is None else lambda stage, done, total: progress(f"{tile} {stage}", done, total)
 
 
 def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool) -> Filled:
@@ -286,11 +230,12 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     kept = tuple(day for day, key in keys.items() if finished(work.place(day), key))
     groups = [group for group in day_groups(contents) if not set(group.days) <= set(kept)]
     needed = {group.window for group in groups}
-    store = KeyframeStore.create(work.folder / SCRATCH, contents)
+    store = KeyframeStore.create(work.store, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     _solve(work, crew, SolveTask(job, light, store.path, wanted, whole), layout, progress)
     empty = _write(work, crew, groups, keys, store.path, progress)
-    return Filled(kept, empty, offset_warnings(job.scenes, [Sample(*arrays) for arrays in store.samples()]))
+    samples = [Sample(*arrays) for arrays in store.samples()]
+    return Filled(work, kept, empty, offset_warnings(job.scenes, samples) if samples else ())
 
 
 def _day_keys(work: Work, windows_from: Sequence[str]) -> dict[int, str]:
@@ -354,26 +299,24 @@ def _telling(work: Work, each_day: EachDay, keys: Mapping[int, str], progress: P
         for day in [day for day, key in waiting.items() if finished(work.place(day), key)]:
             del waiting[day]
             item = static.read_item(work.place(day))
-            known = items.collection(work.job, [item], display_bands(work.job.bands))
+            known = items.collection([work.job], [item], display_bands(work.job.bands))
             each_day(work.folder, known.to_dict(), item.to_dict(include_self_link=False))
 
     return told
 
 
-def _publish(work: Work, filled: Filled, scored: Json | None) -> Result:
+def _publish(grids: Sequence[Filled], scored: Json | None) -> Result:
     """Link the days' items, describe them together, and leave nothing else in the folder."""
-    job, folder, out = work.job, work.folder, work.out
-    days = [day for day in range(len(job.days)) if day not in filled.empty]
-    if not days:
+    work = grids[0].work
+    folder, out = work.folder, work.out
+    documents = [item for grid in grids for item in _items(grid)]
+    if not documents:
         raise NoClearLookError("No requested day has a clear look in its window; widen datetime or duration.")
-    documents = [static.read_item(work.place(day)) for day in days]
-    items.link_in_order(documents)
-    whole = items.collection(job, documents, display_bands(job.bands))
+    whole = items.collection([grid.work.job for grid in grids], documents, display_bands(work.job.bands))
     _add_thumbnail(whole, documents, folder)
-    if scored is not None:
-        whole.extra_fields["spaceeye:holdout"] = scored
-    if filled.warnings:
-        whole.extra_fields["spaceeye:warnings"] = list(filled.warnings)
+    warnings = tuple(warning for grid in grids for warning in grid.warnings)
+    found = {"spaceeye:holdout": scored, "spaceeye:warnings": list(warnings)}
+    whole.extra_fields |= {name: value for name, value in found.items() if value}
     static.write_static(folder, whole, documents)
     if work.output.keep_keyframes:
         (folder / SCRATCH).rename(folder / static.KEYFRAMES)
@@ -381,10 +324,16 @@ def _publish(work: Work, filled: Filled, scored: Json | None) -> Result:
     whole.set_self_href(str(out / static.COLLECTION_FILE))
     for item in documents:
         item.set_self_href(str(out / item.id / f"{item.id}.json"))
-    published, empty, kept = (
-        tuple(job.days.day(day).isoformat() for day in some) for some in (days, sorted(filled.empty), filled.kept)
-    )
-    return Result(whole, out, published, empty, kept, filled.warnings)
+    days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
+    skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
+    return Result(whole, out, tuple(days), skipped, kept, warnings)
+
+
+def _items(grid: Filled) -> list[pystac.Item]:
+    """Items of one grid, linked from day to day."""
+    found = [static.read_item(grid.work.place(day)) for day in grid.full]
+    items.link_in_order(found)
+    return found
 
 
 def _add_thumbnail(collection: pystac.Collection, documents: Sequence[pystac.Item], folder: Path) -> None:

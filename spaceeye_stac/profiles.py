@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spaceeye_stac.errors import CatalogError, ItemError, NoMaskError, shown
 from spaceeye_stac.model import BandAsset, Mask, MaskItem, Scene, Source
 from spaceeye_stac.query import MASK_KINDS, Json, MaskChoice
+from spaceeye_stac.region import footprint, middle
 
 if TYPE_CHECKING:
     import pystac
@@ -428,11 +429,10 @@ def solar_day(when: datetime, lon: float) -> date:
 
 
 def _centre_lon(item: Json) -> float:
-    bbox = item.get("bbox")
-    if not bbox:
-        raise ItemError(f"Item {item['id']} has no bbox, so its solar day is unknown.")
-    west, east = bbox[0], bbox[len(bbox) // 2]
-    return float(west + east + (360 if west > east else 0)) / 2
+    place = footprint(item)
+    if place is None:
+        raise ItemError(f"Item {item['id']} has no geometry and no bbox, so its solar day is unknown.")
+    return middle(place)
 
 
 def _products(item: Json, profile: Profile) -> list[str]:

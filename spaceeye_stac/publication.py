@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from spaceeye_stac.errors import OutputError, TargetError
 from spaceeye_stac.query import Json
+from spaceeye_stac.region import bbox, footprint
 from spaceeye_stac.targets import base_url
 
 COLLECTION_FILE = "collection.json"
@@ -267,17 +268,18 @@ def digest(document: Json) -> str:
 
 def with_extent(collection: Json, items: Iterable[Mapping[str, Any]]) -> Json:
     """A collection whose extent is that of these items, each with `bbox` and its times."""
-    boxes, starts, ends = [], [], []
+    boxes: dict[tuple[float, ...], None] = {}
+    starts, ends = [], []
     for item in items:
         facts = item["properties"]
-        boxes.append(item["bbox"])
+        boxes[tuple(item["bbox"])] = None
         starts.append(facts.get("start_datetime") or facts["datetime"])
         ends.append(facts.get("end_datetime") or facts["datetime"])
     if not boxes:
         return collection
-    west, south, east, north = zip(*boxes, strict=True)
-    box = [min(west), min(south), max(east), max(north)]
-    extent = {"spatial": {"bbox": [box]}, "temporal": {"interval": [[min(starts), max(ends)]]}}
+    whole = bbox(filter(None, (footprint({"bbox": box}) for box in boxes)))
+    spatial = [list(whole), *(list(box) for box in boxes if len(boxes) > 1)]
+    extent = {"spatial": {"bbox": spatial}, "temporal": {"interval": [[min(starts), max(ends)]]}}
     return {**collection, "extent": extent}
 
 
@@ -285,13 +287,19 @@ def static_items(items: Sequence[Json]) -> list[Json]:
     """Items, in order of time, with the links of a static catalog: root, parent, collection and their neighbours."""
     ordered = sorted(items, key=_time)
     links = {item["id"]: [_link(rel, f"../{COLLECTION_FILE}", JSON_TYPE) for rel in UP] for item in ordered}
-    for before, after in pairwise(ordered):
-        links[before["id"]].append(_link("next", f"../{after['id']}/{after['id']}.json", GEOJSON))
-        links[after["id"]].append(_link("prev", f"../{before['id']}/{before['id']}.json", GEOJSON))
+    for grid in {_grid(item) for item in ordered}:
+        for before, after in pairwise(item for item in ordered if _grid(item) == grid):
+            links[before["id"]].append(_link("next", f"../{after['id']}/{after['id']}.json", GEOJSON))
+            links[after["id"]].append(_link("prev", f"../{before['id']}/{before['id']}.json", GEOJSON))
     return [
         {**item, "links": links[item["id"]] + [link for link in item["links"] if link["rel"] not in STRUCTURE]}
         for item in ordered
     ]
+
+
+def _grid(item: Json) -> str:
+    """The id of an item without its day: the same for all days of one grid."""
+    return str(item["id"])[: -len("-2018-04-11")]
 
 
 def static_collection(collection: Json, items: Sequence[Json], base: str | None) -> Json:

@@ -16,6 +16,7 @@ from spaceeye_stac.errors import InvalidInputError
 Json = dict[str, Any]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+TILINGS = (None, "mgrs")
 RESAMPLING = ("nearest", "bilinear", "cubic")
 METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48}
 OTHER_DURATION = 48
@@ -101,7 +102,8 @@ def _bbox(values: Sequence[float]) -> tuple[float, float, float, float]:
         raise InvalidInputError(f"{shown} lies outside the world; longitudes are -180..180, latitudes -90..90.")
     if west == east or south == north:
         raise InvalidInputError(f"{shown} is empty; west must be less than east and south less than north.")
-    if west > east or south > north:
+    # over the antimeridian west > east; what would be half the globe wide that way is taken for swapped corners
+    if south > north or (west > east and east + 2 * MAX_LONGITUDE - west >= MAX_LONGITUDE):
         raise InvalidInputError(f"{shown} has its corners in the wrong order; write W,S,E,N.")
     return west, south, east, north
 
@@ -165,7 +167,8 @@ class Query:
     datetime
         "A/B" with both days included; a single day, month or year also works. These are the days published.
     bbox
-        (west, south, east, north) in degrees; exactly one of `bbox` and `intersects` is given.
+        (west, south, east, north) in degrees; exactly one of `bbox` and `intersects` is given. West > east crosses the
+        antimeridian.
     intersects
         GeoJSON as a dict, a file's path, or anything with `__geo_interface__`; the grid covers its envelope.
     bands
@@ -268,12 +271,15 @@ class Query:
 
     @cached_property
     def geometry(self) -> Json:
-        """The region as a GeoJSON geometry in degrees."""
+        """The region as a GeoJSON geometry in degrees, cut at 180 degrees where it crosses them."""
         if self.bbox is None:
             return self.intersects  # type: ignore[return-value]
         west, south, east, north = self.bbox
-        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-        return {"type": "Polygon", "coordinates": [ring]}
+        sides = [(west, east)] if west < east else [(west, MAX_LONGITUDE), (-MAX_LONGITUDE, east)]
+        rings = [[[w, south], [e, south], [e, north], [w, north], [w, south]] for w, e in sides if w < e]
+        if len(rings) == 1:
+            return {"type": "Polygon", "coordinates": rings}
+        return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
 
 
 def _checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
@@ -383,6 +389,10 @@ class Settings:
         Of the output; left out, those of the finest band and of the scenes.
     resampling
         "nearest", "bilinear" or "cubic" for bands that are not on the output grid; labels are always nearest.
+    tiling
+        None: one grid over the region's envelope. "mgrs": one grid, and one item a day, per MGRS tile in its own zone.
+    clip
+        Pixels with their centre outside the region are nodata in everything published.
     collection_id
         Id of the published collection.
 
@@ -406,6 +416,8 @@ class Settings:
     resolution: float | None = None
     crs: str | int | None = None
     resampling: str = "nearest"
+    tiling: Literal["mgrs"] | None = None
+    clip: bool = False
     collection_id: str = "spaceeye"
 
     def __post_init__(self) -> None:
@@ -446,6 +458,9 @@ class Settings:
             "name a projected CRS with an EPSG code, as EPSG:32631",
         )
         yield "resampling", self.resampling in RESAMPLING, f"choose from {', '.join(RESAMPLING)}"
+        yield "tiling", self.tiling in TILINGS, "give mgrs, or leave it out for one grid"
+        own_zone = self.tiling is None or self.crs is None
+        yield "crs", own_zone, "tiling mgrs keeps each tile in its own zone, so leave out one of the two"
         safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.collection_id) is not None
         yield "collection_id", safe, "use letters, digits, dots, dashes and underscores"
 

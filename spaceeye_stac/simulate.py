@@ -2,7 +2,8 @@
 
 Fields of two crops, forest, water and a village change over the season; clouds with shadows drift over them, every
 scene has its own haze, and the scene classification makes some errors, as the real one does. The landscape is a
-function of map coordinates, so that neighbouring simulations continue each other.
+function of map coordinates, so that neighbouring simulations continue each other; with `world_epsg` it is one of the
+coordinates of that CRS, so that simulations in any zone show the same ground and sky.
 """
 
 import json
@@ -11,19 +12,24 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely import Geometry
 
 from spaceeye_stac.cog import write_cog
 from spaceeye_stac.query import DEFAULT_BANDS, Json
+from spaceeye_stac.region import bbox, split, unwrapped
 
 WATER, FOREST, VILLAGE, EARLY_CROP, LATE_CROP = range(5)
 COARSE_BANDS = ("B05", "B06", "B07", "B8A", "B11", "B12")
 COARSE = 2
 PARCEL_METRES = 320.0
 WAVES = 24
+SHADOW_PIXELS = (12, -9)
 # surface reflectance per band: what covers the ground fully
 SPECTRA: Mapping[str, Mapping[str, float]] = {
     "soil": dict(zip(DEFAULT_BANDS, (0.08, 0.11, 0.15, 0.18, 0.20, 0.22, 0.24, 0.26, 0.34, 0.29), strict=True)),
@@ -38,7 +44,10 @@ SPECTRA: Mapping[str, Mapping[str, float]] = {
 class Simulation:
     """A landscape, its days and the satellite's visits; everything follows from `seed`.
 
-    `truth(day)` is the reflectance `(band, y, x)` that a perfect cloud-free image of that day would have.
+    `truth(day)` is the reflectance `(band, y, x)` that a perfect cloud-free image of that day would have. Where
+    `world_epsg` is given, ground, clouds, shadows and haze follow from the place in that CRS, the day and `seed` alone,
+    whatever the tile and its zone; left out, fine texture and cloudiness are the tile's own. `noise` is that of a look,
+    in reflectance.
     """
 
     shape: tuple[int, int] = (192, 192)
@@ -53,6 +62,8 @@ class Simulation:
     epsg: int = 32631
     origin: tuple[float, float] = (500_000.0, 5_630_000.0)
     tile: str = "31UDS"
+    noise: float = 0.002
+    world_epsg: int | None = None
 
     @property
     def geobox(self) -> GeoBox:
@@ -62,6 +73,11 @@ class Simulation:
         return GeoBox.from_bbox(
             (left, top - 10 * height, left + 10 * width, top), f"EPSG:{self.epsg}", resolution=10, tight=True
         )
+
+    @property
+    def outline(self) -> Geometry:
+        """The four corners in degrees, in one piece."""
+        return unwrapped(self.geobox.extent.to_crs("EPSG:4326", resolution=1e9).geom)
 
     @property
     def visits(self) -> list[int]:
@@ -86,25 +102,45 @@ class Simulation:
 
     @cached_property
     def _coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Metres east and south of a fixed point, at pixel centres: `(1, x)` and `(y, 1)` broadcast to `(y, x)`."""
+        """Metres east and south of a fixed point of the world's CRS, at pixel centres `(y, x)`."""
         height, width = self.shape
         x = self.origin[0] - 400_000 + 10 * (np.arange(width) + 0.5)
         y = 6_000_000 - self.origin[1] + 10 * (np.arange(height) + 0.5)
-        return np.broadcast_to(x, self.shape), np.broadcast_to(y[:, None], self.shape)
+        east, south = np.broadcast_to(x, self.shape), np.broadcast_to(y[:, None], self.shape)
+        if self.world_epsg in {None, self.epsg}:
+            return east, south
+        there = Transformer.from_crs(self.epsg, self.world_epsg, always_xy=True)
+        east, north = there.transform(east + 400_000, 6_000_000 - south)
+        return east - 400_000, 6_000_000 - north
 
     @cached_property
     def _texture(self) -> NDArray[np.float32]:
         """Brightness within a parcel, around 1 `(y, x)`."""
+        if self.world_epsg is not None:
+            return (1 + 0.04 * (self._waves(self.seed, 40, 400) + self._waves(self.seed + 1, 40, 90))).astype(
+                np.float32
+            )
         fine = np.random.default_rng(self.seed).normal(0, 0.04, self.shape)
         return (1 + 0.04 * self._waves(self.seed, 40, 400) + fine).astype(np.float32)
 
-    def _waves(self, seed: int, shortest: float, longest: float) -> NDArray[np.float64]:
-        """A smooth random field `(y, x)` of mean 0 and deviation 1, with wavelengths in metres."""
+    def _waves(
+        self, seed: int, shortest: float, longest: float, moved: tuple[float, float] = (0, 0)
+    ) -> NDArray[np.float64]:
+        """A smooth random field `(y, x)` of mean 0 and deviation 1, with wavelengths in metres.
+
+        With `world_epsg` it is the value `moved` metres east and south of each pixel.
+        """
         rng = np.random.default_rng(seed)
         number = 2 * np.pi / np.exp(rng.uniform(np.log(shortest), np.log(longest), WAVES))
         angle, phase = rng.uniform(0, 2 * np.pi, (2, WAVES))
         weight = 1 / number / np.sqrt((1 / number**2).sum() / 2)
         x, y = self._coordinates
+        if self.world_epsg is not None:  # x and y are of no grid: every pixel for itself
+            east, south = x + moved[0], y + moved[1]
+            out = np.zeros(self.shape)
+            for k, turn, start, share in zip(number, angle, phase, weight, strict=True):
+                out += share * np.cos(k * (np.cos(turn) * east + np.sin(turn) * south) + start)
+            return out
         ax = np.multiply.outer(x[0], number * np.cos(angle)) + phase
         ay = np.multiply.outer(y[:, 0], number * np.sin(angle))
         return np.asarray((np.cos(ay) * weight) @ np.cos(ax).T - (np.sin(ay) * weight) @ np.sin(ax).T)
@@ -132,11 +168,16 @@ class Simulation:
         """Opacity of cloud and of its shadow `(y, x)`, 0 to 1, on a day."""
         rng = np.random.default_rng([self.seed, day + 10_000])
         cover = rng.beta(0.6, 0.6 * (1 - self.cloudiness) / max(self.cloudiness, 1e-6))
-        field = self._waves(int(rng.integers(1 << 30)), 300, 6000)
-        edge = np.quantile(field, 1 - cover)
-        opacity = np.clip((field - edge) / 0.25, 0, 1) if cover > 0.02 else np.zeros(self.shape)  # noqa: PLR2004
-        shadow = np.roll(opacity, (12, -9), axis=(0, 1)) * (opacity == 0)
-        return opacity.astype(np.float32), shadow.astype(np.float32)
+        seed = int(rng.integers(1 << 30))
+        field = self._waves(seed, 300, 6000)
+        edge = float(np.quantile(field, 1 - cover)) if self.world_epsg is None else _level(cover)
+        opacity = _opacity(field, edge, cover)
+        if self.world_epsg is None:
+            cast = np.roll(opacity, SHADOW_PIXELS, axis=(0, 1))
+        else:
+            moved = -10.0 * SHADOW_PIXELS[1], -10.0 * SHADOW_PIXELS[0]
+            cast = _opacity(self._waves(seed, 300, 6000, moved), edge, cover)
+        return opacity.astype(np.float32), (cast * (opacity == 0)).astype(np.float32)
 
     def scene(self, day: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         """DN `(band, y, x)` at 10 m and labels (SCL) at 20 m, as the satellite would deliver them."""
@@ -145,8 +186,10 @@ class Simulation:
         brightness = rng.uniform(0.55, 0.8)
         haze = 1 + self.haze * rng.normal()
         seen = self.truth(day) * haze * (1 - 0.55 * shadow)
-        seen = seen * (1 - opacity) + brightness * opacity + rng.normal(0, 0.002, seen.shape)
+        seen = seen * (1 - opacity) + brightness * opacity + rng.normal(0, self.noise, seen.shape)
         values = np.clip(np.rint(seen / 1e-4), 1, 65535).astype(np.uint16)
+        if self.world_epsg is not None:  # what came before took as many numbers as the tile has pixels
+            rng = np.random.default_rng([self.seed, day + 30_000])
         return values, self._labels(opacity, shadow, rng)
 
     def _labels(
@@ -161,16 +204,10 @@ class Simulation:
 
     def write(self, folder: Path) -> Path:
         """Write the catalog in the naming of Planetary Computer; returns the path of its catalog.json."""
-        place = folder / "sentinel-2-l2a"
-        ids = [self._write_scene(place, day) for day in self.visits]
-        links = [{"rel": "item", "href": f"./{name}/{name}.json"} for name in ids]
-        _write_json(place / "collection.json", _collection(self, links))
-        child = {"rel": "child", "href": "./sentinel-2-l2a/collection.json"}
-        root = {"type": "Catalog", "id": "simulated", "description": "Simulated Sentinel-2 scenes with known truth."}
-        _write_json(folder / "catalog.json", {**root, "stac_version": "1.1.0", "links": [child]})
-        return folder / "catalog.json"
+        return write_catalog([self], folder)
 
-    def _write_scene(self, place: Path, day: int) -> str:
+    def write_scene(self, place: Path, day: int) -> str:
+        """Write rasters and item of a day into a folder of `place`, under the id that is returned."""
         name = self.scene_id(day)
         folder = place / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +223,7 @@ class Simulation:
 
     def _item(self, day: int) -> Json:
         when = datetime.combine(self.start + timedelta(days=day), time(10, 50, 31), UTC)
-        footprint = self.geobox.extent.to_crs("EPSG:4326", resolution=1e9)
+        footprint = split(self.outline)
         opacity, _ = self.cloud(day)
         return {
             "type": "Feature",
@@ -197,8 +234,8 @@ class Simulation:
             ],
             "id": self.scene_id(day),
             "collection": "sentinel-2-l2a",
-            "geometry": footprint.json,
-            "bbox": list(footprint.boundingbox.bbox),
+            "geometry": footprint,
+            "bbox": list(bbox([footprint])),
             "properties": {
                 "datetime": when.isoformat().replace("+00:00", "Z"),
                 "platform": "Sentinel-2A",
@@ -233,9 +270,30 @@ def _doubled(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return image.repeat(COARSE, axis=0).repeat(COARSE, axis=1)
 
 
-def _collection(simulation: Simulation, links: list[dict[str, str]]) -> Json:
-    box = simulation.geobox.extent.to_crs("EPSG:4326", resolution=1e9).boundingbox
-    first, last = (simulation.start + timedelta(days=simulation.visits[i]) for i in (0, -1))
+def _level(cover: float) -> float:
+    """Return what a field of mean 0 and deviation 1 exceeds on a share of the ground."""
+    return NormalDist().inv_cdf(min(max(1 - cover, 1e-9), 1 - 1e-9))
+
+
+def _opacity(field: NDArray[np.float64], edge: float, cover: float) -> NDArray[np.float64]:
+    return np.clip((field - edge) / 0.25, 0, 1) if cover > 0.02 else np.zeros(field.shape)  # noqa: PLR2004
+
+
+def write_catalog(simulations: Sequence[Simulation], folder: Path) -> Path:
+    """Write the scenes of simulations of several tiles as one catalog; returns the path of its catalog.json."""
+    place = folder / "sentinel-2-l2a"
+    ids = [one.write_scene(place, day) for one in simulations for day in one.visits]
+    links = [{"rel": "item", "href": f"./{name}/{name}.json"} for name in ids]
+    _write_json(place / "collection.json", _collection(simulations, links))
+    child = {"rel": "child", "href": "./sentinel-2-l2a/collection.json"}
+    root = {"type": "Catalog", "id": "simulated", "description": "Simulated Sentinel-2 scenes with known truth."}
+    _write_json(folder / "catalog.json", {**root, "stac_version": "1.1.0", "links": [child]})
+    return folder / "catalog.json"
+
+
+def _collection(simulations: Sequence[Simulation], links: list[dict[str, str]]) -> Json:
+    days = [one.start + timedelta(days=visit) for one in simulations for visit in one.visits]
+    first, last = min(days), max(days)
     return {
         "type": "Collection",
         "stac_version": "1.1.0",
@@ -243,7 +301,7 @@ def _collection(simulation: Simulation, links: list[dict[str, str]]) -> Json:
         "description": "Simulated Sentinel-2 scenes.",
         "license": "CC0-1.0",
         "extent": {
-            "spatial": {"bbox": [list(box.bbox)]},
+            "spatial": {"bbox": [list(bbox([one.outline for one in simulations]))]},
             "temporal": {"interval": [[f"{first}T00:00:00Z", f"{last}T23:59:59Z"]]},
         },
         "links": [{"rel": "parent", "href": "../catalog.json"}, *links],

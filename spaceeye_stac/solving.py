@@ -1,20 +1,17 @@
 """Phase 1: groups of cells, each read once, to keyframes in the store."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from odc.geo.geobox import GeoBox
 
 from spaceeye_stac import stack
 from spaceeye_stac.fill import fill, sampled
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import seen_by
 from spaceeye_stac.methods import one_torch_thread
-from spaceeye_stac.model import Cell, Illuminance, Job, WindowKeyframes, metres_per_pixel
-from spaceeye_stac.signing import signed
+from spaceeye_stac.model import Cell, Illuminance, Job, WindowKeyframes
+from spaceeye_stac.reading import read_part
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,7 @@ class SolveTask:
         if not cells:
             return
         job, view = self.job, seen_by(cells)
-        geobox = job.grid.part(view)
-        how = stack.resampling_of(job.scenes, geobox, job.settings.resampling)
-        read = self.given or read_scenes(job, geobox, how)
+        read = self.given or read_part(job, job.grid.part(view))
         halo = (read.labels.shape[1] - view.shape[0]) // 2
         with one_torch_thread():
             for cell in cells:
@@ -52,12 +47,6 @@ class SolveTask:
                 store.write_sample(cell, few.values, few.rows, few.columns)
                 for w in todo[cell.index]:
                     store.write(cell, fill(values, labels, self.light, job, cell, job.windows[w]), self.keys[w])
-
-
-def read_scenes(job: Job, geobox: GeoBox, resampling: Mapping[str, str]) -> stack.Stacked:
-    """Read every scene on a part of the grid, labels as far around it as clouds are dilated."""
-    halo = math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
-    return stack.load(job.scenes, geobox, resampling=resampling, sign=signed, label_halo=halo)
 
 
 def solved_windows(job: Job, light: Illuminance, cell: Cell, read: stack.Stacked) -> list[WindowKeyframes]:

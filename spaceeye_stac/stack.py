@@ -238,7 +238,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         """Exact for every pixel, so that the result does not depend on how the grid is cut."""
         options: dict[str, Any] = {"resampling": self.resampling, "tolerance": EXACT_PIXELS}
         if self.resampling in {Resampling.bilinear, Resampling.cubic}:
-            options |= {"XSCALE": 1, "YSCALE": 1}
+            scale = dataset.transform.a / self.spec.transform.a
+            options |= {"XSCALE": scale, "YSCALE": scale}
         nodata = {"src_nodata": None, "add_alpha": True} if self.raw else {"add_alpha": dataset.nodata is None}
         return options | nodata
 

@@ -14,9 +14,11 @@ import rasterio
 from numpy.typing import NDArray
 
 from spaceeye_stac import items
-from spaceeye_stac.cog import Encoding, Raster, Written, display_bands, quantise, visual, write_thumbnail
+from spaceeye_stac.cog import NODATA, Encoding, Raster, Written, display_bands, quantise, visual, write_thumbnail
 from spaceeye_stac.daily import DayGroup, DayView
+from spaceeye_stac.grid import inside
 from spaceeye_stac.keyframes import KeyframeStore
+from spaceeye_stac.layout import around
 from spaceeye_stac.model import NO_LOOK, DayFiles, DayImages, Job, Scene
 from spaceeye_stac.query import DateRange, Json
 from spaceeye_stac.reference import truncate
@@ -125,8 +127,10 @@ class _Seen:
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NO_LOOK + 1, np.int64))
 
-    def add(self, distance: NDArray[np.uint8]) -> None:
+    def add(self, distance: NDArray[np.uint8], outside: int) -> None:
+        """Count a part, of which so many pixels are not of the region."""
         self.counts += np.bincount(distance.reshape(-1), minlength=NO_LOOK + 1)
+        self.counts[NO_LOOK] -= outside
 
     @property
     def any_look(self) -> bool:
@@ -183,8 +187,10 @@ def _write_trust(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -
         }
     for cells in _rows(view):
         top = cells[0].core.y.start
+        outside = ~inside(task.job.grid, around(cells))
         for day, distance in zip(days, view.distances(days, cells), strict=True):
-            drafts[day].seen.add(distance)
+            distance[outside] = NO_LOOK
+            drafts[day].seen.add(distance, int(outside.sum()))
             distances[day].write(distance, top)
             if widths:
                 widths[day].write(quantise(view.uncertainty(day, distance, cells)), top)
@@ -225,9 +231,12 @@ def _write_together(
             open_["visual"] = Raster(draft.folder / "visual.tif", geobox, "uint8", count=3, encoding=encoding)
     for cells in _rows(view):
         top = cells[0].core.y.start
+        outside = ~inside(task.job.grid, around(cells))
         images = zip(*(view.reflectance(days, band, cells) for band in bands), strict=True)
         for open_, image in zip(rasters, images, strict=True):
             dn = {name: to_dn(band) for name, band in zip(names, image, strict=True)}
+            for values in dn.values():
+                values[outside] = NODATA
             for name, values in dn.items():
                 open_[name].write(values, top)
             if shown:

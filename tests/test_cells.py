@@ -61,7 +61,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> se.Settings:
     """Guided with cells so small that a simulated region holds several."""
     settings = se.Settings(method="guided")
     cells = replace(method_of(settings), cell=40, halo=16, margin=8)
-    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: cells)
+    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: cells)
     return settings
 
 

@@ -1,13 +1,16 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import shapely
+from shapely.geometry import mapping
 
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.grid import output_grid
-from spaceeye_stac.model import Scene
+from spaceeye_stac.grid import output_grid, tile_grid
+from spaceeye_stac.model import BandAsset, Mask, Scene
 from tests.conftest import BE_BBOX, BE_DAYS
 
 
@@ -50,6 +53,48 @@ def test_resolution_and_crs_can_be_chosen(query: se.Query, scenes: list[Scene]) 
 def test_absurd_sizes_are_refused(query: se.Query, scenes: list[Scene]) -> None:
     with pytest.raises(InvalidInputError, match="coarser resolution"):
         output_grid(query, scenes, se.Settings(resolution=0.001))
+
+
+def tiles_at_a_border(west: float, east: float, many: int) -> list[Scene]:
+    """Scenes of zones 31 and 32 that meet at 6 degrees east and cover from `west` to `east`, `many` of the first."""
+
+    def scene(epsg: int, box: tuple[float, float, float, float]) -> Scene:
+        place = mapping(shapely.box(*box))
+        when = datetime(2023, 4, 1, 10, 50, tzinfo=UTC)
+        band = BandAsset("x.tif", 1e-4, 0, 0, 10.0, (500_000.0, 5_630_000.0))
+        mask = Mask("m.tif", 1.0, 0, 0, 20.0)
+        bands, item = {"B04": band}, {"geometry": place, "assets": {}, "properties": {}}
+        return Scene(f"{epsg}", f"{epsg % 100}UGS", when.date(), when, epsg, None, None, None, bands, mask, item)
+
+    return [*many * [scene(32631, (west, 50, 6, 51))], scene(32632, (6, 50, east, 51))]
+
+
+def over_border(west: float, east: float) -> se.Query:
+    return se.Query(catalog="none", bbox=(west, 50.5, east, 50.51), datetime="2023-04-01")
+
+
+def test_the_crs_is_that_of_most_of_the_area_not_of_most_scenes() -> None:
+    scenes = tiles_at_a_border(5, 7, many=5)
+    for query, epsg in ((over_border(5.99, 6.02), 32632), (over_border(5.98, 6.01), 32631)):
+        for order in (scenes, scenes[::-1]):
+            assert output_grid(query, order, se.Settings()).epsg == epsg
+    assert output_grid(over_border(5.9, 6.1), scenes, se.Settings()).epsg == 32631, "a tie goes to the smaller code"
+    half_empty = tiles_at_a_border(5.995, 7, many=1)
+    assert output_grid(over_border(5.98, 6.01), half_empty, se.Settings()).epsg == 32632, "by what is covered"
+
+
+def test_a_tiles_grid_is_the_part_it_covers() -> None:
+    left, right = tiles_at_a_border(5, 7, many=1)
+    query = over_border(5.98, 6.01)
+    grids = [tile_grid(query, [scene], se.Settings()) for scene in (left, right)]
+    assert [grid.epsg for grid in grids if grid] == [32631, 32632]
+    assert [grid.tile for grid in grids if grid] == ["31UGS", "32UGS"]
+    for grid, (west, east) in zip(grids, ((5.98, 6), (6, 6.01)), strict=True):
+        assert grid is not None
+        found = grid.geobox.geographic_extent.boundingbox
+        assert (found.left, found.right) == pytest.approx((west, east), abs=0.002)
+    assert tile_grid(over_border(6.001, 6.01), [left], se.Settings()) is None
+    assert tile_grid(over_border(6, 6.01), [left], se.Settings()) is None, "to touch is not to cover"
 
 
 def test_cores_tile_the_grid_and_reach_over_their_borders(query: se.Query, scenes: list[Scene]) -> None:

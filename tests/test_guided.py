@@ -12,7 +12,8 @@ import torch
 
 import spaceeye_stac as se
 from spaceeye_stac import guided
-from spaceeye_stac.pipeline import observe_part, plan_job
+from spaceeye_stac.jobs import plan_job
+from spaceeye_stac.reading import observe_part
 from tests.conftest import BE_BBOX, material
 
 

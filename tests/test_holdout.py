@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import spaceeye_stac as se
-from spaceeye_stac import pipeline
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError
 from spaceeye_stac.holdout import (
     KINDS,
@@ -26,6 +25,8 @@ from spaceeye_stac.holdout import (
     score,
     targets,
 )
+from spaceeye_stac.jobs import plan_job
+from spaceeye_stac.reading import observe_part
 from tests.conftest import BE_BBOX
 
 BANDS = ("B04", "B11")
@@ -277,8 +278,8 @@ def test_linear_interpolation_of_real_stacks(
 ) -> None:
     catalog: Path = request.getfixturevalue(site)
     query = se.Query(catalog=catalog, bbox=bbox, datetime=datetime)
-    job = pipeline.plan_job(se.search(query), query, se.Settings())
-    seen = pipeline.observe_part(job, job.grid.geobox)
+    job = plan_job(se.search(query), query, se.Settings())
+    seen = observe_part(job, job.grid.geobox)
     methods: dict[str, Reconstructor] = {"nearest": nearest, "linear": linear}
     found = score(seen.values, seen.clear, job.acquisition_days, methods, bands=job.bands, duration=48).as_json()
     assert found["cloud"]["linear"]["psnr"] == pytest.approx(expected[0], abs=1)

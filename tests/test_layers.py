@@ -8,14 +8,27 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
-BASE = {"errors", "query", "model", "profiles", "resources", "output", "layout"}
-ABOVE = {"pipeline", "solving", "writing", "publishing", "evaluation", "demo", "serve", "cli", "__init__"}
+BASE = {"errors", "query", "model", "profiles", "resources", "output", "layout", "region"}
+ABOVE = {
+    "pipeline",
+    "jobs",
+    "reading",
+    "solving",
+    "writing",
+    "publishing",
+    "evaluation",
+    "demo",
+    "serve",
+    "cli",
+    "__init__",
+}
 ALLOWED = {
     "errors": set[str](),
     "query": {"errors"},
     "model": {"errors", "query"},
-    "profiles": {"errors", "query", "model"},
     "fill": BASE | {"masks", "illumination", "methods", "offset_check"},
+    "profiles": {"errors", "query", "model", "region"},
+    "region": {"query"},
     "methods": BASE | {"solver", "guided", "reference", "uncertainty"},
     "plots": BASE | {"holdout"},
     "resources": {"errors"},
@@ -24,7 +37,7 @@ ALLOWED = {
     "budget": BASE | {"methods"},
     "record": BASE | {"fingerprint"},
     "daily": BASE | {"keyframes"},
-    "cube": BASE | {"keyframes", "daily"},
+    "cube": BASE | {"keyframes", "daily", "grid"},
     "catalog": BASE | {"duplicates", "pairing", "transport", "trust"},
     "signing": BASE | {"transport"},
     "simulate": BASE | {"cog"},

@@ -12,15 +12,16 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac import pipeline, stack
+from spaceeye_stac import reading, stack
 from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import InvalidInputError, ItemError, NoScenesError, ReadError
+from spaceeye_stac.jobs import plan_job
 from spaceeye_stac.masks import Judged, away_from_cloud, clear_from_labels, judge, observed
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import NO_LABEL, Mask
-from spaceeye_stac.pipeline import observe_part, plan_job
 from spaceeye_stac.profiles import profile_named, scenes_from_items
 from spaceeye_stac.query import MaskChoice
+from spaceeye_stac.reading import observe_part
 from spaceeye_stac.signing import signed
 from tests.conftest import command, labels_of, material
 from tests.mask_catalogs import boolean, edit, items_of, probability, with_asset
@@ -245,7 +246,7 @@ def test_days_do_not_depend_on_the_cells_when_masks_are_dilated(
     settings = se.Settings(mask_dilation=40, normalize_illuminance=False, min_clear_ratio=0)
     se.run(simulated_query, settings, out=tmp_path / "one")
     small = replace(method_of(settings), cell=32)
-    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: small)
+    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: small)
     se.run(simulated_query, settings, out=tmp_path / "many")
     checked = 0
     for path in sorted((tmp_path / "one").rglob("*.tif")):
@@ -262,7 +263,7 @@ def test_days_do_not_depend_on_the_cells_when_masks_are_dilated(
 def test_the_survey_of_a_large_region_dilates_by_the_same_metres_on_its_own_grid(simulated_query: se.Query) -> None:
     scenes = search(simulated_query)
     job = plan_job(scenes, simulated_query, se.Settings(mask_dilation=80))
-    total = pipeline._coarse_totals(job)  # noqa: SLF001
+    total = reading._coarse_totals(job)  # noqa: SLF001
     coarse = job.grid.geobox.zoom_out(4)
     stacked = stack.load(job.scenes, coarse.pad(2), resampling=dict.fromkeys(job.bands, "nearest"), sign=signed)
     clear = np.isin(stacked.labels, (4, 5, 6, 7))

@@ -10,10 +10,11 @@ import rasterio
 
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search
+from spaceeye_stac.jobs import plan_job
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.offset_check import SAMPLE_PIXELS, Sample, Sampling, offset_warnings
-from spaceeye_stac.pipeline import plan_job, sample_part
+from spaceeye_stac.reading import sample_part
 from tests.conftest import BE_BBOX, command
 from tests.mask_catalogs import edit, items_of
 from tests.test_pairing import NOON, scene
@@ -171,7 +172,7 @@ def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_i
     assert len(found) >= 2
     assert all(wrong in text for text in found)
     small = replace(method_of(se.Settings()), cell=32, halo=8)
-    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: small)
+    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: small)
     again = se.run(replace(simulated_query, catalog=catalog), out=tmp_path / "many").warnings
     assert again == found
 

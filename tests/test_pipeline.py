@@ -164,7 +164,7 @@ def test_blocks_do_not_change_the_result(
     settings = se.Settings(normalize_illuminance=False)
     se.run(simulated_query, settings, out=tmp_path / "one")
     small = replace(method_of(settings), cell=40)
-    monkeypatch.setattr("spaceeye_stac.pipeline.method_of", lambda _: small)
+    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: small)
     se.run(simulated_query, settings, out=tmp_path / "many")
     for path in sorted((tmp_path / "one").rglob("*.tif")):
         if path.stem == "uncertainty":

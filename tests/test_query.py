@@ -57,6 +57,8 @@ def test_bad_datetimes_are_named(text: str, said: str) -> None:
     ("bbox", "said"),
     [
         ((3.1, 50, 3, 50.1), "wrong order"),
+        ((100, 50, -80, 51), "wrong order"),
+        ((179, -16, -179, -17), "wrong order"),
         ((3, 50.1, 3.1, 50), "wrong order"),
         ((3, 50, 3, 50.1), "empty"),
         ((3, 50, 3.1, 50), "empty"),
@@ -70,6 +72,17 @@ def test_bad_datetimes_are_named(text: str, said: str) -> None:
 def test_bad_boxes_are_named(bbox: Any, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         query(bbox=bbox)
+
+
+def test_a_box_over_the_antimeridian_is_cut_there() -> None:
+    found = query(bbox=(179.5, -17, -179, -16))
+    assert found.bbox == (179.5, -17, -179, -16)
+    assert found.geometry["type"] == "MultiPolygon"
+    boxes = [(min(ring)[0], max(ring)[0]) for (ring,) in found.geometry["coordinates"]]
+    assert boxes == [(179.5, 180), (-180, -179)]
+    assert query(bbox=(101, 0, -80, 1)).geometry["type"] == "MultiPolygon", "just below half the globe"
+    for touching in ((180, -17, -179, -16), (179, -17, -180, -16)):
+        assert query(bbox=touching).geometry["type"] == "Polygon"
 
 
 def test_intersects_takes_a_dict_a_file_a_feature_and_geo_interface(tmp_path: Path) -> None:
@@ -167,12 +180,14 @@ def test_bad_filters_are_named(change: dict[str, Any]) -> None:
         {"crs": "nonsense"},
         {"method": "magic"},
         {"resampling": "sinc"},
+        {"tiling": "utm"},
+        {"crs": 32631, "tiling": "mgrs"},
         {"collection_id": "../up"},
         {"collection_id": ""},
     ],
 )
 def test_bad_settings_name_the_value_and_the_remedy(change: dict[str, Any]) -> None:
-    (name,) = change
+    name = next(iter(change))
     with pytest.raises(InvalidInputError, match=f"^{name} .* is not allowed; ") as caught:
         Settings(**change)
     assert caught.value.exit_code == 2

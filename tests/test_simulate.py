@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+from rasterio.warp import Resampling, reproject
 
 from spaceeye_stac.simulate import Simulation
 
@@ -41,3 +42,21 @@ def test_neighbours_continue_each_other() -> None:
     left, top = SMALL.origin
     right = replace(SMALL, origin=(left + 10 * 40, top))
     np.testing.assert_array_equal(SMALL._cover[:, 40:], right._cover[:, :40])  # noqa: SLF001
+
+
+def test_one_world_is_the_same_in_every_zone() -> None:
+    """Sampled by rasterio from one zone's tile into the other's, ground, cloud and shadow agree but at their edges."""
+    west = replace(SMALL, world_epsg=32631, origin=(711_000, 5_633_000), shape=(120, 120))
+    east = replace(west, epsg=32632, tile="32ULB", origin=(288_600, 5_632_800), shape=(64, 64))
+    for day in (0, 6):
+        pairs = [(west.truth(day)[2], east.truth(day)[2])]
+        pairs += list(zip(west.cloud(day), east.cloud(day), strict=True))
+        for there, here in pairs:
+            seen = np.full(here.shape, np.nan, np.float32)
+            zones = {"src_crs": 32631, "dst_crs": 32632, "src_nodata": np.nan, "dst_nodata": np.nan}
+            moved = {"src_transform": west.geobox.transform, "dst_transform": east.geobox.transform}
+            reproject(there.astype(np.float32), seen, resampling=Resampling.nearest, **zones, **moved)
+            off = np.abs(seen - here)[np.isfinite(seen)]
+            assert off.size > 3000
+            assert np.median(off) < 0.005
+            assert np.quantile(off, 0.9) < 0.2

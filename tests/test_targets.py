@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spaceeye_stac.errors import TargetError
-from spaceeye_stac.publication import digest, with_digest
+from spaceeye_stac.publication import digest, static_items, with_digest, with_extent
 from spaceeye_stac.targets import Target, base_url, redacted, target_of, without_query
 
 VALUES = st.recursive(
@@ -70,3 +70,24 @@ def test_a_digest_is_of_the_content_alone(properties: dict[str, object]) -> None
     signed = with_digest(document)
     assert with_digest(signed) == signed
     assert digest({**document, "id": "b"}) != digest(document)
+
+
+def an_item(name: str, day: str, *bbox: float) -> dict[str, object]:
+    return {"id": f"c_{name}{day}", "bbox": list(bbox), "properties": {"datetime": f"{day}T00:00:00Z"}, "links": []}
+
+
+def test_the_extent_of_several_grids_and_over_180_degrees() -> None:
+    items = [an_item("a_", "2023-04-01", 179, -17, 179.5, -16), an_item("b_", "2023-04-03", -179.9, -18, -179, -17)]
+    extent = with_extent({"id": "c"}, items)["extent"]
+    assert extent["spatial"]["bbox"] == [[179, -18, -179, -16], [179, -17, 179.5, -16], [-179.9, -18, -179, -17]]
+    assert extent["temporal"]["interval"] == [["2023-04-01T00:00:00Z", "2023-04-03T00:00:00Z"]]
+    assert with_extent({"id": "c"}, items[:1])["extent"]["spatial"]["bbox"] == [[179, -17, 179.5, -16]]
+    assert with_extent({"id": "c"}, []) == {"id": "c"}
+
+
+def test_neighbours_are_days_of_the_same_grid() -> None:
+    days = ["2023-04-01", "2023-04-02"]
+    items = static_items([an_item(tile, day, 3, 50, 4, 51) for day in days for tile in ("a_", "b_")])
+    onward = {item["id"]: [k["href"] for k in item["links"] if k["rel"] in {"next", "prev"}] for item in items}
+    assert onward["c_a_2023-04-01"] == ["../c_a_2023-04-02/c_a_2023-04-02.json"]
+    assert onward["c_b_2023-04-02"] == ["../c_b_2023-04-01/c_b_2023-04-01.json"]
