@@ -1,6 +1,6 @@
 """One cell: DN and labels to observations, observations to keyframes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,22 +119,32 @@ def _part_of(job: Job, window: Window, light: Illuminance) -> _Part:
 
 
 def fill(
-    values: NDArray[np.uint16], labels: NDArray[np.uint16], light: Illuminance, job: Job, cell: Cell, window: Window
-) -> WindowKeyframes:
-    """Solve one window of a cell on its used acquisition days, from DN `(scene, band, y, x)` and labels of its view.
+    values: NDArray[np.uint16],
+    labels: NDArray[np.uint16],
+    light: Illuminance,
+    job: Job,
+    cell: Cell,
+    windows: Iterable[Window],
+) -> Iterator[WindowKeyframes]:
+    """Solve windows of a cell on their used acquisition days, from DN `(scene, band, y, x)` and labels of its view.
 
-    Returns keyframes at the days needed to give any written day exactly by a linear blend of two: the window's
-    acquisition days inside its write interval, and that interval's first and last day.
+    Yields keyframes at the days needed to give any written day exactly by a linear blend of two: the window's
+    acquisition days inside its write interval, and that interval's first and last day. Windows of the same acquisitions
+    have the same state, which is solved once.
     """
-    part = _part_of(job, window, light)
-    if not part.scenes:
-        return _nothing(window, job, cell)
-    seen = observe(values[part.scenes], labels[part.scenes], part.job, job.grid.part(cell.view))
-    state = _solved(seen, light, part, window)
-    looks = np.zeros(len(values), np.int64)
-    looks[part.scenes] = seen.looks
-    clear = seen.clear[:, *cell.core.within(cell.view)]
-    return _at_knots(state, window, light, cell, Looks(part.job.acquisition_days, clear, looks))
+    known: tuple[_Part, State, Looks] | None = None
+    for window in windows:
+        part = _part_of(job, window, light)
+        if not part.scenes:
+            yield _nothing(window, job, cell)
+            continue
+        if known is None or known[0].scenes != part.scenes or method_of(job.settings).every_day:
+            seen = observe(values[part.scenes], labels[part.scenes], part.job, job.grid.part(cell.view))
+            looks = np.zeros(len(values), np.int64)
+            looks[part.scenes] = seen.looks
+            clear = seen.clear[:, *cell.core.within(cell.view)]
+            known = part, _solved(seen, light, part, window), Looks(part.job.acquisition_days, clear, looks)
+        yield _at_knots(known[1], window, light, cell, known[2])
 
 
 def _solved(seen: Observations, light: Illuminance, part: _Part, window: Window) -> State:

@@ -45,13 +45,15 @@ class SolveTask:
                 labels = read.labels[:, rows.start : rows.stop + 2 * halo, columns.start : columns.stop + 2 * halo]
                 few = sampled(values, labels, job, job.grid.part(cell.view)).inside(cell.core)
                 store.write_sample(cell, few.values, few.rows, few.columns)
-                for w in todo[cell.index]:
-                    store.write(cell, fill(values, labels, self.light, job, cell, job.windows[w]), self.keys[w])
+                wanted = todo[cell.index]
+                parts = fill(values, labels, self.light, job, cell, [job.windows[w] for w in wanted])
+                for w, part in zip(wanted, parts, strict=True):
+                    store.write(cell, part, self.keys[w])
 
 
 def solved_windows(job: Job, light: Illuminance, cell: Cell, read: stack.Stacked) -> list[WindowKeyframes]:
     """Every window of one cell from what was read of its view."""
-    return [fill(read.values, read.labels, light, job, cell, window) for window in job.windows]
+    return list(fill(read.values, read.labels, light, job, cell, job.windows))
 
 
 def memory_of(job: Job, pixels: int) -> int:
