@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.shutil import copy
 from rasterio.windows import Window
 
+from spaceeye_stac import encoder
 from spaceeye_stac.model import NO_LOOK, Statistics, WrittenFile
 
 SCALE = 0.0001
@@ -26,6 +26,7 @@ TILE_MULTIPLE = 16
 SMALLEST_TILE = 128
 BLOCK = 512
 LARGE_BYTES = 96 * 2**20
+WORTH_BYTES = 2**20
 CACHED_VALUES = 1 << 16
 PNG_LEVEL = 3
 TRUE_COLOUR = ("B04", "B03", "B02")
@@ -130,7 +131,8 @@ class Written:
 class Raster:
     """A COG that is written from top to bottom: tiled, overviews above 512 pixels, the same bytes every time.
 
-    A large one goes through an uncompressed file beside it, so that it never stands in memory as a whole.
+    A large one goes through an uncompressed file beside it, so that it never stands in memory as a whole, and any that
+    is worth it where there are processes that encode.
     """
 
     def __init__(
@@ -139,7 +141,8 @@ class Raster:
         self._path, self._options = path, _options(geobox, dtype, encoding)
         self._rough = path.with_suffix(".rough.tif")
         height, width = (int(n) for n in geobox.shape)
-        self._is_large = height * width * count * np.dtype(dtype).itemsize > LARGE_BYTES
+        size = height * width * count * np.dtype(dtype).itemsize
+        self._is_rough = size > LARGE_BYTES or (size > WORTH_BYTES and encoder.are_there())
         self._moments = [_Moments(nodata) for _ in range(count)]
         place = {
             "count": count,
@@ -150,7 +153,7 @@ class Raster:
             "transform": geobox.transform,
             "nodata": nodata,
         }
-        if self._is_large:
+        if self._is_rough:
             rough = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer"}
             self._target = rasterio.open(self._rough, "w", **rough, **place)
         else:
@@ -168,8 +171,8 @@ class Raster:
     def close(self) -> Written:
         """Finish the file."""
         self._target.close()
-        if self._is_large:
-            copy(self._rough, self._path, driver="COG", **self._options)
+        if self._is_rough:
+            encoder.encode(self._rough, self._path, self._options)
             self._rough.unlink()
         return Written(written(self._path), tuple(moments.statistics() for moments in self._moments))
 

@@ -96,12 +96,14 @@ def reconstruct(values: Tensor, clear: Tensor, days: Sequence[int], *, support: 
     bands, dates, height, width = values.shape
     cell = _cell(values, clear, days)
     weights = cell.seen.clone()
+    # the passes share their memory: to have it anew from the system takes as long as to fill it
+    room = torch.empty_like(cell.values), torch.empty_like(cell.values)
     for _ in range(PASSES - 1):
-        predicted, fit = _pass(cell, weights)
+        predicted, fit = _pass(cell, weights, room)
         if int((cell.clear & predicted.determined).sum()) < FEWEST_SEEN:
             break
         weights = _weights(cell, predicted, fit)
-    predicted, fit = _pass(cell, weights)
+    predicted, fit = _pass(cell, weights, room)
     transfer = _transfer(predicted, fit)
     residual = cell.values - predicted.loo
     term = _local(residual, transfer.clone(), _use(cell, predicted), (height, width))
@@ -126,10 +128,13 @@ def _cell(values: Tensor, clear: Tensor, days: Sequence[int]) -> _Cell:
     return _Cell(x, flat, flat.float(), couplings, mean, deviation)
 
 
-def _pass(cell: _Cell, weights: Tensor) -> tuple[_Predicted, Tensor]:
-    """Leave-one-out prediction with these weights, and the ridge coefficients `(time, feature, band)` on it."""
+def _pass(cell: _Cell, weights: Tensor, room: tuple[Tensor, Tensor]) -> tuple[_Predicted, Tensor]:
+    """Leave-one-out prediction with these weights, and the ridge coefficients `(time, feature, band)` on it.
+
+    `room` is for `loo` and `extra` of the prediction.
+    """
     bands, dates = cell.values.shape[:2]
-    loo, extra = torch.empty_like(cell.values), torch.empty_like(cell.values)
+    loo, extra = room
     information, trust = torch.empty_like(weights), torch.empty_like(weights)
     features = 1 + 2 * bands
     normal = torch.zeros(dates, features, features, dtype=torch.float64)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from spaceeye_stac import budget, items, static
 from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
+from spaceeye_stac.encoder import encoders
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, OutputError
 from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.jobs import kept_of, layout_of, plan_jobs
@@ -286,7 +288,8 @@ def _write(
         work.job, store, work.folder, work.out.resolve(), work.record.created, keys, work.encoding, at_once
     )
     told = progress if work.each_day is None else _telling(work, work.each_day, keys, progress)
-    empty = crew.map(task, groups, "writing days", told, most=crew_size)
+    with encoders(crew_size) if crew.shares_lock else nullcontext():
+        empty = crew.map(task, groups, "writing days", told, most=crew_size)
     return tuple(day for days in empty for day in days)
 
 

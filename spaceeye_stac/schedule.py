@@ -30,6 +30,10 @@ class Workers(Protocol):
     def count(self) -> int:
         """How many tasks at once."""
 
+    @property
+    def shares_lock(self) -> bool:
+        """Whether tasks run in this very process, on threads that wait for each other in Python."""
+
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """Call the task with each of `todo`, at `most` so many at once; the first error ends it. Results in order."""
 
@@ -58,6 +62,11 @@ class _Local:
     def count(self) -> int:
         """Threads or processes."""
         return self._count
+
+    @property
+    def shares_lock(self) -> bool:
+        """See `Workers`."""
+        return not self._processes
 
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """See `Workers`."""
@@ -109,6 +118,11 @@ class _Cluster:
     def count(self) -> int:
         """Threads of all workers."""
         return sum(self._client.nthreads().values()) or 1
+
+    @property
+    def shares_lock(self) -> bool:
+        """See `Workers`."""
+        return False
 
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """See `Workers`; only as many tasks are submitted as keep the workers busy."""

@@ -40,6 +40,8 @@ ALLOWED = {
     "cube": BASE | {"keyframes", "daily", "grid"},
     "catalog": BASE | {"duplicates", "pairing", "transport", "trust"},
     "signing": BASE | {"transport"},
+    "encoder": {"errors"},
+    "cog": BASE | {"encoder"},
     "simulate": BASE | {"cog"},
     "static": BASE | {"geoparquet"},
     "publication": BASE | {"targets"},

@@ -1,0 +1,69 @@
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from odc.geo.geobox import GeoBox
+
+from spaceeye_stac import encoder
+from spaceeye_stac.cog import Encoding, Raster
+from spaceeye_stac.errors import OutputError, WorkerError
+
+GRID = GeoBox.from_bbox((500_000, 5_590_000, 509_000, 5_600_000), "EPSG:32631", resolution=10, tight=True)
+VALUES = np.random.default_rng(0).integers(0, 9000, GRID.shape, dtype=np.uint16)
+
+
+def write(path: Path) -> str:
+    raster = Raster(path, GRID, "uint16", encoding=Encoding())
+    raster.write(VALUES, 0)
+    return raster.close().file.checksum
+
+
+def test_processes_write_the_same_bytes_and_end(tmp_path: Path) -> None:
+    here = write(tmp_path / "here.tif")
+    with encoder.encoders(2), ThreadPoolExecutor(4) as pool:
+        checksums = list(pool.map(write, [tmp_path / f"{n}.tif" for n in range(6)]))
+        started = children()
+    assert set(checksums) == {here}
+    assert 1 <= len(started) <= 2
+    assert not set(started) & set(children())
+    assert len(list(tmp_path.iterdir())) == 7, "no rough raster is left"
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    rough = tmp_path / "rough.tif"
+    rough.write_bytes(b"no raster")
+    with (
+        encoder.encoders(1),
+        pytest.raises(OutputError, match=r"a\.tif cannot be written: CPLE_OpenFailedError .* format; see"),
+    ):
+        encoder.encode(rough, tmp_path / "a.tif", {})
+    assert not (tmp_path / "a.tif").exists()
+
+
+def test_a_process_that_dies_is_an_error_and_the_next_one_is_new(tmp_path: Path) -> None:
+    one = encoder.Encoder()
+    write(tmp_path / "rough.tif")
+    one.copy(tmp_path / "rough.tif", tmp_path / "a.tif", {})
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerError, match=r"The process that writes .*b\.tif died"):
+        one.copy(tmp_path / "rough.tif", tmp_path / "b.tif", {})
+    one.copy(tmp_path / "rough.tif", tmp_path / "b.tif", {})
+    one.close()
+    assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "a.tif").read_bytes()
+
+
+def test_a_process_ends_with_its_input() -> None:
+    done = subprocess.run([sys.executable, "-m", "spaceeye_stac.encoder"], input="", text=True, timeout=60, check=True)
+    assert done.returncode == 0
+
+
+def children() -> list[int]:
+    """Encoders that this program has running."""
+    return [p.pid for p in psutil.Process().children() if "spaceeye_stac.encoder" in p.cmdline()]
