@@ -1,0 +1,102 @@
+"""The programs that the benchmarks run in processes of their own: `python -m tests.benchmarks.programs JSON`."""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+
+import spaceeye_stac as se
+
+OPTIONS = {"driver": "COG", "compress": "DEFLATE", "level": 1, "predictor": "STANDARD", "overviews": "AUTO"}
+
+
+def ours(query: dict[str, Any], settings: dict[str, Any], resources: dict[str, Any], out: str) -> None:
+    """A whole run of this package."""
+    se.run(se.Query(**query), se.Settings(**settings), out=out, resources=se.Resources(**resources))
+
+
+def floor(query: dict[str, Any], days: str, out: str, threads: int) -> float:
+    """Read every source file once and write the same daily COGs; the seconds of reading and writing alone."""
+    sources = sorted(Path(query["catalog"]).parent.glob("sentinel-2-l2a/*/*.tif"))
+    start = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(_read, sources))
+    seconds = time.perf_counter() - start
+    for day in sorted(Path(days).glob("spaceeye_*")):
+        rasters = []
+        for path in sorted(day.glob("*.tif")):
+            with rasterio.open(path) as source:
+                profile = {k: source.profile[k] for k in ("count", "height", "width", "dtype", "crs", "nodata")}
+                rasters.append((Path(out) / path.name, source.read(), {**profile, "transform": source.transform}))
+        start = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_write, rasters))
+        seconds += time.perf_counter() - start
+    return seconds
+
+
+def _read(path: Path) -> int:
+    with rasterio.open(path) as source:
+        return int(source.read(1).size)
+
+
+def _write(raster: tuple[Path, np.ndarray, dict[str, Any]]) -> None:
+    path, values, profile = raster
+    kind = "average" if values.dtype == np.uint16 else "nearest"
+    with rasterio.open(path, "w", **OPTIONS, overview_resampling=kind, **profile) as target:
+        target.write(values)
+
+
+def naive(query: dict[str, Any], out: str) -> None:
+    """What one would write instead: stackstac, mask, reindex to days, interpolate_na, one COG per band and day."""
+    import pandas as pd  # noqa: PLC0415
+    import pystac  # noqa: PLC0415
+    import stackstac  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        items = [
+            pystac.Item.from_file(str(path)).to_dict()
+            for path in sorted(Path(query["catalog"]).parent.glob("sentinel-2-l2a/*/*.json"))
+        ]
+        for item in items:
+            item["properties"]["proj:epsg"] = 32631
+            for key, asset in item["assets"].items():
+                asset["href"] = str(Path(query["catalog"]).parent / f"sentinel-2-l2a/{item['id']}/{key}.tif")
+        names = [*query["bands"], "SCL"]
+        cube = stackstac.stack(items, assets=names, bounds_latlon=query["bbox"], epsg=32631, resolution=10)
+        clear = cube.sel(band="SCL").isin([4, 5, 6, 7])
+        start, stop = query["datetime"].split("/")
+        seen = cube.sel(band=list(query["bands"])).where(clear)
+        seen = seen.assign_coords(time=seen.time.dt.floor("D")).chunk(time=-1, x=256, y=256)
+        filled = seen.reindex(time=pd.date_range(start, stop)).chunk(time=-1).interpolate_na("time")
+        filled = filled.ffill("time").bfill("time").compute()
+    for day in filled.time.to_numpy():
+        for band in query["bands"]:
+            values = np.nan_to_num(filled.sel(time=day, band=band).to_numpy()).round().astype(np.uint16)
+            path = Path(out) / f"{str(day)[:10]}_{band}.tif"
+            size = {"count": 1, "height": values.shape[0], "width": values.shape[1], "dtype": "uint16", "nodata": 0}
+            with rasterio.open(path, "w", **OPTIONS, crs="EPSG:32631", transform=cube.transform, **size) as target:
+                target.write(values, 1)
+
+
+PROGRAMS: dict[str, Callable[..., float | None]] = {"ours": ours, "floor": floor, "naive": naive}
+
+
+def main() -> None:
+    """Run the program that the arguments name, and print its seconds."""
+    arguments = json.loads(sys.argv[1])
+    start = time.perf_counter()
+    own = PROGRAMS[arguments.pop("program")](**arguments)
+    print(time.perf_counter() - start if own is None else own)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Whole runs against what the disk and the encoder allow, and against what one would write instead."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import spaceeye_stac as se
+from tests.benchmarks.catalogs import catalog
+from tests.benchmarks.measured import Measured, measured
+
+PROGRAMS = "tests.benchmarks.programs"
+THREADS = 2
+
+
+def as_json(query: se.Query) -> dict[str, Any]:
+    return {
+        "catalog": str(query.catalog),
+        "bbox": list(query.bbox or ()),
+        "datetime": query.datetime,
+        "bands": list(query.bands or ()),
+    }
+
+
+def ours(query: se.Query, out: Path, *, method: str = "damped", **resources: object) -> Measured:
+    given = {"workers": THREADS, **resources}
+    return measured(
+        PROGRAMS, program="ours", query=as_json(query), settings={"method": method}, resources=given, out=str(out)
+    )
+
+
+@pytest.mark.benchmark
+def test_whole_run_against_the_floor(tmp_path: Path) -> None:
+    query = catalog((2048, 2048), tmp_path / "catalog")
+    (tmp_path / "floor").mkdir()
+    damped = ours(query, tmp_path / "damped", memory="4GB")
+    floor = measured(
+        PROGRAMS,
+        program="floor",
+        query=as_json(query),
+        days=tmp_path / "damped",
+        out=tmp_path / "floor",
+        threads=THREADS,
+    )
+    guided = ours(query, tmp_path / "guided", method="guided", memory="4GB")
+    print(f"\n2048 x 2048, 10 bands, 48 days, 12 scenes, {THREADS} threads")
+    for name, one in (("I/O floor", floor), ("damped", damped), ("guided", guided)):
+        ratio = one.seconds / floor.seconds
+        print(f"{name:12} {one.seconds:7.1f} s  {ratio:5.2f} x floor  {one.memory / 1e9:5.2f} GB")
+    assert damped.seconds <= 1.5 * floor.seconds
+    assert guided.seconds <= 2 * floor.seconds
+
+
+@pytest.mark.benchmark
+def test_against_what_one_would_write_instead(tmp_path: Path) -> None:
+    query = catalog((1024, 1024), tmp_path / "catalog", ("B02", "B03", "B04", "B08"))
+    (tmp_path / "naive").mkdir()
+    own = ours(query, tmp_path / "out", memory="1GB")
+    other = measured(PROGRAMS, program="naive", query=as_json(query), out=tmp_path / "naive")
+    print("\n1024 x 1024, 4 bands, 48 days, 12 scenes")
+    for name, one in (("this package", own), ("stackstac and xarray", other)):
+        print(f"{name:22} {one.seconds:7.1f} s  {one.memory / 1e9:5.2f} GB")
+    print(f"{other.seconds / own.seconds:.1f} times as fast, {other.memory / own.memory:.1f} times less memory")
+    assert other.seconds >= 6 * own.seconds
+
+
+@pytest.mark.benchmark
+def test_memory_stays_under_the_budget_and_time_grows_with_the_pixels(tmp_path: Path) -> None:
+    rates = {}
+    print("\n3 bands, 48 days, 12 scenes, memory 2GB")
+    for shape in ((1024, 1024), (4096, 4096), (10980, 2048)):
+        place = tmp_path / f"{shape[0]}"
+        query = catalog(shape, place / "catalog", ("B02", "B03", "B04"))
+        one = ours(query, place / "out", memory="2GB")
+        rates[shape] = one.seconds / (shape[0] * shape[1]) * 1e6
+        print(
+            f"{shape[0]:6} x {shape[1]:5} {one.seconds:7.1f} s  {rates[shape]:5.2f} s/Mpx  {one.memory / 1e9:5.2f} GB"
+        )
+        assert one.memory <= 2e9
+    assert rates[10980, 2048] <= 1.15 * rates[1024, 1024]
+
+
+@pytest.mark.benchmark
+def test_two_worker_processes_against_one(tmp_path: Path) -> None:
+    query = catalog((2048, 2048), tmp_path / "catalog", ("B02", "B03", "B04", "B08"))
+    one, two = (ours(query, tmp_path / str(n), memory="4GB", scheduler="processes", workers=n) for n in (1, 2))
+    print(f"\none process {one.seconds:.1f} s, two {two.seconds:.1f} s: {one.seconds / two.seconds:.2f} times as fast")
+    assert two.seconds * 1.7 <= one.seconds
