@@ -52,6 +52,8 @@ def test_the_command_of_each_catalog_finds_a_real_item_of_it(name: str, tmp_path
     items = [json.loads(path.read_text()) for path in sorted(material(f"stac-items/{REAL[name]}").glob("*.json"))]
     wanted = box(*map(float, re.findall(r"-?[\d.]+", line.split("--bbox")[1].split("--datetime")[0])))
     items = [item for item in items if shape(item["geometry"]).intersects(wanted)]  # as a service would
+    for asset in (asset for item in items for asset in item["assets"].values()):
+        asset["href"] = re.sub(r"^\./", "https://store.example.org/", asset["href"])
     collection = profiles()[name].collection
     with serving(FlakyApi([{**item, "collection": collection} for item in items])) as api:
         shipped = (ROOT / "catalogs" / f"{name}.toml").read_text()
