@@ -41,6 +41,7 @@ ALLOWED = {
     "catalog": BASE | {"duplicates", "pairing", "transport", "trust"},
     "signing": BASE | {"transport"},
     "simulate": BASE | {"cog"},
+    "virtual": BASE | {"cog", "daily", "keyframes", "grid", "fingerprint"},
     "static": BASE | {"geoparquet"},
     "publication": BASE | {"targets"},
     "object_store": BASE | {"targets"},
