@@ -16,7 +16,6 @@ from xml.sax.saxutils import escape, unescape
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from spaceeye_stac.cog import NODATA, SCALE, Encoding, Moments, Raster, Written, quantise, written
@@ -25,7 +24,7 @@ from spaceeye_stac.fingerprint import digest
 from spaceeye_stac.grid import inside
 from spaceeye_stac.keyframes import Contents, KeyframeStore
 from spaceeye_stac.layout import around
-from spaceeye_stac.model import Job
+from spaceeye_stac.model import Grid, Job
 from spaceeye_stac.output import KEYFRAME_COGS
 
 UNIT_DN = 0.5
@@ -169,11 +168,10 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
     return Recipe((source(knot, "images"), source(knot + 1, "images")), span)
 
 
-def vrt_of(found: Recipe, geobox: GeoBox, folder: Path) -> str:
+def vrt_of(found: Recipe, grid: Grid, folder: Path) -> str:
     """Write a recipe down as a VRT that lies in `folder`: uint16, nodata 0, on the grid of its sources."""
-    height, width = (int(n) for n in geobox.shape)
-    crs = escape(geobox.crs.to_wkt()) if geobox.crs else ""
-    place = ", ".join(repr(float(value)) for value in geobox.transform.to_gdal())
+    height, width = grid.shape
+    place = ", ".join(repr(float(value)) for value in grid.geobox.transform.to_gdal())
     kind, function = "", ""
     if found.between:
         start, gap, day = found.between
@@ -185,7 +183,7 @@ def vrt_of(found: Recipe, geobox: GeoBox, folder: Path) -> str:
         )
     return (
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">\n'
-        f" <SRS>{crs}</SRS>\n <GeoTransform>{place}</GeoTransform>\n"
+        f" <SRS>EPSG:{grid.epsg}</SRS>\n <GeoTransform>{place}</GeoTransform>\n"
         f' <VRTRasterBand dataType="UInt16" band="1"{kind}>\n  <NoDataValue>{NODATA}</NoDataValue>\n{function}'
         + "".join(_source(path, ratio, folder, (width, height)) for path, ratio in found.sources)
         + " </VRTRasterBand>\n</VRTDataset>\n"
@@ -210,10 +208,10 @@ class VirtualRaster:
     `holds`: whether all was the same within 1 DN, nodata exactly.
     """
 
-    def __init__(self, path: Path, geobox: GeoBox, found: Recipe) -> None:
+    def __init__(self, path: Path, grid: Grid, found: Recipe) -> None:
         self.path, self.holds = path, True
         self._moments = Moments(NODATA)
-        path.write_text(vrt_of(found, geobox, path.parent), encoding="utf-8")
+        path.write_text(vrt_of(found, grid, path.parent), encoding="utf-8")
         self._source = rasterio.open(path)
 
     def write(self, values: NDArray[np.unsignedinteger], top: int) -> None:

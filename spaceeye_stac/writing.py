@@ -27,6 +27,8 @@ FINGERPRINT = "spaceeye:fingerprint"
 GDAL_CACHE_MB = 64
 OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
 
+_Open = dict[str, Raster | virtual.VirtualRaster]
+
 
 @dataclass(frozen=True)
 class WriteTask:
@@ -108,9 +110,11 @@ def finished(place: Path, key: str) -> bool:
     try:
         item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
         sizes = {asset["href"]: asset["file:size"] for asset in item["assets"].values()}
-        return item["properties"].get(FINGERPRINT) == key and all(
-            (place / href).stat().st_size == size for href, size in sizes.items()
-        ) and all(source.is_file() for source in virtual.sources(place))
+        return (
+            item["properties"].get(FINGERPRINT) == key
+            and all((place / href).stat().st_size == size for href, size in sizes.items())
+            and all(source.is_file() for source in virtual.sources(place))
+        )
     except (OSError, ValueError, KeyError):
         return False
 
@@ -220,21 +224,31 @@ def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -
 def _write_together(
     task: WriteTask, view: DayView, drafts: Mapping[int, _Draft], names: Sequence[str], shown: Sequence[str]
 ) -> None:
-    """Some bands of all days, the VRTs among them that do not hold once more as files."""
-    geobox, encoding, days = task.job.grid.geobox, task.encoding, list(drafts)
+    """Write some bands of all days, and those that turn out not to be had by a VRT once more as files."""
+    rasters = {day: _opened(task, view, (day, draft.folder), names, shown) for day, draft in drafts.items()}
+    _write_rows(task, view, rasters, names, shown)
+    for day, open_ in rasters.items():
+        for key, raster in open_.items():
+            drafts[day].close(key, raster)
+    for name in names:
+        left = {day: drafts[day] for day, open_ in rasters.items() if not open_[name].holds}
+        for draft in left.values():
+            draft.written.pop(name).file.path.unlink()
+        if left:
+            _write_together(replace(task, knots=None), view, left, (name,), ())
+
+
+def _write_rows(
+    task: WriteTask, view: DayView, rasters: Mapping[int, _Open], names: Sequence[str], shown: Sequence[str]
+) -> None:
+    """Fill the rasters of all days, row of cells by row of cells."""
     to_dn = truncate if view.contents.truncates else quantise
     bands = [task.job.bands.index(name) for name in names]
-    rasters = [
-        {name: _band_raster(task, view, draft.folder, (day, name)) for name in names} for day, draft in drafts.items()
-    ]
-    if shown:
-        for draft, open_ in zip(drafts.values(), rasters, strict=True):
-            open_["visual"] = Raster(draft.folder / "visual.tif", geobox, "uint8", count=3, encoding=encoding)
     for cells in _rows(view):
         top = cells[0].core.y.start
         outside = ~inside(task.job.grid, around(cells))
-        images = zip(*(view.reflectance(days, band, cells) for band in bands), strict=True)
-        for open_, image in zip(rasters, images, strict=True):
+        images = zip(*(view.reflectance(list(rasters), band, cells) for band in bands), strict=True)
+        for open_, image in zip(rasters.values(), images, strict=True):
             dn = {name: to_dn(band) for name, band in zip(names, image, strict=True)}
             for values in dn.values():
                 values[outside] = NODATA
@@ -242,23 +256,22 @@ def _write_together(
                 open_[name].write(values, top)
             if shown:
                 open_["visual"].write(visual([dn[name] for name in shown], shown), top)
-    for draft, open_ in zip(drafts.values(), rasters, strict=True):
-        for key, raster in open_.items():
-            draft.close(key, raster)
-    for name in names:
-        left = {day: drafts[day] for day, open_ in zip(days, rasters, strict=True) if not open_[name].holds}
-        for draft in left.values():
-            draft.written.pop(name).file.path.unlink()
-        if left:
-            _write_together(replace(task, knots=None), view, left, (name,), ())
 
 
-def _band_raster(
-    task: WriteTask, view: DayView, folder: Path, what: tuple[int, str]
-) -> Raster | virtual.VirtualRaster:
+def _opened(task: WriteTask, view: DayView, at: tuple[int, Path], names: Sequence[str], shown: Sequence[str]) -> _Open:
+    """Open what the bands of a day go to, in its folder, and `visual` where it is made with them."""
+    day, folder = at
+    found: _Open = {name: _band_raster(task, view, folder, (day, name)) for name in names}
+    if shown:
+        geobox = task.job.grid.geobox
+        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=task.encoding)
+    return found
+
+
+def _band_raster(task: WriteTask, view: DayView, folder: Path, what: tuple[int, str]) -> Raster | virtual.VirtualRaster:
     """Open what a band of a day goes to: a COG, or a VRT over the COGs of the keyframes."""
     day, name = what
     if task.knots is None:
         return Raster(folder / f"{name}.tif", task.job.grid.geobox, "uint16", encoding=task.encoding)
     made = virtual.recipe(task.knots, view, day, (task.job.bands.index(name), name))
-    return virtual.VirtualRaster(folder / f"{name}.vrt", task.job.grid.geobox, made)
+    return virtual.VirtualRaster(folder / f"{name}.vrt", task.job.grid, made)

@@ -1,7 +1,6 @@
 """Virtual days: a VRT a band and day over the COGs of the keyframes gives the pixels that a file would hold."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 import spaceeye_stac as se
 from spaceeye_stac.cog import quantise
-from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.errors import InvalidInputError, OutputError
 from spaceeye_stac.output import KEYFRAME_COGS
 from spaceeye_stac.simulate import Simulation
 from spaceeye_stac.virtual import sources
@@ -123,6 +122,8 @@ def test_two_loaders_read_the_items_as_they_read_files(pair: tuple[Path, Path], 
 def _loaded(folder: Path, odc_stac: Any) -> Sequence[NDArray[np.uint16]]:
     """Every band of every day by odc-stac and by stackstac."""
     items = list(pystac.Collection.from_file(str(folder / "collection.json")).get_items())
+    for item in items:
+        item.make_asset_hrefs_absolute()
     by_odc = odc_stac.load(items, bands=list(BANDS))
     by_stackstac = stackstac.stack(
         items,
@@ -152,9 +153,10 @@ def test_the_real_days_are_the_same_and_smaller(belgium: Path, belgium_run: Path
 def test_brought_up_to_date_it_keeps_the_keyframes_of_the_days_it_keeps(
     simulated: Path, simulated_query: se.Query, tmp_path: Path
 ) -> None:
-    def run(days: str, name: str, **how: bool) -> se.Result:
+    def run(days: str, name: str, *, update: bool = False) -> se.Result:
         query = se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime=days, bands=["B04"])
-        return se.run(query, se.Settings(duration=8), out=tmp_path / name, output=VIRTUAL, **how)
+        settings = se.Settings(duration=8, normalize_illuminance=False)
+        return se.run(query, settings, out=tmp_path / name, output=VIRTUAL, update=update)
 
     run("2023-04-01/2023-04-16", "out")
     before = {p.relative_to(tmp_path): p.stat().st_ino for p in (tmp_path / "out" / KEYFRAME_COGS).rglob("*.tif")}
@@ -180,27 +182,28 @@ def test_a_day_whose_keyframes_were_lost_is_made_again(simulated_query: se.Query
 
 
 def test_a_run_that_breaks_off_goes_on_with_its_keyframes(simulated_query: se.Query, tmp_path: Path) -> None:
-    def stop(stage: str, done: int, _total: int) -> None:
-        if stage == broken and done == 2:
-            raise KeyboardInterrupt
-
     se.run(simulated_query, out=tmp_path / "whole", output=VIRTUAL)
     out = tmp_path / "out"
     for broken in ("writing keyframes", "writing days"):
+
+        def stop(stage: str, done: int, _total: int, at: str = broken) -> None:
+            if stage == at and done == 2:
+                raise KeyboardInterrupt
+
         with pytest.raises(KeyboardInterrupt):
             se.run(simulated_query, out=out, output=VIRTUAL, progress=stop)
         assert not out.exists()
     se.run(simulated_query, out=out, output=VIRTUAL)
     assert_same_files(out, tmp_path / "whole")
-    assert sorted(os.listdir(tmp_path)) == ["out", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
 def gaps(values: Tensor, clear: Tensor, _days: Tensor) -> Tensor:
     """A model that leaves a pixel out on some days, is negative on one and far too bright on another."""
     out = halves(values, clear, _days)
-    out[:, 0, :9] = torch.nan
-    out[:, 2, 10:20] = -0.3
-    out[:, 3, 30:40] = 9.0
+    out[:, 5, :9] = torch.nan
+    out[:, 8, 10:20] = -0.3
+    out[:, 10, 30:40] = 9.0
     return out
 
 
@@ -250,3 +253,18 @@ def test_a_method_that_keeps_every_day_has_no_virtual_days(simulated_query: se.Q
     with pytest.raises(InvalidInputError, match=r"'reference' keeps every day; choose another method, or days 'files'"):
         se.run(simulated_query, se.Settings(method="reference"), out=tmp_path / "out", output=VIRTUAL)
     assert not list(tmp_path.iterdir())
+
+
+def test_virtual_days_are_not_published_without_what_they_read(
+    simulated: Path, simulated_query: se.Query, tmp_path: Path
+) -> None:
+    result = se.run(simulated_query, out=tmp_path / "out", output=VIRTUAL)
+    with pytest.raises(OutputError, match=r"spaceeye_2023-04-01 .* has virtual bands.* run with days 'files'"):
+        se.publish(result, tmp_path / "www")
+    assert not (tmp_path / "www").exists()
+    line = ["run", "--catalog", simulated, "--bbox", ",".join(map(str, simulated_query.bbox or ()))]
+    line += ["--datetime", "2023-04-01/2023-04-24", "--days", "virtual", "--out", tmp_path / "other"]
+    done = command(*line, "--to", tmp_path / "www")
+    assert done.returncode == 2
+    assert "days 'virtual' cannot be published" in done.stderr
+    assert not (tmp_path / "other").exists()
