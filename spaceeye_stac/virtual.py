@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from xml.sax.saxutils import escape, unescape
 
@@ -157,8 +158,7 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
 
     def source(at: int, kind: str) -> tuple[Path, float]:
         path = knots.place(known, window, at) / _file(name, kind)
-        with rasterio.open(path) as cog:
-            return path, light * cog.scales[0] / SCALE
+        return path, light * _unit_of(path) / SCALE
 
     if known.shown and day in known.acquired:
         return Recipe((source(days.index(day), "shown"),))
@@ -166,6 +166,13 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
         return Recipe((source(knot, "images"),))
     span = days[knot], days[knot + 1] - days[knot], day
     return Recipe((source(knot, "images"), source(knot + 1, "images")), span)
+
+
+@lru_cache(maxsize=4096)
+def _unit_of(path: Path) -> float:
+    """What a keyframe COG's values are in; the same for every file of that name, which stands for its content."""
+    with rasterio.open(path) as cog:
+        return float(cog.scales[0])
 
 
 def vrt_of(found: Recipe, grid: Grid, folder: Path) -> str:

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -268,3 +271,47 @@ def test_virtual_days_are_not_published_without_what_they_read(
     assert done.returncode == 2
     assert "days 'virtual' cannot be published" in done.stderr
     assert not (tmp_path / "other").exists()
+
+
+def test_worker_processes_write_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
+    se.run(simulated_query, out=tmp_path / "threads", output=VIRTUAL)
+    crew = se.Resources(scheduler="processes", workers=2)
+    se.run(simulated_query, out=tmp_path / "processes", output=VIRTUAL, resources=crew)
+    assert_same_files(tmp_path / "threads", tmp_path / "processes")
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
+    bbox = ",".join(map(str, simulated_query.bbox or ()))
+    line = ["run", "--catalog", str(simulated), "--bbox", bbox, "--datetime", simulated_query.datetime]
+    line += ["--bands", "B02,B04", "--days", "virtual", "--quiet", "--out"]
+    assert command(*line, tmp_path / "whole").returncode == 0
+    moments = [("keyframe-cogs/.*/*", 1), ("keyframe-cogs/2*", 5), ("spaceeye_*", 1), ("spaceeye_*/*.json", 8)]
+    killed = [_killed_at([*line, str(tmp_path / "out")], tmp_path / ".out.partial", *moment) for moment in moments]
+    assert all(killed)
+    assert not (tmp_path / "out").exists()
+    assert command(*line, tmp_path / "out").returncode == 0
+    assert_same_files(tmp_path / "out", tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def _killed_at(line: list[str], work: Path, pattern: str, count: int) -> bool:
+    """Whether a run was killed, as soon as so many files or folders of that name were in its work folder."""
+    process = subprocess.Popen([sys.executable, "-m", "spaceeye_stac.cli", *line])
+    while process.poll() is None:
+        if len(list(work.glob(pattern))) >= count:
+            process.kill()
+            return process.wait() != 0
+        time.sleep(0.001)
+    return False
+
+
+def test_clipped_days_are_nodata_outside_the_region(simulation: Simulation, simulated: Path, tmp_path: Path) -> None:
+    west, south, east, north = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox.bbox
+    ring = [[west, south], [east, south], [west, north], [west, south]]
+    triangle = {"type": "Polygon", "coordinates": [ring]}
+    query = se.Query(catalog=simulated, intersects=triangle, datetime="2023-04-01/2023-04-09", bands=["B04"])
+    for name in ("files", "virtual"):
+        se.run(query, se.Settings(clip=True), out=tmp_path / name, output=se.Output(days=name))
+    assert compare(tmp_path / "files", tmp_path / "virtual") <= 1
+    day = read(band_files(tmp_path / "virtual", ".vrt")["spaceeye_2023-04-05/B04"])
+    assert 0.4 < (day > 0).mean() < 0.6
