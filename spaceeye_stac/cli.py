@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from spaceeye_stac.errors import PublishError, SpaceEyeError
+from spaceeye_stac.errors import InvalidInputError, PublishError, SpaceEyeError
 from spaceeye_stac.options import (
     Appearance,
     AsJson,
@@ -117,6 +117,8 @@ def run(
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
 
     where: dict[str, Any] = {"asset_base_url": asset_base_url, "assets_to": assets_to, "tiles_url": tiles_url}
+    if target is not None and output.days == "virtual":
+        raise InvalidInputError("days 'virtual' cannot be published with to; run with days 'files', or without to.")
     stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
     with _bars(quiet=quiet) as bars:
         result = run_all(

@@ -43,14 +43,14 @@ class Encoding:
     level: int = 1
 
 
-def quantise(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Round reflectance to DN of 0.0001, at least 1 and at most 65535; NaN becomes 0, which is nodata."""
+def quantise(reflectance: NDArray[np.float32], unit: float = SCALE) -> NDArray[np.uint16]:
+    """Round reflectance to DN of 0.0001 (or another unit), from 1 to 65535; NaN becomes 0, which is nodata."""
     flat = np.ascontiguousarray(reflectance).reshape(-1)
     out = np.empty(flat.shape, np.uint16)
     for start in range(0, flat.size, CACHED_VALUES):
         part = slice(start, start + CACHED_VALUES)
         scaled = flat[part].astype(np.float64)
-        scaled /= SCALE
+        scaled /= unit
         np.rint(scaled, out=scaled)
         unknown = np.isnan(scaled)
         np.fmin(np.fmax(scaled, 1, out=scaled), HIGHEST_DN, out=scaled)
@@ -60,7 +60,7 @@ def quantise(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
     return out.reshape(reflectance.shape)
 
 
-class _Moments:
+class Moments:
     """Sums over the valid pixels of one layer of uint8, or of uint16 with nodata 0; exact in any order."""
 
     def __init__(self, nodata: int) -> None:
@@ -110,7 +110,7 @@ class _Moments:
 
 def statistics(values: NDArray[np.unsignedinteger], nodata: int) -> Statistics | None:
     """Statistics of the pixels that are not nodata; None where there is none."""
-    moments = _Moments(nodata)
+    moments = Moments(nodata)
     moments.add(values)
     return moments.statistics()
 
@@ -135,15 +135,25 @@ class Raster:
     is worth it where there are processes that encode.
     """
 
+    holds = True
+
     def __init__(
-        self, path: Path, geobox: GeoBox, dtype: str, *, count: int = 1, nodata: int = NODATA, encoding: Encoding
+        self,
+        path: Path,
+        geobox: GeoBox,
+        dtype: str,
+        *,
+        count: int = 1,
+        nodata: int = NODATA,
+        encoding: Encoding,
+        scale: float | None = None,
     ) -> None:
         self._path, self._options = path, _options(geobox, dtype, encoding)
         self._rough = path.with_suffix(".rough.tif")
         height, width = (int(n) for n in geobox.shape)
         size = height * width * count * np.dtype(dtype).itemsize
         self._is_rough = size > LARGE_BYTES or (size > WORTH_BYTES and encoder.are_there())
-        self._moments = [_Moments(nodata) for _ in range(count)]
+        self._moments = [Moments(nodata) for _ in range(count)]
         place = {
             "count": count,
             "height": height,
@@ -158,6 +168,8 @@ class Raster:
             self._target = rasterio.open(self._rough, "w", **rough, **place)
         else:
             self._target = rasterio.open(path, "w", driver="COG", **self._options, **place)
+        if scale is not None:
+            self._target.scales = (scale,)
         if count > 1:
             self._target.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 

@@ -80,13 +80,13 @@ class DayView:
         for day in days:
             light = known.light.at(day)[band]
             if known.shown and day in known.acquired:
-                yield self._image("shown", self.knots.index(day), band, cells) * light
+                yield self.image("shown", self.knots.index(day), band, cells) * light
                 continue
             if left is None:
-                left = self._image("images", knot, band, cells)
+                left = self.image("images", knot, band, cells)
             share = self._share(day)
             if share and right is None:
-                right = self._image("images", knot + 1, band, cells) - left
+                right = self.image("images", knot + 1, band, cells) - left
             yield _blend(left, right, share, light)
 
     def _share(self, day: int) -> float:
@@ -94,7 +94,8 @@ class DayView:
         start = self.knots[self.group.knot]
         return 0.0 if day == start else (day - start) / (self.knots[self.group.knot + 1] - start)
 
-    def _image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
+    def image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
+        """Give `images` or `shown` of a knot `(y, x)` over the cores of `cells`, normalised."""
         return self._assembled(
             cells, lambda cell: np.asarray(self.tiles.tile(name, self.group.window, knot, cell, band))
         )

@@ -20,6 +20,7 @@ from spaceeye_stac.model import DayImages, Job, Statistics, WrittenFile
 from spaceeye_stac.query import Json
 from spaceeye_stac.region import bbox, split, unwrapped
 
+VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
 COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 ITEM_EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
@@ -170,6 +171,7 @@ def _asset(key: str, file: WrittenFile, images: DayImages, job: Job) -> Json:
     return {
         "href": f"./{file.path.name}",
         **_described(key, images.written.shown, job.grid.geobox),
+        **({"type": VRT_TYPE} if file.path.suffix == ".vrt" else {}),
         **(_projection(job) if raster else {}),
         **({"bands": _bands(key, images.written.shown, images.written.statistics[key])} if raster else {}),
         "file:size": file.size,
@@ -250,7 +252,10 @@ def collection(jobs: Sequence[Job], items: Sequence[pystac.Item], shown: tuple[s
         summaries=pystac.Summaries(_summaries(jobs)),
     )
     found.extra_fields["spaceeye:run"] = run_id(jobs)
-    found.extra_fields["item_assets"] = {key: _described(key, shown, job.grid.geobox) for key in items[0].assets}
+    found.extra_fields["item_assets"] = {
+        key: {**_described(key, shown, job.grid.geobox), "type": asset.media_type}
+        for key, asset in items[0].assets.items()
+    }
     found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
     found.extra_fields["renders"] = renders(items[0].assets, shown)
     found.add_link(_described_by(f"./{SCHEMA_FILE}"))

@@ -7,6 +7,7 @@ from spaceeye_stac.errors import InvalidInputError
 HIGHEST_LEVEL = {"deflate": 12, "zstd": 22}
 DEFAULT_LEVEL = {"deflate": 1, "zstd": 1}
 FORMS = ("files", "virtual")
+KEYFRAME_COGS = "keyframe-cogs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Output:
         Of the compression, 1 and up; 1 when left out, which is fastest by far and a few percent larger.
     days
         "files": a COG per band and day. "virtual": COGs of the keyframes, and one small VRT per band and day that GDAL
-        interpolates as it is read.
+        interpolates as it is read, within 1 DN of the file; a band that cannot be had so on some day is a COG there.
     keep_keyframes
         Leave the keyframe store in the collection's folder, for `open_keyframes`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pystac
 
-from spaceeye_stac import budget, items, static
+from spaceeye_stac import budget, items, static, virtual
 from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
@@ -29,7 +29,7 @@ from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.schedule import Progress, Workers, workers
 from spaceeye_stac.solving import SolveTask, solved_windows
-from spaceeye_stac.writing import WriteTask, finished
+from spaceeye_stac.writing import GDAL_CACHE_MB, WriteTask, finished
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,6 +127,11 @@ def run(
     settings, output = settings or Settings(), output or Output()
     if overwrite and update:
         raise InvalidInputError("overwrite and update exclude each other; give one.")
+    if output.days == "virtual" and kept_of(settings).every_day:
+        raise InvalidInputError(
+            f"days 'virtual' needs a method that is linear between acquisitions, and {settings.method_name!r} keeps "
+            "every day; choose another method, or days 'files'."
+        )
     place, resources = Path(out), resources or Resources()
     with static.staging(place, overwrite=overwrite, update=update) as folder, workers(resources) as crew:
         record = _recorded(Record.of(query, settings, output), folder, place if update else None)
@@ -235,7 +240,8 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     store = KeyframeStore.create(work.store, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     _solve(work, crew, SolveTask(job, light, store.path, wanted, whole), layout, progress)
-    empty = _write(work, crew, groups, keys, store.path, progress)
+    knots = _write_knots(work, crew, groups, (store, windows_from), progress)
+    empty = _write(work, crew, groups, _Making(store.path, keys, knots), progress)
     samples = [Sample(*arrays) for arrays in store.samples()]
     return Filled(work, kept, empty, offset_warnings(job.scenes, samples) if samples else ())
 
@@ -256,6 +262,7 @@ def _take_over(work: Work, keys: Mapping[int, str]) -> None:
         place = work.place(day)
         if finished(work.out / place.name, key) and not finished(place, key):
             shutil.rmtree(place, ignore_errors=True)
+            virtual.take_over(work.out / place.name, work.folder, _link)
             shutil.copytree(work.out / place.name, place, copy_function=_link)
 
 
@@ -280,14 +287,49 @@ def _solve(work: Work, crew: Workers, task: SolveTask, layout: Layout, progress:
     crew.map(task, groups if any(task.keys) else [], "solving", progress, most=crew_size)
 
 
+@dataclass(frozen=True)
+class _Making:
+    """What days are written from: the folder of the keyframes, what each day is made from, and COGs of the knots."""
+
+    store: Path
+    keys: Mapping[int, str]
+    knots: virtual.Knots | None
+
+
+def _write_knots(
+    work: Work,
+    crew: Workers,
+    groups: Sequence[DayGroup],
+    solved: tuple[KeyframeStore, Sequence[str]],
+    progress: Progress,
+) -> virtual.Knots | None:
+    """Write the COGs that virtual days read; None where days are files."""
+    if work.output.days != "virtual":
+        return None
+    store, windows_from = solved
+    knots = virtual.Knots(work.folder, tuple(windows_from), work.encoding)
+    _, crew_size = work.budget.days_together(work.job)
+    task = virtual.KnotTask(work.job, store.path, knots, GDAL_CACHE_MB)
+    crew.map(task, virtual.knots_of(store.contents, groups), "writing keyframes", progress, most=crew_size)
+    return knots
+
+
 def _write(
-    work: Work, crew: Workers, groups: Sequence[DayGroup], keys: Mapping[int, str], store: Path, progress: Progress
+    work: Work, crew: Workers, groups: Sequence[DayGroup], making: _Making, progress: Progress
 ) -> tuple[int, ...]:
     at_once, crew_size = work.budget.days_together(work.job)
     task = WriteTask(
-        work.job, store, work.folder, work.out.resolve(), work.record.created, keys, work.encoding, at_once
+        job=work.job,
+        store=making.store,
+        folder=work.folder,
+        out=work.out.resolve(),
+        created=work.record.created,
+        keys=making.keys,
+        encoding=work.encoding,
+        at_once=at_once,
+        knots=making.knots,
     )
-    told = progress if work.each_day is None else _telling(work, work.each_day, keys, progress)
+    told = progress if work.each_day is None else _telling(work, work.each_day, making.keys, progress)
     with encoders(crew_size) if crew.shares_lock else nullcontext():
         empty = crew.map(task, groups, "writing days", told, most=crew_size)
     return tuple(day for days in empty for day in days)
@@ -324,6 +366,7 @@ def _publish(grids: Sequence[Filled], scored: Json | None) -> Result:
     if work.output.keep_keyframes:
         (folder / SCRATCH).rename(folder / static.KEYFRAMES)
     static.drop_strangers(folder, {item.id for item in documents})
+    virtual.drop_unused(folder, [folder / item.id for item in documents])
     whole.set_self_href(str(out / static.COLLECTION_FILE))
     for item in documents:
         item.set_self_href(str(out / item.id / f"{item.id}.json"))

@@ -22,6 +22,7 @@ from spaceeye_stac.targets import base_url
 
 COLLECTION_FILE = "collection.json"
 ITEMS_TABLE = "items.parquet"
+VRT_SUFFIX = ".vrt"
 SHA256 = "1220"
 QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 STRUCTURE = frozenset({"self", "root", "parent", "collection", "item", "items", "child", "prev", "next", QUERYABLES})
@@ -105,6 +106,16 @@ def read_publication(folder: Path) -> Publication:
             f"Item {outside[0]} in {folder} has assets elsewhere; publish the folder that a run has made."
         )
     return Publication(folder, document, tuple(sorted(items, key=_time)))
+
+
+def check_files(publication: Publication) -> None:
+    """Raise OutputError where a band is a VRT, which reads files outside the item's folder."""
+    virtual = [item["id"] for item in publication.items for href in _hrefs(item) if href.endswith(VRT_SUFFIX)]
+    if virtual:
+        raise OutputError(
+            f"Item {virtual[0]} in {publication.folder} has virtual bands, which only a folder can hold; "
+            "run with days 'files' to publish, or copy the folder as a whole."
+        )
 
 
 def _hrefs(item: Json) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from spaceeye_stac.api_publishing import ApiStream, publish_to_api, withdraw_from_api
 from spaceeye_stac.errors import PublishError, SpaceEyeError
-from spaceeye_stac.publication import Options, Publication, Report, read_publication
+from spaceeye_stac.publication import Options, Publication, Report, check_files, read_publication
 from spaceeye_stac.query import Json, parse_datetime
 from spaceeye_stac.store_publishing import StoreStream, publish_to_store, withdraw_from_store
 from spaceeye_stac.targets import target_of
@@ -66,6 +66,7 @@ def publish(
 
     """
     publication = read_publication(Path(run) if isinstance(run, str | Path) else run.path)
+    check_files(publication)
     options = Options(
         asset_base_url=asset_base_url,
         assets_to=None if assets_to is None else str(assets_to),

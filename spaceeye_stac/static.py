@@ -12,6 +12,7 @@ import pystac
 
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.geoparquet import PARQUET, table_of
+from spaceeye_stac.output import KEYFRAME_COGS
 from spaceeye_stac.query import Json
 
 COLLECTION_FILE = "collection.json"
@@ -19,7 +20,7 @@ THUMBNAIL_FILE = "thumbnail.png"
 SCHEMA_FILE = "spaceeye.schema.json"
 KEYFRAMES = "keyframes"
 LOCK_FILE = ".lock"
-OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES)
+OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES, KEYFRAME_COGS)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from spaceeye_stac import items
+from spaceeye_stac import items, virtual
 from spaceeye_stac.cog import NODATA, Encoding, Raster, Written, display_bands, quantise, visual, write_thumbnail
 from spaceeye_stac.daily import DayGroup, DayView
 from spaceeye_stac.grid import inside
@@ -27,13 +27,15 @@ FINGERPRINT = "spaceeye:fingerprint"
 GDAL_CACHE_MB = 64
 OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
 
+_Open = dict[str, Raster | virtual.VirtualRaster]
+
 
 @dataclass(frozen=True)
 class WriteTask:
     """Write the days of a group that are not there yet.
 
     `folder`: where they are written; `out`: where they will stand; `keys`: what each day is made from; `at_once`: days
-    whose rasters are open together.
+    whose rasters are open together; `knots`: for virtual days, where the COGs of their keyframes are.
     """
 
     job: Job
@@ -44,6 +46,7 @@ class WriteTask:
     keys: Mapping[int, str]
     encoding: Encoding
     at_once: int
+    knots: virtual.Knots | None = None
 
     def __call__(self, group: DayGroup) -> list[int]:
         """Write a group; returns the days that hold nothing."""
@@ -103,12 +106,14 @@ class WriteTask:
 
 
 def finished(place: Path, key: str) -> bool:
-    """Whether a day's folder holds the item of this key and all its files, whole."""
+    """Whether a day's folder holds the item of this key and all its files, whole, and what its VRTs read is there."""
     try:
         item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
         sizes = {asset["href"]: asset["file:size"] for asset in item["assets"].values()}
-        return item["properties"].get(FINGERPRINT) == key and all(
-            (place / href).stat().st_size == size for href, size in sizes.items()
+        return (
+            item["properties"].get(FINGERPRINT) == key
+            and all((place / href).stat().st_size == size for href, size in sizes.items())
+            and all(source.is_file() for source in virtual.sources(place))
         )
     except (OSError, ValueError, KeyError):
         return False
@@ -163,7 +168,7 @@ class _Draft:
         """Whether some raster that every day must have holds nothing."""
         return any(one.is_empty for one in self.written.values())
 
-    def close(self, key: str, raster: Raster) -> None:
+    def close(self, key: str, raster: "Raster | virtual.VirtualRaster") -> None:
         """Finish a raster of this day."""
         self.written[key] = raster.close()
 
@@ -219,21 +224,31 @@ def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -
 def _write_together(
     task: WriteTask, view: DayView, drafts: Mapping[int, _Draft], names: Sequence[str], shown: Sequence[str]
 ) -> None:
-    geobox, encoding, days = task.job.grid.geobox, task.encoding, list(drafts)
+    """Write some bands of all days, and those that turn out not to be had by a VRT once more as files."""
+    rasters = {day: _opened(task, view, (day, draft.folder), names, shown) for day, draft in drafts.items()}
+    _write_rows(task, view, rasters, names, shown)
+    for day, open_ in rasters.items():
+        for key, raster in open_.items():
+            drafts[day].close(key, raster)
+    for name in names:
+        left = {day: drafts[day] for day, open_ in rasters.items() if not open_[name].holds}
+        for draft in left.values():
+            draft.written.pop(name).file.path.unlink()
+        if left:
+            _write_together(replace(task, knots=None), view, left, (name,), ())
+
+
+def _write_rows(
+    task: WriteTask, view: DayView, rasters: Mapping[int, _Open], names: Sequence[str], shown: Sequence[str]
+) -> None:
+    """Fill the rasters of all days, row of cells by row of cells."""
     to_dn = truncate if view.contents.truncates else quantise
     bands = [task.job.bands.index(name) for name in names]
-    rasters = [
-        {name: Raster(draft.folder / f"{name}.tif", geobox, "uint16", encoding=encoding) for name in names}
-        for draft in drafts.values()
-    ]
-    if shown:
-        for draft, open_ in zip(drafts.values(), rasters, strict=True):
-            open_["visual"] = Raster(draft.folder / "visual.tif", geobox, "uint8", count=3, encoding=encoding)
     for cells in _rows(view):
         top = cells[0].core.y.start
         outside = ~inside(task.job.grid, around(cells))
-        images = zip(*(view.reflectance(days, band, cells) for band in bands), strict=True)
-        for open_, image in zip(rasters, images, strict=True):
+        images = zip(*(view.reflectance(list(rasters), band, cells) for band in bands), strict=True)
+        for open_, image in zip(rasters.values(), images, strict=True):
             dn = {name: to_dn(band) for name, band in zip(names, image, strict=True)}
             for values in dn.values():
                 values[outside] = NODATA
@@ -241,6 +256,22 @@ def _write_together(
                 open_[name].write(values, top)
             if shown:
                 open_["visual"].write(visual([dn[name] for name in shown], shown), top)
-    for draft, open_ in zip(drafts.values(), rasters, strict=True):
-        for key, raster in open_.items():
-            draft.close(key, raster)
+
+
+def _opened(task: WriteTask, view: DayView, at: tuple[int, Path], names: Sequence[str], shown: Sequence[str]) -> _Open:
+    """Open what the bands of a day go to, in its folder, and `visual` where it is made with them."""
+    day, folder = at
+    found: _Open = {name: _band_raster(task, view, folder, (day, name)) for name in names}
+    if shown:
+        geobox = task.job.grid.geobox
+        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=task.encoding)
+    return found
+
+
+def _band_raster(task: WriteTask, view: DayView, folder: Path, what: tuple[int, str]) -> Raster | virtual.VirtualRaster:
+    """Open what a band of a day goes to: a COG, or a VRT over the COGs of the keyframes."""
+    day, name = what
+    if task.knots is None:
+        return Raster(folder / f"{name}.tif", task.job.grid.geobox, "uint16", encoding=task.encoding)
+    made = virtual.recipe(task.knots, view, day, (task.job.bands.index(name), name))
+    return virtual.VirtualRaster(folder / f"{name}.vrt", task.job.grid, made)

@@ -43,6 +43,7 @@ ALLOWED = {
     "encoder": {"errors"},
     "cog": BASE | {"encoder"},
     "simulate": BASE | {"cog"},
+    "virtual": BASE | {"cog", "daily", "keyframes", "grid", "fingerprint"},
     "static": BASE | {"geoparquet"},
     "publication": BASE | {"targets"},
     "object_store": BASE | {"targets"},
