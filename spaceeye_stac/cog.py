@@ -1,7 +1,8 @@
 """One day's images to Cloud Optimized GeoTIFFs, a visual and a thumbnail; the only module that writes rasters."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,13 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
+from spaceeye_stac.errors import OutputError
 from spaceeye_stac.model import NO_LOOK, Statistics, WrittenFile
 
 SCALE = 0.0001
@@ -130,7 +134,9 @@ class Written:
 class Raster:
     """A COG that is written from top to bottom: tiled, overviews above 512 pixels, the same bytes every time.
 
-    A large one goes through an uncompressed file beside it, so that it never stands in memory as a whole.
+    A small one is encoded in memory and written at once, as not every failed write of GDAL's own is told. A large one
+    goes through an uncompressed file beside it, so that it never stands in memory as a whole. Raises OutputError where
+    it cannot be written.
     """
 
     def __init__(
@@ -154,7 +160,8 @@ class Raster:
             rough = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer"}
             self._target = rasterio.open(self._rough, "w", **rough, **place)
         else:
-            self._target = rasterio.open(path, "w", driver="COG", **self._options, **place)
+            self._memory = MemoryFile(ext=".tif")
+            self._target = self._memory.open(driver="COG", **self._options, **place)
         if count > 1:
             self._target.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 
@@ -163,15 +170,30 @@ class Raster:
         layers = values if values.ndim == 3 else values[None]  # noqa: PLR2004
         for moments, layer in zip(self._moments, layers, strict=True):
             moments.add(layer)
-        self._target.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
+        with _telling(self._path):
+            self._target.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
 
     def close(self) -> Written:
         """Finish the file."""
-        self._target.close()
-        if self._is_large:
-            copy(self._rough, self._path, driver="COG", **self._options)
-            self._rough.unlink()
+        with _telling(self._path):
+            self._target.close()
+            if self._is_large:
+                copy(self._rough, self._path, driver="COG", **self._options)
+                self._rough.unlink()
+            else:
+                with self._memory:
+                    self._path.write_bytes(self._memory.getbuffer())
         return Written(written(self._path), tuple(moments.statistics() for moments in self._moments))
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Turn what GDAL or the system says of a file that cannot be written into OutputError."""
+    try:
+        yield
+    except (OSError, CPLE_BaseError) as error:
+        said = (isinstance(error, OSError) and error.strerror) or str(error).strip().splitlines()[0].rstrip(".")
+        raise OutputError(f"{path} cannot be written ({said}); make room there and run the same command again.") from None
 
 
 def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:
