@@ -1,5 +1,6 @@
 """One day's images to Cloud Optimized GeoTIFFs, a visual and a thumbnail; the only module that writes rasters."""
 
+import errno
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -180,10 +181,26 @@ class Raster:
             if self._is_large:
                 copy(self._rough, self._path, driver="COG", **self._options)
                 self._rough.unlink()
+                self._read_back()
             else:
                 with self._memory:
                     self._path.write_bytes(self._memory.getbuffer())
         return Written(written(self._path), tuple(moments.statistics() for moments in self._moments))
+
+    def _read_back(self) -> None:
+        """Raise OSError unless the file holds what was written: GDAL may say nothing of a disk that is full."""
+        found = [_Moments(moments.nodata) for moments in self._moments]
+        with rasterio.open(self._path) as source:
+            levels = range(len(source.overviews(1)))
+            for _, window in source.block_windows(1):
+                for moments, layer in zip(found, source.read(window=window), strict=True):
+                    moments.add(layer)
+        if [m.statistics() for m in found] != [m.statistics() for m in self._moments]:
+            raise OSError(errno.ENOSPC, "what was written cannot be read back; the disk may be full")
+        for level in levels:
+            with rasterio.open(self._path, overview_level=level) as source:
+                for _, window in source.block_windows(1):
+                    source.read(window=window)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def _empty(work: Path) -> None:
 def has_finished(work: Path) -> bool:
     """Whether a work folder holds a finished day or cell."""
     days = (entry for entry in work.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return any(days) or any(work.glob("*/done/*.json")) or any(work.glob(".*/done/*.json"))
+    return any(days) or any(work.glob("*/*/done/*.json")) or any(work.glob(".*/*/done/*.json"))
 
 
 def _check(out: Path, *, replace: bool) -> None:
