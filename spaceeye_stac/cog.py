@@ -210,7 +210,9 @@ def _telling(path: Path) -> Iterator[None]:
         yield
     except (OSError, CPLE_BaseError) as error:
         said = (isinstance(error, OSError) and error.strerror) or str(error).strip().splitlines()[0].rstrip(".")
-        raise OutputError(f"{path} cannot be written ({said}); make room there and run the same command again.") from None
+        raise OutputError(
+            f"{path} cannot be written ({said}); make room there and run the same command again."
+        ) from None
 
 
 def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:

@@ -325,7 +325,7 @@ class KeyframeStore:
             try:
                 facts = json.loads(self._fact_file(cell, window).read_text(encoding="utf-8"))
                 if facts.pop("check") != _check(facts):
-                    raise ValueError(facts)  # noqa: TRY301 - as if it could not be read
+                    raise ValueError(facts)
                 self._facts[place] = facts
             except UNREADABLE as error:
                 raise OutputError(
@@ -360,6 +360,7 @@ class KeyframeStore:
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
         """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
         self._fact(cell, window)
+        at: tuple[int, ...]
         if name == "clear":
             at, place = (self._first_look(window) + index,), self._place(cell, self._core_tile, cell.core.shape)
         else:

@@ -70,7 +70,8 @@ def _told(error: BaseException, out: Path) -> BaseException:
     """Return the error, or, where the disk is full or fails, one that says so and what to do."""
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
         return OutputError(
-            f"The folder of {out} cannot be written to ({error.strerror}); make room there and run the same command again."
+            f"The folder of {out} cannot be written to ({error.strerror}); "
+            "make room there and run the same command again."
         )
     return error
 

@@ -45,7 +45,7 @@ class Starter:
                 return
 
     def end(self) -> list[Any]:
-        """Wait for the end: exit code, negative for a signal, then class, exit code and message of the error, if any."""
+        """Wait for the end: exit code, negative for a signal, then class, exit code and message of the error."""
         error: list[Any] = []
         for line in self.told():
             if line[0] == "ended":

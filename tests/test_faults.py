@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 import rasterio
 from distributed import Client, LocalCluster
@@ -115,7 +115,7 @@ def test_a_short_raster_is_never_taken_for_whole(
                 cog.write_cog(place / "a.tif", values, geobox, nodata=0)
                 fits = True
             except OutputError as error:
-                assert str(place) in str(error)
+                assert str(place) in str(error)  # noqa: PT017 - it may also be whole
                 fits = False
             if fits:
                 with rasterio.open(place / "a.tif") as source:
