@@ -44,7 +44,7 @@ def staging(out: Path, *, overwrite: bool, update: bool = False) -> Iterator[Pat
             _empty(work)
         try:
             yield work
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever ends a run, it is raised below
             told = _told(error, out)
             if leave(out):
                 told.add_note(f"What is finished is kept beside {out}: the same command again goes on from there.")
