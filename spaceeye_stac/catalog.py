@@ -392,9 +392,16 @@ def _walked(catalog: pystac.Catalog, root: pystac.Catalog, seen: set[str]) -> It
 
 
 def _covers(item: pystac.Item, area: Geometry) -> bool:
-    """Whether an item's geometry meets the region, both cut at 180 degrees; an item without one does not."""
+    """Whether an item's geometry meets the region, both cut at 180 degrees; an item without one does not.
+
+    Raises ValueError for a geometry that is no area.
+    """
+    if item.geometry is None:
+        return False
     place = region.footprint({"geometry": item.geometry, "bbox": None})
-    return place is not None and shape(region.split(place)).intersects(area)
+    if place is None:
+        raise ValueError(item.geometry)
+    return bool(shape(region.split(place)).intersects(area))
 
 
 def _bounds(area: Geometry) -> str:

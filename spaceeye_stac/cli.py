@@ -1,6 +1,8 @@
 """The command `spaceeye-stac`: parse, call, print; nothing imports it."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 out_console = Console(soft_wrap=True, highlight=False)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -120,7 +123,7 @@ def run(
     if target is not None and output.days == "virtual":
         raise InvalidInputError("days 'virtual' cannot be published with to; run with days 'files', or without to.")
     stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
-    with _bars(quiet=quiet) as bars:
+    with _bars(quiet=quiet) as bars, _ends_at_once(out):
         result = run_all(
             query,
             settings,
@@ -148,6 +151,25 @@ def run(
         out_console.print(f"Look at it: spaceeye-stac serve {out}")
     else:
         publish(out, target, **where, overwrite=overwrite, quiet=quiet)
+
+
+@contextmanager
+def _ends_at_once(out: Path) -> Iterator[None]:
+    """Let Ctrl-C end a run without waiting for the cells at work; a run may end at any moment and loses little."""
+    from spaceeye_stac.static import leave  # noqa: PLC0415
+
+    def end(*_signal: object) -> None:
+        err_console.show_cursor()
+        kept = f"what is finished is kept beside {out}" if leave(out) else "nothing was finished"
+        err_console.print(f"Interrupted: {kept}; the same command again goes on from there.", markup=False)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _day_stream(target: str, **options: Any) -> "DayStream":  # noqa: ANN401 - of an Options

@@ -1,7 +1,10 @@
 """One day's images to Cloud Optimized GeoTIFFs, a visual and a thumbnail; the only module that writes rasters."""
 
+import errno
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,10 +14,13 @@ import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from spaceeye_stac import encoder
+from spaceeye_stac.errors import OutputError
 from spaceeye_stac.model import NO_LOOK, Statistics, WrittenFile
 
 SCALE = 0.0001
@@ -25,7 +31,7 @@ THUMBNAIL_PIXELS = 256
 TILE_MULTIPLE = 16
 SMALLEST_TILE = 128
 BLOCK = 512
-LARGE_BYTES = 96 * 2**20
+LARGE_BYTES = encoder.LARGE_BYTES
 WORTH_BYTES = 2**20
 CACHED_VALUES = 1 << 16
 PNG_LEVEL = 3
@@ -131,8 +137,9 @@ class Written:
 class Raster:
     """A COG that is written from top to bottom: tiled, overviews above 512 pixels, the same bytes every time.
 
-    A large one goes through an uncompressed file beside it, so that it never stands in memory as a whole, and any that
-    is worth it where there are processes that encode.
+    A small one is encoded in memory and written at once, as not every failed write of GDAL's own is told. A large one
+    goes through an uncompressed file beside it, so that it never stands in memory as a whole, and any that is worth it
+    where there are processes that encode. Raises OutputError where it cannot be written.
     """
 
     holds = True
@@ -151,8 +158,8 @@ class Raster:
         self._path, self._options = path, _options(geobox, dtype, encoding)
         self._rough = path.with_suffix(".rough.tif")
         height, width = (int(n) for n in geobox.shape)
-        size = height * width * count * np.dtype(dtype).itemsize
-        self._is_rough = size > LARGE_BYTES or (size > WORTH_BYTES and encoder.are_there())
+        self._size = height * width * count * np.dtype(dtype).itemsize
+        self._is_rough = self._size > LARGE_BYTES or (self._size > WORTH_BYTES and encoder.are_there())
         self._moments = [Moments(nodata) for _ in range(count)]
         place = {
             "count": count,
@@ -167,7 +174,8 @@ class Raster:
             rough = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer"}
             self._target = rasterio.open(self._rough, "w", **rough, **place)
         else:
-            self._target = rasterio.open(path, "w", driver="COG", **self._options, **place)
+            self._memory = MemoryFile(ext=".tif")
+            self._target = self._memory.open(driver="COG", **self._options, **place)
         if scale is not None:
             self._target.scales = (scale,)
         if count > 1:
@@ -178,15 +186,55 @@ class Raster:
         layers = values if values.ndim == 3 else values[None]  # noqa: PLR2004
         for moments, layer in zip(self._moments, layers, strict=True):
             moments.add(layer)
-        self._target.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
+        with _telling(self._path):
+            self._target.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
 
     def close(self) -> Written:
         """Finish the file."""
-        self._target.close()
-        if self._is_rough:
-            encoder.encode(self._rough, self._path, self._options)
-            self._rough.unlink()
+        with _telling(self._path):
+            self._target.close()
+            if not self._is_rough:
+                with self._memory:
+                    self._path.write_bytes(self._memory.getbuffer())
+            else:
+                self._encode()
         return Written(written(self._path), tuple(moments.statistics() for moments in self._moments))
+
+    def _encode(self) -> None:
+        """Make the COG of the rough file, which must be whole: what is missing in it would be read as nodata."""
+        if self._rough.stat().st_size < self._size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        encoder.encode(self._rough, self._path, self._options)
+        self._rough.unlink()
+        if self._size > encoder.LARGE_BYTES:
+            self._read_back()
+
+    def _read_back(self) -> None:
+        """Raise OSError unless the file holds what was written: GDAL may say nothing of a disk that is full."""
+        found = [Moments(moments.nodata) for moments in self._moments]
+        with rasterio.open(self._path) as source:
+            levels = range(len(source.overviews(1)))
+            for _, window in source.block_windows(1):
+                for moments, layer in zip(found, source.read(window=window), strict=True):
+                    moments.add(layer)
+        if [m.statistics() for m in found] != [m.statistics() for m in self._moments]:
+            raise OSError(errno.ENOSPC, "what was written cannot be read back; the disk may be full")
+        for level in levels:
+            with rasterio.open(self._path, overview_level=level) as source:
+                for _, window in source.block_windows(1):
+                    source.read(window=window)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Turn what GDAL or the system says of a file that cannot be written into OutputError."""
+    try:
+        yield
+    except (OSError, CPLE_BaseError) as error:
+        said = (isinstance(error, OSError) and error.strerror) or str(error).strip().splitlines()[0].rstrip(".")
+        raise OutputError(
+            f"{path} cannot be written ({said}); make room there and run the same command again."
+        ) from None
 
 
 def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from spaceeye_stac.errors import OutputError, WorkerError
 
 CACHE_MB = "64"
+LARGE_BYTES = 96 * 2**20
 
 
 class Encoder:
@@ -98,9 +99,16 @@ def encode(rough: Path, path: Path, options: Mapping[str, object]) -> None:
 
 
 def _copy(rough: str, path: str, options: Mapping[str, object]) -> None:
-    from rasterio.shutil import copy  # noqa: PLC0415 - the process that only asks does not need it
+    """Encode in memory and write at once, where that is not too much: not every failed write of GDAL's own is told."""
+    from rasterio.io import MemoryFile  # noqa: PLC0415 - the process that only asks does not need it
+    from rasterio.shutil import copy  # noqa: PLC0415
 
-    copy(rough, path, driver="COG", **options)
+    if Path(rough).stat().st_size > LARGE_BYTES:
+        copy(rough, path, driver="COG", **options)
+        return
+    with MemoryFile(ext=".tif") as memory:
+        copy(rough, memory.name, driver="COG", **options)
+        Path(path).write_bytes(memory.getbuffer())
 
 
 def main() -> None:

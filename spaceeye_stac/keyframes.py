@@ -5,11 +5,13 @@ Between two keyframes a pixel is linear in time, so that a store is the whole re
 
 import json
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
@@ -26,6 +28,7 @@ from spaceeye_stac.query import DateRange, Json
 FORMAT = 1
 DONE = "done"
 SAMPLES = "samples"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -203,11 +206,14 @@ class KeyframeStore:
     @classmethod
     def create(cls, path: Path, contents: Contents) -> "KeyframeStore":
         """Make an empty store, or go on with the one of the same contents that is there."""
-        if (path / "zarr.json").is_file():
-            found = cls.open(path)
-            same = found.contents.as_json() == contents.as_json()
-            if same and np.array_equal(found.contents.light.values, contents.light.values, equal_nan=True):
-                return found
+        if path.exists():
+            try:
+                found = cls.open(path)
+                same = found.contents.as_json() == contents.as_json()
+                if same and np.array_equal(found.contents.light.values, contents.light.values, equal_nan=True):
+                    return found
+            except OutputError:
+                pass  # a run died while it made this one, or another version did: what it holds is made anew
             shutil.rmtree(path)
         group = zarr.open_group(store=LocalStore(path), mode="w")
         store = cls(path, contents, group)
@@ -220,19 +226,23 @@ class KeyframeStore:
     @classmethod
     def open(cls, path: Path) -> "KeyframeStore":
         """Open a finished or unfinished store; OutputError where there is none, or one of another format."""
+        if not (path / DONE).is_dir():
+            raise OutputError(f"Folder {path} holds no keyframes; name one that does.")
         try:
             group = zarr.open_group(store=LocalStore(path), mode="r+")
             version = group.attrs.get("spaceeye:keyframes")
-        except (OSError, ValueError, KeyError) as error:
-            raise OutputError(
-                f"Folder {path} holds no keyframes ({type(error).__name__}); name one that does."
-            ) from None
+        except UNREADABLE as error:
+            raise _damaged(path, "its description", error) from error
         if version != FORMAT:
             raise OutputError(
                 f"The keyframes in {path} are of format {version}, and this version reads {FORMAT}; make them again."
             )
-        light = np.asarray(group["illuminance"][:])  # type: ignore[index]
-        return cls(path, Contents.from_json(group.attrs["spaceeye:contents"], light), group)  # type: ignore[arg-type]
+        try:
+            light = np.asarray(_whole(path, group, "illuminance")[:])
+            known = Contents.from_json(group.attrs["spaceeye:contents"], light)  # type: ignore[arg-type]
+        except UNREADABLE as error:
+            raise _damaged(path, "its description", error) from error
+        return cls(path, known, group)
 
     def _make_arrays(self) -> None:
         known = self.contents
@@ -242,7 +252,8 @@ class KeyframeStore:
             self._make("shown", (knots, len(known.bands)), known.layout.tile, "f4")
         self._make("spread", (knots,), known.layout.tile, "f4")
         self._make("clear", (looks,), self._core_tile, "bool")
-        self._group.create_array("illuminance", data=known.light.values)
+        light = known.light.values
+        self._group.create_array("illuminance", data=light, chunks=light.shape, compressors=[Crc32cCodec()])
 
     def _make(self, name: str, leading: tuple[int, ...], tile: tuple[int, int], dtype: str) -> None:
         counts = known = self.contents.layout.counts
@@ -262,7 +273,9 @@ class KeyframeStore:
 
     def _array(self, name: str) -> "zarr.Array[Any]":
         if name not in self._arrays:
-            self._arrays[name] = self._group[name]  # type: ignore[assignment]
+            # a chunk that holds nothing is a file, too: one that is missing is an error, not nodata
+            found: zarr.Array[Any] = self._group[name]  # type: ignore[assignment]
+            self._arrays[name] = found.with_config({"write_empty_chunks": True})
         return self._arrays[name]
 
     def _place(self, cell: Cell, tile: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -290,6 +303,7 @@ class KeyframeStore:
     def _mark(self, cell: Cell, window: int, part: WindowKeyframes, key: str) -> None:
         noise = None if part.noise is None else [float(value) for value in part.noise]
         facts = {"key": key, "looks": part.looks.tolist(), "noise": noise, "unseen": float(part.unseen)}
+        facts["check"] = _check(facts)
         target = self._fact_file(cell, window)
         partial = target.with_suffix(".partial")
         partial.write_text(json.dumps(facts), encoding="utf-8")
@@ -309,8 +323,11 @@ class KeyframeStore:
         place = (window, *cell.index)
         if place not in self._facts:
             try:
-                self._facts[place] = json.loads(self._fact_file(cell, window).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+                facts = json.loads(self._fact_file(cell, window).read_text(encoding="utf-8"))
+                if facts.pop("check") != _check(facts):
+                    raise ValueError(facts)
+                self._facts[place] = facts
+            except UNREADABLE as error:
                 raise OutputError(
                     f"The keyframes in {self.path} lack cell {cell.index} of window {window}; make them again."
                 ) from error
@@ -328,8 +345,11 @@ class KeyframeStore:
         """Return the few pixels of every cell that has some, cell by cell."""
         found = []
         for path in sorted((self.path / SAMPLES).glob("*.npz")):
-            with np.load(path) as arrays:
-                found.append([arrays[name] for name in arrays.files])
+            try:
+                with np.load(path) as arrays:
+                    found.append([arrays[name] for name in arrays.files])
+            except (BadZipFile, *UNREADABLE) as error:
+                raise _damaged(self.path, path.name, error) from error
         return found
 
     def looks(self, window: int) -> NDArray[np.int64]:
@@ -338,20 +358,20 @@ class KeyframeStore:
         return np.asarray(np.sum(counts, axis=0))
 
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
-        """See `Tiles`; OutputError where a chunk is damaged."""
-        try:
-            if name == "clear":
-                place = self._place(cell, self._core_tile, cell.core.shape)
-                return np.asarray(self._array(name)[(self._first_look(window) + index, *place)])
-            place = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+        """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
+        self._fact(cell, window)
+        at: tuple[int, ...]
+        if name == "clear":
+            at, place = (self._first_look(window) + index,), self._place(cell, self._core_tile, cell.core.shape)
+        else:
             knot = self.contents.first_knots[window] + index
             at = (knot, band) if name in {"images", "shown"} else (knot,)
+            place = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+        try:
+            self.path.joinpath(name, "c", *map(str, (*at, *cell.index))).stat()  # Zarr takes a missing one for empty
             return np.asarray(self._array(name)[(*at, *place)])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise OutputError(
-                f"The keyframes in {self.path} are damaged: {name} of cell {cell.index} cannot be read "
-                f"({type(error).__name__}); remove the folder and run again."
-            ) from error
+        except UNREADABLE as error:
+            raise _damaged(self.path, f"{name} of cell {cell.index}", error) from error
 
     def noise(self, window: int, index: int, cell: Cell) -> float:
         """See `Tiles`."""
@@ -359,6 +379,24 @@ class KeyframeStore:
         if fact["noise"] is None:
             return float("nan")
         return float(fact["unseen"] if index < 0 else fact["noise"][index])
+
+
+def _whole(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
+    """Return an array of one chunk; OSError where that is missing, which Zarr takes for empty."""
+    found: zarr.Array[Any] = group[name]  # type: ignore[assignment]
+    path.joinpath(name, "c", *("0" for _ in found.shape)).stat()
+    return found
+
+
+def _check(facts: Json) -> int:
+    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+
+
+def _damaged(path: Path, part: str, error: Exception) -> OutputError:
+    return OutputError(
+        f"The keyframes in {path} are damaged: {part} cannot be read ({type(error).__name__}); "
+        "remove the folder and run again."
+    )
 
 
 def keyframe_bytes(layout: Layout, knots: Sequence[Sequence[int]], looks: int, bands: int, images: int) -> int:

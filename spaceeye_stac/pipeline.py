@@ -134,6 +134,8 @@ def run(
         )
     place, resources = Path(out), resources or Resources()
     with static.staging(place, overwrite=overwrite, update=update) as folder, workers(resources) as crew:
+        if (folder / static.KEYFRAMES).exists():  # a run died just before its end
+            (folder / static.KEYFRAMES).rename(folder / SCRATCH)
         record = _recorded(Record.of(query, settings, output), folder, place if update else None)
         scenes = search(query, settings)
         scored = holdout(scenes, query, settings) if holdout else None
@@ -236,7 +238,8 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
         _take_over(work, keys)
     kept = tuple(day for day, key in keys.items() if finished(work.place(day), key))
     groups = [group for group in day_groups(contents) if not set(group.days) <= set(kept)]
-    needed = {group.window for group in groups}
+    # a store that is kept is whole, whatever days are there already
+    needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
     store = KeyframeStore.create(work.store, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     _solve(work, crew, SolveTask(job, light, store.path, wanted, whole), layout, progress)

@@ -49,9 +49,11 @@ class Record:
             ) from None
 
     def write(self, folder: Path) -> None:
-        """Put the record into a folder."""
+        """Put the record into a folder, whole or not at all."""
         document = {"spaceeye:run": FORMAT, "created": self.created.isoformat(), "asked": self.asked}
-        (folder / RECORD_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        partial = folder / f"{RECORD_FILE}.partial"
+        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        partial.replace(folder / RECORD_FILE)
 
     def changes(self, other: "Record") -> list[str]:
         """Names of what was asked for otherwise."""

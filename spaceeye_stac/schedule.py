@@ -1,11 +1,14 @@
 """The same tasks on threads, on processes and on a dask.distributed cluster."""
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, Protocol
 
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
@@ -95,7 +98,17 @@ _own: list[Task] = []
 
 
 def _keep(task: Task) -> None:
+    """Begin a worker process: Ctrl-C is for the main one, and with that, however it ends, this one ends, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _own[:] = [task]
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call_own(one: Any) -> Any:  # noqa: ANN401 - as the task's

@@ -1,5 +1,6 @@
 """A finished run to a static, self-contained STAC collection, put in place at once or not at all."""
 
+import errno
 import fcntl
 import json
 import shutil
@@ -20,6 +21,7 @@ THUMBNAIL_FILE = "thumbnail.png"
 SCHEMA_FILE = "spaceeye.schema.json"
 KEYFRAMES = "keyframes"
 LOCK_FILE = ".lock"
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES, KEYFRAME_COGS)
 
 
@@ -33,7 +35,7 @@ def staging(out: Path, *, overwrite: bool, update: bool = False) -> Iterator[Pat
     work on it.
     """
     _check(out, replace=overwrite or update)
-    work = out.parent / f".{out.name}.partial"
+    work = _work_folder(out)
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -43,14 +45,36 @@ def staging(out: Path, *, overwrite: bool, update: bool = False) -> Iterator[Pat
             _empty(work)
         try:
             yield work
-        except BaseException as error:
-            if has_finished(work):
-                error.add_note(f"What is finished is kept beside {out}: the same command again goes on from there.")
-            else:
-                shutil.rmtree(work, ignore_errors=True)
-            raise
+        except BaseException as error:  # noqa: BLE001 - whatever ends a run, it is raised below
+            told = _told(error, out)
+            if leave(out):
+                told.add_note(f"What is finished is kept beside {out}: the same command again goes on from there.")
+            raise told from (None if told is not error else error.__cause__)
         (work / LOCK_FILE).unlink()
         _swap(work, out)
+
+
+def _work_folder(out: Path) -> Path:
+    return out.parent / f".{out.name}.partial"
+
+
+def leave(out: Path) -> bool:
+    """Whether something finished is kept for the next run into `out`; the work folder vanishes where nothing is."""
+    work = _work_folder(out)
+    kept = work.is_dir() and has_finished(work)
+    if not kept:
+        shutil.rmtree(work, ignore_errors=True)
+    return kept
+
+
+def _told(error: BaseException, out: Path) -> BaseException:
+    """Return the error, or, where the disk is full or fails, one that says so and what to do."""
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        return OutputError(
+            f"The folder of {out} cannot be written to ({error.strerror}); "
+            "make room there and run the same command again."
+        )
+    return error
 
 
 @contextmanager
@@ -75,7 +99,7 @@ def _empty(work: Path) -> None:
 def has_finished(work: Path) -> bool:
     """Whether a work folder holds a finished day or cell."""
     days = (entry for entry in work.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return any(days) or any(work.glob("*/done/*.json")) or any(work.glob(".*/done/*.json"))
+    return any(days) or any(work.glob("*/*/done/*.json")) or any(work.glob(".*/*/done/*.json"))
 
 
 def _check(out: Path, *, replace: bool) -> None:

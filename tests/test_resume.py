@@ -1,13 +1,11 @@
 """Runs that are killed, gone on with, and brought up to date: never a wrong pixel, nothing done twice."""
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from spaceeye_stac.errors import OutputError
 from spaceeye_stac.simulate import Simulation
 from spaceeye_stac.static import staging
 from tests.conftest import command
+from tests.run_once import starting
 from tests.same import assert_same_files
 
 KILLS = 20
@@ -30,37 +29,39 @@ def line(simulated: Path, simulated_query: se.Query) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(line: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A run that nothing disturbs, and how long it takes."""
+def whole(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbs."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    start = time.monotonic()
-    done = command(*line, "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out, time.monotonic() - start
+    se.run(replace(simulated_query, bands=["B02", "B04"]), out=out)
+    return out
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(
-    line: list[str], whole: tuple[Path, float], tmp_path: Path
-) -> None:
-    reference, seconds = whole
-    out, rng = tmp_path / "out", random.Random(5)  # noqa: S311 - moments, not secrets
-    killed = 0
-    for _ in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-m", "spaceeye_stac.cli", *line, "--out", str(out)])
-        try:
-            process.wait(timeout=rng.uniform(0.2, 1.1) * seconds)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            killed += 1
-        if out.exists():  # whole, or not there
-            assert_same_files(out, reference)
-            shutil.rmtree(out)
-    assert killed > KILLS / 2
-    done = command(*line, "--out", out)
-    assert done.returncode == 0, done.stderr
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
+    """Moments are drawn over the time of a whole run that has everything imported."""
+    rng = random.Random(5)  # noqa: S311 - moments, not secrets
+    reference, out, work = tmp_path / "reference", tmp_path / "out", tmp_path / ".out.partial"
+    query = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-12")
+    killed, finds = 0, set[int]()
+    with starting() as starter:
+        start = time.monotonic()
+        starter.start(query, reference)
+        assert starter.end() == [0]
+        seconds = time.monotonic() - start
+        for _ in range(10 * KILLS):
+            starter.start(query, out, kill_after=rng.uniform(0, 0.8 * seconds))
+            killed += starter.end() == [-signal.SIGKILL]
+            finds.add(len(list(work.glob("spaceeye_*"))))
+            if out.exists():  # whole, or not there
+                assert_same_files(out, reference)
+                shutil.rmtree(out)
+            if killed == KILLS:
+                break
+        assert killed == KILLS
+        assert {0} < finds, "some were killed before a day was finished, and some after"
+        starter.start(query, out)
+        assert starter.end() == [0]
     assert_same_files(out, reference)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "reference"]
 
 
 def test_what_is_finished_is_not_done_again(simulated_query: se.Query, tmp_path: Path) -> None:
@@ -128,20 +129,15 @@ def test_two_runs_never_work_on_one_folder(line: list[str], tmp_path: Path) -> N
 
 
 def test_damaged_files_of_an_interrupted_run_are_made_again(
-    simulated_query: se.Query, whole: tuple[Path, float], tmp_path: Path
+    simulated_query: se.Query, whole: Path, tmp_path: Path
 ) -> None:
-    query = se.Query(
-        catalog=simulated_query.catalog,
-        bbox=simulated_query.bbox,
-        datetime=simulated_query.datetime,
-        bands=["B02", "B04"],
-    )
+    query = replace(simulated_query, bands=["B02", "B04"])
     out = tmp_path / "out"
-    shutil.copytree(whole[0], tmp_path / ".out.partial")
+    shutil.copytree(whole, tmp_path / ".out.partial")
     days = sorted((tmp_path / ".out.partial").glob("spaceeye_*"))
     (days[0] / "B04.tif").write_bytes(b"short")
     (days[1] / "B02.tif").unlink()
     (days[2] / f"{days[2].name}.json").write_text("{")
     result = se.run(query, out=out)
     assert len(result.kept) == len(days) - 3
-    assert_same_files(out, whole[0])
+    assert_same_files(out, whole)

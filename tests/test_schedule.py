@@ -78,7 +78,8 @@ def test_a_dead_worker_is_named_and_what_is_finished_stays(cluster: LocalCluster
         crew.map(die, range(2), "trying", quiet, most=2)
 
 
-def test_an_unreachable_scheduler_is_one_sentence() -> None:
+def test_an_unreachable_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spaceeye_stac.schedule.CONNECT_SECONDS", 1)
     address = f"tcp://127.0.0.1:{free_port()}"
     with (
         pytest.raises(InvalidInputError, match=f"Scheduler {address} cannot be reached"),
