@@ -91,6 +91,25 @@ def search(
 
 @app.command()
 @with_groups
+def plan(
+    query: Query,
+    settings: Settings,
+    resources: Resources,
+    output: Output,
+    method: Method = "damped",
+    appearance: Appearance = "as_seen",
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what a run would read, hold in memory, write and take, and what is missing, before any pixel is read."""
+    from spaceeye_stac.planner import plan as planned  # noqa: PLC0415
+
+    settings = replace(settings, method=method, appearance=appearance)
+    found = planned(query, settings, resources=resources, output=output)
+    print(json.dumps(found.as_json(), indent=1) if as_json else found)  # noqa: T201 - data goes to stdout unstyled
+
+
+@app.command()
+@with_groups
 def run(
     query: Query,
     settings: Settings,
@@ -115,7 +134,10 @@ def run(
     """
     settings = replace(settings, method=method, appearance=appearance, collection_id=collection_id)
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
+    from spaceeye_stac.planner import plan as planned  # noqa: PLC0415
 
+    if not quiet:
+        err_console.print(planned(query, settings, resources=resources, output=output).short, markup=False)
     where: dict[str, Any] = {"asset_base_url": asset_base_url, "assets_to": assets_to, "tiles_url": tiles_url}
     stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
     with _bars(quiet=quiet) as bars:
