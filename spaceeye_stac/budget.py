@@ -7,7 +7,7 @@ from spaceeye_stac.layout import Layout, seen_by
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import Cell, Job
 
-PROGRAM_BYTES = 400 * 2**20
+PROGRAM_BYTES = 440 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
 LOADING = 1.3  # DN as read, and what is on its way into their array
 WORKING = {"damped": 3.9, "guided": 11.0, "reference": 14.0}

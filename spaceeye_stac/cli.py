@@ -134,10 +134,7 @@ def run(
     """
     settings = replace(settings, method=method, appearance=appearance, collection_id=collection_id)
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
-    from spaceeye_stac.planner import plan as planned  # noqa: PLC0415
 
-    if not quiet:
-        err_console.print(planned(query, settings, resources=resources, output=output).short, markup=False)
     where: dict[str, Any] = {"asset_base_url": asset_base_url, "assets_to": assets_to, "tiles_url": tiles_url}
     stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
     with _bars(quiet=quiet) as bars:
@@ -152,6 +149,7 @@ def run(
             progress=_Reporter(bars),
             holdout=_holdout(evaluate_too),
             each_day=stream.day if stream else None,
+            announce=None if quiet else lambda plan: err_console.print(plan.short, markup=False),
         )
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
     if result.kept:

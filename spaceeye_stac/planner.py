@@ -150,9 +150,7 @@ def _grid(job: Job, memory: int, output: Output, count: int) -> GridPlan:
 def _windows(job: Job) -> Iterator[WindowPlan]:
     for window in job.windows:
         inside = [found for found in job.acquisitions if job.days.index(found.day) in window.read]
-        read, write = (
-            (job.days.day(days.start), job.days.day(days.stop - 1)) for days in (window.read, window.write)
-        )
+        read, write = ((job.days.day(days.start), job.days.day(days.stop - 1)) for days in (window.read, window.write))
         yield WindowPlan(read, write, sum(len(found.scenes) for found in inside), len(inside))
 
 
