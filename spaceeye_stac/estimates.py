@@ -36,7 +36,7 @@ UNCERTAINTY_RATE = {"damped": 0.07, "guided": 0.32}
 THUMBNAIL_RATE, ENLARGED_RATE = 1.7, 3.6
 HEADER_BYTES = 700
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 3500, 900, 220
-COLLECTION_BYTES, COLLECTION_DAY_BYTES = 170_000, 1100
+COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
 COLLECTION_FILES = 5  # collection, parquet, schema, record and thumbnail
 SURVEY_SHARE = 1 / 16
 
@@ -144,13 +144,14 @@ def day_bytes(job: Job, sources: SourceRates, squeezed: float) -> Mapping[str, f
     for name in job.bands:
         finest = min((scene.bands[name].resolution or metres for scene in job.scenes), default=metres)
         found[name] = pixels * sources.of_band(name) * _pyramid(shape, finest / metres, repeated) * squeezed
-    found["visual"] = VISUAL * sum(found[name] for name in display_bands(job.bands))
+    shown = set(display_bands(job.bands))  # a single one where it is grey, of which the rest is a repetition
+    found["visual"] = VISUAL * sum(found[name] for name in shown)
     found["clear_distance"] = pixels * DISTANCE_RATE * squeezed
     method = job.settings.method_name
     if method in UNCERTAINTY_RATE:
         found["uncertainty"] = pixels * UNCERTAINTY_RATE[method] * squeezed
     height, width = (max(1, round(side * THUMBNAIL_PIXELS / max(shape))) for side in shape)
-    small = min(height, shape[0]) * min(width, shape[1])
+    small = len(shown) / 3 * min(height, shape[0]) * min(width, shape[1])
     found["thumbnail"] = small * (THUMBNAIL_RATE if max(shape) >= THUMBNAIL_PIXELS else ENLARGED_RATE)
     return {name: size + HEADER_BYTES for name, size in found.items()}
 
@@ -160,7 +161,7 @@ def disk_of(job: Job, days: int, squeezed: float) -> tuple[int, int]:
     rasters = day_bytes(job, SourceRates(job), squeezed)
     scenes = max(looks_in(job))
     item = ITEM_BYTES + len(rasters) * ASSET_BYTES + scenes * LINK_BYTES
-    collection = COLLECTION_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
+    collection = len(rasters) * COLLECTION_ASSET_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
     return int(days * (sum(rasters.values()) + item) + collection), days * (len(rasters) + 1) + COLLECTION_FILES
 
 

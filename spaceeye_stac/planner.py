@@ -114,7 +114,7 @@ def plan(
     return planned(search(query, settings), query, settings, resources, output, count)
 
 
-def planned(  # noqa: PLR0913 - what a run is made of
+def planned(
     scenes: SceneList, query: Query, settings: Settings, resources: Resources, output: Output, count: int
 ) -> Plan:
     """Plan a run with the scenes that its search found and so many workers."""
@@ -157,7 +157,7 @@ def _windows(job: Job) -> Iterator[WindowPlan]:
 def _cost(job: Job, days: int, memory: int, output: Output, count: int) -> Cost:
     from spaceeye_stac.calibration import measured  # noqa: PLC0415 - torch, which the errors above need not wait for
 
-    speed: "Speed" = measured(job, Encoding(output.compress.upper(), output.compression_level))
+    speed: Speed = measured(job, Encoding(output.compress.upper(), output.compression_level))
     disk, files = disk_of(job, days, speed.squeezed)
     scratch = scratch_of(job)
     if output.keep_keyframes:

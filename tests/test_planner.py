@@ -1,6 +1,7 @@
 import json
 import math
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_keeping_the_keyframes_moves_them_to_the_disk(simulated_query: se.Query)
     assert kept.scratch == 0
 
 
-def test_bytes_read_are_the_regions_share_of_the_files(simulated_query: se.Query, simulated: Path) -> None:
+def test_bytes_read_are_the_regions_share_of_the_files(simulated_query: se.Query) -> None:
     scenes = se.search(simulated_query)
     (grid,) = se.plan(simulated_query).grids
     files = [Path(asset.href) for scene in scenes for asset in (*scene.bands.values(), scene.labels) if asset]
@@ -119,7 +120,7 @@ def test_days_without_a_scene_and_long_gaps_are_said(simulated: Path, simulated_
 def test_gaps_longer_than_a_window_are_said(simulated_query: se.Query) -> None:
     found = se.plan(simulated_query, se.Settings(duration=2))
     days = sorted({scene.day for scene in se.search(simulated_query, se.Settings(duration=2))})
-    gaps = [(a, b) for a, b in zip(days, days[1:], strict=False) if (b - a).days > 2]
+    gaps = [(a, b) for a, b in pairwise(days) if (b - a).days > 2]
     assert gaps
     said = [text for text in found.warnings if text.startswith("No scene between")]
     assert [f"No scene between {a} and {b}:" in text for (a, b), text in zip(gaps, said, strict=True)] == [True] * len(
