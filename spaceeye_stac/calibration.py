@@ -75,7 +75,7 @@ def _scene(shape: tuple[int, ...]) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: shape[0], : shape[1]]
     smooth = 0.15 + 0.05 * np.sin(y / 40) * np.cos(x / 55)
-    return (smooth + rng.normal(0, 0.006, shape)).astype(np.float32)
+    return np.asarray(smooth + rng.normal(0, 0.006, shape), np.float32)
 
 
 def _written(job: Job, folder: Path, encoding: Encoding) -> tuple[float, int, float]:
@@ -98,7 +98,7 @@ def _reading(folder: Path, job: Job) -> float:
             raster.read(1)
 
     height, width = _side(job)
-    return _best(read) / (height.stop * width.stop)
+    return _best(read) / float(height.stop * width.stop)
 
 
 def _solving(job: Job) -> float:
