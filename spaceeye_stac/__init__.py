@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spaceeye_stac.model import Scene, SceneList
     from spaceeye_stac.output import Output
     from spaceeye_stac.pipeline import Result, interpolate, run
+    from spaceeye_stac.planner import Plan, plan
     from spaceeye_stac.profiles import scenes_from_items
     from spaceeye_stac.publication import Report
     from spaceeye_stac.publishing import publish, unpublish
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Output",
+    "Plan",
     "Query",
     "Report",
     "Resources",
@@ -35,6 +37,7 @@ __all__ = [
     "evaluate",
     "interpolate",
     "open_keyframes",
+    "plan",
     "publish",
     "run",
     "scenes_from_items",
@@ -56,6 +59,8 @@ _LAZY = {
     "Scores": "holdout",
     "evaluate": "evaluation",
     "interpolate": "pipeline",
+    "Plan": "planner",
+    "plan": "planner",
     "publish": "publishing",
     "open_keyframes": "cube",
     "run": "pipeline",

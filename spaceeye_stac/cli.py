@@ -94,6 +94,25 @@ def search(
 
 @app.command()
 @with_groups
+def plan(
+    query: Query,
+    settings: Settings,
+    resources: Resources,
+    output: Output,
+    method: Method = "damped",
+    appearance: Appearance = "as_seen",
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what a run would read, hold in memory, write and take, and what is missing, before any pixel is read."""
+    from spaceeye_stac.planner import plan as planned  # noqa: PLC0415
+
+    settings = replace(settings, method=method, appearance=appearance)
+    found = planned(query, settings, resources=resources, output=output)
+    print(json.dumps(found.as_json(), indent=1) if as_json else found)  # noqa: T201 - data goes to stdout unstyled
+
+
+@app.command()
+@with_groups
 def run(
     query: Query,
     settings: Settings,
@@ -135,6 +154,7 @@ def run(
             progress=_Reporter(bars),
             holdout=_holdout(evaluate_too),
             each_day=stream.day if stream else None,
+            announce=None if quiet else lambda plan: err_console.print(plan.short, markup=False),
         )
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
     if result.kept:

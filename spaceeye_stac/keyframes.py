@@ -403,5 +403,6 @@ def keyframe_bytes(layout: Layout, knots: Sequence[Sequence[int]], looks: int, b
     """Size of a store on the disk: `images` per knot and band (with `shown` two), spread, and `looks` masks."""
     rows, columns = layout.counts
     height, width = layout.tile
-    tile, core = rows * columns * height * width, rows * columns * layout.size**2
+    core = rows * columns * min(layout.size, layout.grid.shape[0]) * min(layout.size, layout.grid.shape[1])
+    tile = rows * columns * height * width
     return sum(map(len, knots)) * (images * bands + 1) * 4 * tile + looks * core

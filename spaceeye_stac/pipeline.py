@@ -23,6 +23,7 @@ from spaceeye_stac.layout import Layout
 from spaceeye_stac.model import Job, Scene
 from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
+from spaceeye_stac.planner import Plan, planned
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.reading import read_part, survey
 from spaceeye_stac.record import Record
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SCRATCH = ".keyframes"
 
+Announce = Callable[[Plan], None]
 EachDay = Callable[[Path, Json, Json], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 
@@ -113,6 +115,7 @@ def run(
     progress: Progress = _silent,
     holdout: Holdout | None = None,
     each_day: EachDay | None = None,
+    announce: Announce | None = None,
 ) -> Result:
     """Do everything: search, solve, and publish one item a day as a static collection in the folder `out`.
 
@@ -121,7 +124,8 @@ def run(
     they touch; `overwrite` starts anew. `resources` and `output` change no value. `progress` is called with a stage's
     name, the steps done and their number. `holdout` scores the method on hidden pixels of the scenes; what it returns
     stands in the collection as `spaceeye:holdout`. `each_day` is called soon after a day is finished, with the folder
-    its files are in, the collection as far as it is known, and its item. Nothing appears in `out` before the run is
+    its files are in, the collection as far as it is known, and its item. `announce` is called with the plan of the
+    whole run before any pixel is read. Nothing appears in `out` before the run is
     complete. Raises SpaceEyeError's children, each with the value and the remedy.
     """
     settings, output = settings or Settings(), output or Output()
@@ -138,6 +142,8 @@ def run(
             (folder / static.KEYFRAMES).rename(folder / SCRATCH)
         record = _recorded(Record.of(query, settings, output), folder, place if update else None)
         scenes = search(query, settings)
+        if announce is not None:
+            announce(planned(scenes, query, settings, resources, output, crew.count))
         scored = holdout(scenes, query, settings) if holdout else None
         fits = budget.Budget(resources.memory_bytes, crew.count)
         works = [Work(job, folder, place, record, output, fits, each_day) for job in plan_jobs(scenes, query, settings)]
