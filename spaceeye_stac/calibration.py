@@ -112,7 +112,7 @@ def _solving(job: Job) -> float:
     values, labels = _made_up(job, place.shape)
     light = untouched(len(job.bands), len(job.acquisitions), job.span)
     with one_torch_thread():
-        took = _best(lambda: fill(values, labels, light, _undilated(job), cell, window), 1)
+        took = _best(lambda: list(fill(values, labels, light, _undilated(job), cell, [window])), 1)
     return took / max(looks) / math.prod(place.shape)
 
 
