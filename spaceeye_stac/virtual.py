@@ -99,7 +99,8 @@ class KnotTask:
         store = KeyframeStore.open(self.store)
         window, knot = at
         place = self.knots.place(store.contents, window, knot)
-        if place.is_dir():
+        kinds = _kinds(store.contents, window, knot)
+        if all((place / _file(name, kind)).is_file() for name in self.job.bands for kind in kinds):
             return
         draft, day = place.with_name(f".{place.name}.partial"), store.contents.knots[window][knot]
         shutil.rmtree(draft, ignore_errors=True)
@@ -108,7 +109,7 @@ class KnotTask:
         with ExitStack() as cleaning, rasterio.Env(GDAL_CACHEMAX=self.cache_mb):
             cleaning.callback(shutil.rmtree, draft, ignore_errors=True)
             for band, name in enumerate(self.job.bands):
-                for kind in _kinds(store.contents, window, knot):
+                for kind in kinds:
                     self._write(view, draft / _file(name, kind), kind, band)
             shutil.rmtree(place, ignore_errors=True)
             draft.rename(place)
