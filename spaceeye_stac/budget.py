@@ -50,14 +50,20 @@ class Budget:
 
     def days_together(self, job: Job) -> tuple[int, int]:
         """How many days of a group are written together, and how many groups are at work at once."""
-        height, width = job.grid.shape
-        pixels = height * width
-        strip = STRIPS * FLOAT_BYTES * min(height, 512) * width
-        open_at_once = 3 * DN_BYTES + 3
-        raster = open_at_once * pixels * RASTER_COPIES if DN_BYTES * pixels <= LARGEST_IN_MEMORY else LARGEST_IN_MEMORY
+        strip = writing_bytes(job, 0)
+        day = writing_bytes(job, 1) - strip
         free = self.memory - PROGRAM_BYTES
-        at_work = int(max(1, min(self.workers, free // (strip + raster))))
-        return int(max(1, min(MOST_DAYS, (free / at_work - strip) // raster))), at_work
+        at_work = int(max(1, min(self.workers, free // (strip + day))))
+        return int(max(1, min(MOST_DAYS, (free / at_work - strip) // day))), at_work
+
+
+def writing_bytes(job: Job, days: int) -> int:
+    """Memory of one worker that writes so many days together."""
+    height, width = job.grid.shape
+    rasters = (3 * DN_BYTES + 3) * height * width * RASTER_COPIES
+    if DN_BYTES * height * width > LARGEST_IN_MEMORY:
+        rasters = LARGEST_IN_MEMORY
+    return int(STRIPS * FLOAT_BYTES * min(height, 512) * width + days * rasters)
 
 
 def group_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...]) -> int:

@@ -7,14 +7,10 @@ from pathlib import Path
 from statistics import median
 
 from spaceeye_stac.budget import (
-    DN_BYTES,
-    FLOAT_BYTES,
-    LARGEST_IN_MEMORY,
     PROGRAM_BYTES,
-    RASTER_COPIES,
-    STRIPS,
     Budget,
     group_bytes,
+    writing_bytes,
 )
 from spaceeye_stac.cog import OVERVIEWS_ABOVE_PIXELS, THUMBNAIL_PIXELS, display_bands
 from spaceeye_stac.jobs import kept_of, layout_of
@@ -190,7 +186,7 @@ def memory_of(job: Job, budget: Budget, *, processes: bool) -> int:
     groups = sum(len(knots) for knots in knots_of(job))
     at_once, writers = budget.days_together(job)
     writers = min(writers, groups)
-    writing = writers * _written_together(job, min(at_once, _longest(job)))
+    writing = writers * writing_bytes(job, min(at_once, _longest(job)))
     programs = 1 + max(at_work if len(layout.cells) > 1 else 0, writers) if processes else 1
     return programs * PROGRAM_BYTES + max(solving, writing)
 
@@ -209,12 +205,3 @@ def _longest(job: Job) -> int:
         for before, after in zip(knots, [*knots[1:], window.write.stop], strict=True)
     ]
     return max(steps)
-
-
-def _written_together(job: Job, days: int) -> int:
-    """Bytes of one worker that writes so many days together, as `Budget.days_together` counts them."""
-    height, width = job.grid.shape
-    rasters = (3 * DN_BYTES + 3) * height * width * RASTER_COPIES
-    if DN_BYTES * height * width > LARGEST_IN_MEMORY:
-        rasters = LARGEST_IN_MEMORY
-    return int(STRIPS * FLOAT_BYTES * min(height, 512) * width + days * rasters)

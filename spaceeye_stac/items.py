@@ -17,7 +17,7 @@ from pystac.provider import ProviderRole
 from shapely import Geometry
 
 from spaceeye_stac.model import DayImages, Job, Statistics, WrittenFile
-from spaceeye_stac.query import Json
+from spaceeye_stac.query import Json, Settings
 from spaceeye_stac.region import bbox, split, unwrapped
 
 VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
@@ -40,6 +40,11 @@ LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_L
 SOFTWARE = "spaceeye-stac"
 PAPER = "https://arxiv.org/abs/2106.08408"
 RUN_DIGITS = 16
+LINEAGE = {
+    "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER}),",
+    "guided": f"Temporal damped interpolation ({PAPER}), guided by what clear pixels say of cloudy ones of their date,",
+    "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it,",
+}
 # name: (common name, title, centre wavelength and full width at half maximum in micrometres)
 BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
     "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
@@ -113,7 +118,7 @@ def _properties(job: Job, images: DayImages, created: datetime) -> Json:
         "proj:code": f"EPSG:{job.grid.epsg}",
         **({"grid:code": _grid_code(job)} if job.grid.tile else {}),
         "processing:level": "L3",
-        "processing:lineage": f"Temporal damped interpolation of {len(images.scenes)} Sentinel-2 L2A scenes ({PAPER}).",
+        "processing:lineage": _lineage(settings, len(images.scenes)),
         "processing:software": {SOFTWARE: version(SOFTWARE)},
         "processing:datetime": created.isoformat().replace("+00:00", "Z"),
         "spaceeye:method": settings.method_name,
@@ -164,6 +169,12 @@ def _described_by(href: str) -> pystac.Link:
 
 def _grid_code(job: Job) -> str:
     return f"MGRS-{job.grid.tile}"
+
+
+def _lineage(settings: Settings, scenes: int) -> str:
+    """What was done, in a sentence."""
+    how = LINEAGE.get(settings.method_name, f"Temporal interpolation by the method {settings.method_name}")
+    return f"{how} of {scenes} Sentinel-2 L2A scenes."
 
 
 def _asset(key: str, file: WrittenFile, images: DayImages, job: Job) -> Json:
