@@ -1,5 +1,6 @@
 """The output grids of a query: one over the region, or one per MGRS tile, snapped to the pixels of the scenes."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import BoundingBox
 from odc.geo.geom import Geometry as Placed
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import geometry_mask
 from rasterio.transform import Affine, array_bounds
 from shapely import Geometry
@@ -63,7 +65,9 @@ def inside(grid: Grid, block: Block) -> NDArray[np.bool_]:
     if grid.outline is None or grid.geobox.crs is None:
         return np.ones(block.shape, bool)
     outline = _placed(joined(grid.outline), grid.geobox.crs)
-    found = geometry_mask([outline.json], block.shape, grid.part(block).transform, invert=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of the raster that rasterio draws on
+        found = geometry_mask([outline.json], block.shape, grid.part(block).transform, invert=True)
     return np.asarray(found, bool)
 
 
