@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from spaceeye_stac import stack
 from spaceeye_stac.fill import fill, sampled
 from spaceeye_stac.keyframes import KeyframeStore
@@ -54,8 +52,3 @@ class SolveTask:
 def solved_windows(job: Job, light: Illuminance, cell: Cell, read: stack.Stacked) -> list[WindowKeyframes]:
     """Every window of one cell from what was read of its view."""
     return list(fill(read.values, read.labels, light, job, cell, job.windows))
-
-
-def memory_of(job: Job, pixels: int) -> int:
-    """Bytes of DN and labels of all scenes on so many pixels."""
-    return int(len(job.scenes) * (len(job.bands) + 1) * pixels * np.dtype(np.uint16).itemsize)
