@@ -66,12 +66,17 @@ def writing_bytes(job: Job, days: int) -> int:
     return int(STRIPS * FLOAT_BYTES * min(height, 512) * width + days * rasters)
 
 
+def looks_in(job: Job) -> list[int]:
+    """Acquisition days in each window."""
+    return [sum(day in window.read for day in job.acquisition_days) for window in job.windows]
+
+
 def group_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...]) -> int:
     """Memory that reading and solving some cells takes."""
     height, width = seen_by(cells).shape
     read = len(job.scenes) * (len(job.bands) + 1) * DN_BYTES * height * width * LOADING
     method = method_of(job.settings)
-    looks = max(sum(day in window.read for day in job.acquisition_days) for window in job.windows)
+    looks = max(looks_in(job))
     if method.every_day:
         looks = max(len(window.read) for window in job.windows)
     side = layout.size + 2 * layout.halo

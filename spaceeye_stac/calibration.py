@@ -11,8 +11,9 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from spaceeye_stac.budget import looks_in
 from spaceeye_stac.cog import Encoding, Raster, quantise
-from spaceeye_stac.estimates import knots_of, looks_in
+from spaceeye_stac.estimates import knots_of
 from spaceeye_stac.fill import fill
 from spaceeye_stac.illumination import untouched
 from spaceeye_stac.jobs import layout_of

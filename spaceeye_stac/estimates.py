@@ -10,6 +10,7 @@ from spaceeye_stac.budget import (
     PROGRAM_BYTES,
     Budget,
     group_bytes,
+    looks_in,
     writing_bytes,
 )
 from spaceeye_stac.cog import OVERVIEWS_ABOVE_PIXELS, THUMBNAIL_PIXELS, display_bands
@@ -159,11 +160,6 @@ def disk_of(job: Job, days: int, squeezed: float) -> tuple[int, int]:
     item = ITEM_BYTES + len(rasters) * ASSET_BYTES + scenes * LINK_BYTES
     collection = len(rasters) * COLLECTION_ASSET_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
     return int(days * (sum(rasters.values()) + item) + collection), days * (len(rasters) + 1) + COLLECTION_FILES
-
-
-def looks_in(job: Job) -> list[int]:
-    """Acquisition days in each window."""
-    return [sum(day in window.read for day in job.acquisition_days) for window in job.windows]
 
 
 def knots_of(job: Job) -> list[tuple[int, ...]]:

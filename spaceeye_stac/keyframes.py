@@ -60,6 +60,11 @@ class Contents:
         """Where each window's knots begin among those of all windows, and their number at the end."""
         return tuple(int(n) for n in np.cumsum([0, *map(len, self.knots)]))
 
+    @cached_property
+    def first_looks(self) -> tuple[int, ...]:
+        """Where each window's looks begin among those of all windows, and their number at the end."""
+        return tuple(int(n) for n in np.cumsum([0, *(len(self.looked(w)) for w in range(len(self.windows)))]))
+
     def looked(self, window: int) -> list[int]:
         """Return the used acquisition days of a window."""
         return [day for day in self.acquired if day in self.windows[window].read]
@@ -246,7 +251,7 @@ class KeyframeStore:
 
     def _make_arrays(self) -> None:
         known = self.contents
-        knots, looks = known.first_knots[-1], sum(len(known.looked(w)) for w in range(len(known.windows)))
+        knots, looks = known.first_knots[-1], known.first_looks[-1]
         self._make("images", (knots, len(known.bands)), known.layout.tile, "f4")
         if known.shown:
             self._make("shown", (knots, len(known.bands)), known.layout.tile, "f4")
@@ -284,7 +289,7 @@ class KeyframeStore:
         return slice(top, top + shape[0]), slice(left, left + shape[1])
 
     def _first_look(self, window: int) -> int:
-        return sum(len(self.contents.looked(w)) for w in range(window))
+        return self.contents.first_looks[window]
 
     def write(self, cell: Cell, part: WindowKeyframes, key: str) -> None:
         """Keep one cell of one window; `key` stands for all that it was made from."""
