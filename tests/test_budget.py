@@ -135,4 +135,4 @@ def solved_in_strips(looks: CellLooks, options: se.Settings, rows: int) -> State
 def copied(state: State) -> State:
     """A strip is good until the next is asked for."""
     given = {name: getattr(state, name) for name in PER_PIXEL}
-    return replace(state, **{name: image.clone() for name, image in given.items() if image is not None})  # type: ignore[arg-type]
+    return replace(state, **{name: image.clone() for name, image in given.items() if image is not None})
