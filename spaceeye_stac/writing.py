@@ -193,12 +193,13 @@ def _write_trust(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -
     for cells in _rows(view):
         top = cells[0].core.y.start
         outside = ~inside(task.job.grid, around(cells))
+        uncertainty = view.uncertainty(cells)
         for day, distance in zip(days, view.distances(days, cells), strict=True):
             distance[outside] = NO_LOOK
             drafts[day].seen.add(distance, int(outside.sum()))
             distances[day].write(distance, top)
             if widths:
-                widths[day].write(quantise(view.uncertainty(day, distance, cells)), top)
+                widths[day].write(quantise(uncertainty.of(day, distance)), top)
     for day, draft in drafts.items():
         draft.close("clear_distance", distances[day])
         if widths:
