@@ -1,22 +1,40 @@
-"""What fits into memory: how many cells are read together, how many days are written together; pure arithmetic."""
+"""What fits into memory: how cells are read and solved, how many days are written together; pure arithmetic."""
 
+import math
 from dataclasses import dataclass
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.layout import Layout, seen_by
-from spaceeye_stac.methods import method_of
-from spaceeye_stac.model import Cell, Job
+from spaceeye_stac.methods import learning_steps, method_of
+from spaceeye_stac.model import Block, Cell, Job, Window
+from spaceeye_stac.solver import cached_rows
 
 PROGRAM_BYTES = 440 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
-LOADING = 1.3  # DN as read, and what is on its way into their array
-WORKING = {"damped": 3.9, "guided": 11.0, "reference": 14.0}
+LOADING_BYTES = 128 * 2**20  # at most, on its way into the arrays of what is read
+STRIP_ROWS = (128, 64, 32)
+WORKING = {"damped": 3.9, "guided": 11.0, "reference": 14.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
+LEARNING = 6.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
 STRIPS = 8  # rows of cells in float32 that are held while a band is written
 RASTER_COPIES = 2.5
 MOST_DAYS = 8
 LARGEST_IN_MEMORY = 96 * 2**20
+
+
+@dataclass(frozen=True)
+class Solving:
+    """How cells are solved: in squares of `side` cells, `at_work` squares at once, about so many `rows` of a cell.
+
+    `held`: the pixels of a square are read once and held, and the keyframes of a cell written at once; otherwise they
+    are read, and written, strip by strip.
+    """
+
+    side: int = 1
+    at_work: int = 1
+    rows: int = STRIP_ROWS[0]
+    held: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,35 +44,54 @@ class Budget:
     memory: int
     workers: int
 
-    def cells_together(self, job: Job, layout: Layout) -> tuple[int, int]:
-        """Side of the squares of cells that are read together, and how many such squares are at work at once.
+    @property
+    def free(self) -> int:
+        """Bytes beside the program itself."""
+        return self.memory - PROGRAM_BYTES
 
-        Raises InvalidInputError where one cell alone is too much.
-        """
-        one = group_bytes(job, layout, layout.groups(1)[0])
-        free = self.memory - PROGRAM_BYTES
-        at_work = min(self.workers, free // one, len(layout.cells))
-        if at_work < 1:
-            raise InvalidInputError(
-                f"memory {self.memory / 1e9:.2g} GB is too little: one cell of {layout.size} pixels with "
-                f"{len(job.scenes)} scenes and {len(job.bands)} bands takes {(one + PROGRAM_BYTES) / 1e9:.2g} GB; "
-                "give more, or fewer bands."
-            )
+    def solving(self, job: Job, layout: Layout) -> Solving:
+        """How the cells of a job are solved; InvalidInputError where one alone is too much even strip by strip."""
+        tries = [Solving()]
+        if method_of(job.settings).strips:
+            tries += [Solving(rows=rows, held=False) for rows in STRIP_ROWS]
+        for one in tries:
+            taken = solving_bytes(job, layout, layout.groups(1)[0], one)
+            at_work = min(self.workers, self.free // taken, len(layout.cells))
+            if at_work >= 1:
+                return Solving(self._side(job, layout, at_work) if one.held else 1, int(at_work), one.rows, one.held)
+        raise InvalidInputError(
+            f"memory {self.memory / 1e9:.2g} GB is too little: {_least(tries[-1])} of {layout.size} pixels "
+            f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes {(taken + PROGRAM_BYTES) / 1e9:.2g} GB; "
+            "give more, or fewer bands."
+        )
+
+    def _side(self, job: Job, layout: Layout, at_work: int) -> int:
+        """Side of the largest squares that leave work for all, and fit."""
         side = 1
         while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
             squares = layout.groups(side + 1)
-            if len(squares) < at_work or at_work * group_bytes(job, layout, squares[0]) > free:
+            if len(squares) < at_work or at_work * solving_bytes(job, layout, squares[0], Solving()) > self.free:
                 break
             side += 1
-        return side, int(at_work)
+        return side
+
+    def holds_all(self, job: Job, layout: Layout) -> bool:
+        """Whether the pixels of all scenes can be held while one cell is solved."""
+        view = layout.cells[0].view
+        more = len(job.scenes) - max(scenes_in(job))
+        taken = solving_bytes(job, layout, layout.cells, Solving()) + _dn_bytes(job, view, more)
+        return len(layout.cells) == 1 and taken <= self.free
 
     def days_together(self, job: Job) -> tuple[int, int]:
         """How many days of a group are written together, and how many groups are at work at once."""
         strip = writing_bytes(job, 0)
         day = writing_bytes(job, 1) - strip
-        free = self.memory - PROGRAM_BYTES
-        at_work = int(max(1, min(self.workers, free // (strip + day))))
-        return int(max(1, min(MOST_DAYS, (free / at_work - strip) // day))), at_work
+        at_work = int(max(1, min(self.workers, self.free // (strip + day))))
+        return int(max(1, min(MOST_DAYS, (self.free / at_work - strip) // day))), at_work
+
+
+def _least(last: Solving) -> str:
+    return "one cell" if last.held else f"{last.rows} rows of one cell"
 
 
 def writing_bytes(job: Job, days: int) -> int:
@@ -71,15 +108,50 @@ def looks_in(job: Job) -> list[int]:
     return [sum(day in window.read for day in job.acquisition_days) for window in job.windows]
 
 
-def group_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...]) -> int:
-    """Memory that reading and solving some cells takes."""
-    height, width = seen_by(cells).shape
-    read = len(job.scenes) * (len(job.bands) + 1) * DN_BYTES * height * width * LOADING
+def scenes_in(job: Job) -> list[int]:
+    """Scenes in each window."""
+    days = list(zip(job.acquisition_days, job.acquisitions, strict=True))
+    return [sum(len(one.scenes) for day, one in days if day in window.read) for window in job.windows]
+
+
+def images_in(job: Job) -> int:
+    """Knots, times their images, of the windows that are solved together and have the most, as all are kept at once."""
     method = method_of(job.settings)
-    looks = max(looks_in(job))
-    if method.every_day:
-        looks = max(len(window.read) for window in job.windows)
-    side = layout.size + 2 * layout.halo
-    pixels = min(side, job.grid.shape[0]) * min(side, job.grid.shape[1])
-    factor = WORKING.get(method.name, OTHER_WORKING)
-    return int(read + factor * looks * len(job.bands) * FLOAT_BYTES * pixels)
+    found: dict[tuple[int, ...], int] = {}
+    for window in job.windows:
+        days = tuple(window.read) if method.every_day else _inside(job, window)
+        together = (window.read.start,) if method.every_day else days
+        found[together] = found.get(together, 0) + len(window.knots(days))
+    return max(found.values()) * (2 if method.shows and job.settings.appearance == "as_seen" else 1)
+
+
+def _inside(job: Job, window: Window) -> tuple[int, ...]:
+    return tuple(day for day in job.acquisition_days if day in window.read)
+
+
+def solving_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...], how: Solving) -> int:
+    """Memory that one worker takes to read and solve some cells."""
+    method, bands = method_of(job.settings), len(job.bands)
+    view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
+    looks = max(len(window.read) for window in job.windows) if method.every_day else max(looks_in(job))
+    strip = _strip_pixels(view, how.rows, layout.halo) if method.strips else math.prod(view.shape)
+    values = WORKING.get(method.name, OTHER_WORKING) * strip
+    if method.learns:
+        down, right = learning_steps(view.shape)
+        values += LEARNING * math.prod(view.shape) / (down * right)
+    reach = max(math.prod(cell.reach.shape) for cell in cells)
+    kept = images_in(job) * (bands + 1) * FLOAT_BYTES * (reach if how.held else strip)
+    read = seen_by(cells) if how.held else Block(slice(0, min(how.rows, view.shape[0])), view.x)
+    dn = _dn_bytes(job, read, max(scenes_in(job)))
+    return int(dn + min(dn, LOADING_BYTES) + values * looks * bands * FLOAT_BYTES + kept)
+
+
+def _dn_bytes(job: Job, block: Block, scenes: int) -> int:
+    return scenes * (len(job.bands) + 1) * DN_BYTES * math.prod(block.shape)
+
+
+def _strip_pixels(view: Block, rows: int, halo: int) -> int:
+    """Pixels of the view that are worked on at once, those above and below that are looked at with them."""
+    height, width = view.shape
+    whole = max(rows, cached_rows(width))
+    return min(height, whole + halo) * width

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from spaceeye_stac.budget import looks_in
 from spaceeye_stac.cog import Encoding, Raster, quantise
 from spaceeye_stac.estimates import knots_of
-from spaceeye_stac.fill import fill
+from spaceeye_stac.fill import Filling, stretches
 from spaceeye_stac.illumination import untouched
 from spaceeye_stac.jobs import layout_of
 from spaceeye_stac.methods import one_torch_thread
-from spaceeye_stac.model import Block, Cell, Job
+from spaceeye_stac.model import Block, Cell, Job, Pixels
+from spaceeye_stac.reading import Given
 
 BLOCK_PIXELS = 64
 IMAGE_PIXELS = 640
@@ -105,15 +106,16 @@ def _reading(folder: Path, job: Job) -> float:
 def _solving(job: Job) -> float:
     """Seconds to solve one look of one pixel: the window with the most looks, on a small block."""
     looks = looks_in(job)
-    window = job.windows[looks.index(max(looks))]
+    window = looks.index(max(looks))
     if not max(looks):
         return 0.0
     place = Block(*(slice(0, min(BLOCK_PIXELS, side)) for side in job.grid.shape))
     cell = Cell((0, 0), place, place, place)
-    values, labels = _made_up(job, place.shape)
-    light = untouched(len(job.bands), len(job.acquisitions), job.span)
+    source = Given(_made_up(job, place.shape), place)
+    light, plain = untouched(len(job.bands), len(job.acquisitions), job.span), _undilated(job)
+    stretch = replace(next(s for s in stretches(plain, light) if window in s.windows), windows=(window,))
     with one_torch_thread():
-        took = _best(lambda: list(fill(values, labels, light, _undilated(job), cell, [window])), 1)
+        took = _best(lambda: Filling(source, light, plain, cell, stretch).whole(), 1)
     return took / max(looks) / math.prod(place.shape)
 
 
@@ -122,13 +124,14 @@ def _undilated(job: Job) -> Job:
     return replace(job, settings=replace(job.settings, mask_dilation=0.0, clear_classes=(4,)))
 
 
-def _made_up(job: Job, shape: tuple[int, int]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+def _made_up(job: Job, shape: tuple[int, int]) -> Pixels:
     """DN of every scene and labels of which six in ten are clear."""
     rng = np.random.default_rng(0)
     base = _scene(shape) * 10_000
     count = len(job.scenes)
     values = base + rng.normal(0, 50, (count, len(job.bands), *shape))
-    return values.astype(np.uint16), np.where(rng.random((count, *shape)) < 0.6, 4, 9).astype(np.uint16)  # noqa: PLR2004
+    labels = np.where(rng.random((count, *shape)) < 0.6, 4, 9).astype(np.uint16)  # noqa: PLR2004
+    return Pixels(list(values.astype(np.uint16)), list(labels))
 
 
 def _best(task: Callable[[], object], repeats: int = 2) -> float:

@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from spaceeye_stac.budget import (
     PROGRAM_BYTES,
     Budget,
-    group_bytes,
     looks_in,
+    solving_bytes,
     writing_bytes,
 )
 from spaceeye_stac.cog import OVERVIEWS_ABOVE_PIXELS, THUMBNAIL_PIXELS, display_bands
 from spaceeye_stac.jobs import kept_of, layout_of
 from spaceeye_stac.keyframes import keyframe_bytes
 from spaceeye_stac.layout import Layout, seen_by
-from spaceeye_stac.model import BandAsset, Cell, Job, Scene, metres_per_pixel
+from spaceeye_stac.model import BandAsset, Job, Scene, metres_per_pixel
 
 # bytes a pixel of full resolution, deflate level 1; measured on real and on simulated scenes
 TYPICAL_RATE = 1.6
@@ -177,20 +177,15 @@ def scratch_of(job: Job) -> int:
 def memory_of(job: Job, budget: Budget, *, processes: bool) -> int:
     """Peak of the memory of all workers together; InvalidInputError where the budget is too small for a cell."""
     layout = layout_of(job)
-    side, at_work = budget.cells_together(job, layout)
-    solving = sum(sorted(_solved_together(job, layout, group) for group in layout.groups(side))[-at_work:])
+    how = budget.solving(job, layout)
+    each = sorted(solving_bytes(job, layout, group, how) for group in layout.groups(how.side))
+    solving = sum(each[-how.at_work :])
     groups = sum(len(knots) for knots in knots_of(job))
     at_once, writers = budget.days_together(job)
     writers = min(writers, groups)
     writing = writers * writing_bytes(job, min(at_once, _longest(job)))
-    programs = 1 + max(at_work if len(layout.cells) > 1 else 0, writers) if processes else 1
+    programs = 1 + max(how.at_work if len(layout.cells) > 1 else 0, writers) if processes else 1
     return programs * PROGRAM_BYTES + max(solving, writing)
-
-
-def _solved_together(job: Job, layout: Layout, cells: tuple[Cell, ...]) -> int:
-    """Bytes of one worker that reads and solves some cells, the largest of which may be cut by the grid's border."""
-    largest = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
-    return group_bytes(replace(job, grid=replace(job.grid, geobox=job.grid.part(largest))), layout, cells)
 
 
 def _longest(job: Job) -> int:

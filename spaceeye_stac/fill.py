@@ -1,7 +1,9 @@
-"""One cell: DN and labels to observations, observations to keyframes."""
+"""One cell: DN and labels to observations, observations to keyframes, strip by strip."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,9 +12,22 @@ from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.illumination import DayTotals, totals
 from spaceeye_stac.masks import away_from_cloud, judge, observed
-from spaceeye_stac.methods import CellLooks, State, alike_pixels, method_of
-from spaceeye_stac.model import Cell, Illuminance, Job, Scene, Window, WindowKeyframes, metres_per_pixel
+from spaceeye_stac.methods import CellLooks, Solver, State, alike_pixels, learning_steps, method_of
+from spaceeye_stac.model import (
+    Block,
+    Cell,
+    Illuminance,
+    Job,
+    KeyframeRows,
+    Pixels,
+    Scene,
+    Window,
+    WindowFacts,
+    WindowKeyframes,
+    metres_per_pixel,
+)
 from spaceeye_stac.offset_check import Sample, Sampling
+from spaceeye_stac.solver import cached_rows
 
 FLOOR_REFLECTANCE = 1e-4
 
@@ -36,28 +51,28 @@ class Observations:
         return totals(self.values, self.clear, self.observed)
 
 
-def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job, part: GeoBox) -> Observations:
-    """Turn DN `(scene, band, y, x)` and labels `(scene, y, x)` into reflectance and `clear`, one step a day.
+def observe(pixels: Pixels, job: Job, part: GeoBox, steps: tuple[int, int] = (1, 1), top: int = 0) -> Observations:
+    """Turn the DN and labels of a job's scenes into reflectance and `clear`, one step a day.
 
-    `part` is where the DN lie; labels may reach farther, by as many pixels on every side. Reflectance is
-    `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in their order: a
-    pixel comes from the first in which it is clear.
+    `part` is where the DN lie; of its rows and columns one in `steps` is looked at, counted from `top` rows above it.
+    Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in
+    their order: a pixel comes from the first in which it is clear.
     """
-    days, (bands, height, width) = len(job.acquisitions), values.shape[1:]
+    every = slice(-top % steps[0], None, steps[0]), slice(None, None, steps[1])
+    height, width = (len(range(n)[along]) for n, along in zip(part.shape, every, strict=True))
+    shape = len(job.bands), len(job.acquisitions), height, width
     seen = Observations(
-        np.zeros((bands, days, height, width), np.float32),
-        np.zeros((days, height, width), bool),
-        np.zeros(days, np.int64),
-        np.zeros(len(values), np.int64),
+        np.zeros(shape, np.float32), np.zeros(shape[1:], bool), np.zeros(shape[1], np.int64), _none(job)
     )
     index = 0
     for n, acquisition in enumerate(job.acquisitions):
-        covered = np.zeros(values.shape[2:], bool)
+        covered = np.zeros(shape[2:], bool)
         for scene in acquisition.scenes:
-            data = observed(values[index], next(iter(scene.bands.values())).nodata)
+            dn = pixels.values[index][..., *every]
+            data = observed(dn, next(iter(scene.bands.values())).nodata)
             covered |= data
-            clear = data & _clear(labels[index], scene, job, part)
-            reflectance = _reflectance(values[index], scene)
+            clear = data & _clear(pixels.labels[index], scene, job, part, every)
+            reflectance = _reflectance(dn, scene)
             new = clear & ~seen.clear[n]
             np.maximum(reflectance, np.float32(FLOOR_REFLECTANCE), out=reflectance)
             np.copyto(seen.values[:, n], reflectance, where=new)
@@ -68,28 +83,37 @@ def observe(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job, pa
     return seen
 
 
-def sampled(values: NDArray[np.uint16], labels: NDArray[np.uint16], job: Job, part: GeoBox) -> Sample:
-    """Some clear pixels of every scene, for the check of the offsets; arguments as those of `observe`."""
+def _none(job: Job) -> NDArray[np.int64]:
+    """No looks from any of a job's scenes."""
+    return np.zeros(len(job.scenes), np.int64)
+
+
+def sampled(pixels: Pixels, scenes: Sequence[Scene], job: Job, part: GeoBox) -> Sample:
+    """Some clear pixels of each of the `scenes`, of which the pixels are, for the check of the offsets."""
     sampling = Sampling.of(job, part)
-    halo = (labels.shape[1] - part.shape[0]) // 2
-    inner = labels[:, halo : halo + part.shape[0], halo : halo + part.shape[1]]
-    few, marks = values[..., sampling.rows, sampling.columns], inner[:, sampling.rows, sampling.columns]
     rows, columns = sampling.places((int(part.shape[0]), int(part.shape[1])))
-    found = np.full((len(values), len(sampling.bands), len(rows)), np.nan, np.float32)
-    for out, dn, label, scene in zip(found, few, marks, job.scenes, strict=True):
+    found = np.full((len(scenes), len(sampling.bands), len(rows)), np.nan, np.float32)
+    for out, values, labels, scene in zip(found, pixels.values, pixels.labels, scenes, strict=True):
+        halo = (labels.shape[0] - part.shape[0]) // 2
+        inner = labels[halo : halo + part.shape[0], halo : halo + part.shape[1]]
+        dn = values[..., sampling.rows, sampling.columns]
         clear = observed(dn, next(iter(scene.bands.values())).nodata)
-        clear &= judge(label, scene.labels, job.settings).clear
+        clear &= judge(inner[sampling.rows, sampling.columns], scene.labels, job.settings).clear
         seen = _reflectance(dn, scene)[list(sampling.bands)].reshape(len(sampling.bands), -1)
         np.copyto(out, seen, where=clear.ravel())
     return Sample(found, rows, columns)
 
 
-def _clear(labels: NDArray[np.uint16], scene: Scene, job: Job, part: GeoBox) -> NDArray[np.bool_]:
-    """Clear pixels of one scene on a part of the grid, from its labels on that part and around it."""
+def _clear(
+    labels: NDArray[np.uint16], scene: Scene, job: Job, part: GeoBox, every: tuple[slice, slice]
+) -> NDArray[np.bool_]:
+    """Clear pixels of one scene on `every` so many rows and columns of a part, from its labels there and around it."""
     reach = job.settings.mask_dilation / metres_per_pixel(part)
-    clear = away_from_cloud(judge(labels, scene.labels, job.settings), reach)
-    halo = (clear.shape[0] - part.shape[0]) // 2
-    return clear[halo : halo + part.shape[0], halo : halo + part.shape[1]]
+    halo = (labels.shape[0] - part.shape[0]) // 2
+    inner = slice(halo, halo + part.shape[0]), slice(halo, halo + part.shape[1])
+    if not reach:
+        return judge(labels[inner][every], scene.labels, job.settings).clear
+    return away_from_cloud(judge(labels, scene.labels, job.settings), reach)[inner][every]
 
 
 def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32]:
@@ -103,106 +127,211 @@ def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32
 
 
 @dataclass(frozen=True)
-class _Part:
-    """The used acquisitions of one window as a job of their own, and where their scenes stand among all."""
+class Stretch:
+    """Windows, by index, that use the same acquisitions and so have the same state, which is solved once.
 
+    `job`: with these acquisitions alone; `scenes` and `acquisitions`: where they stand among all. `read`: the days of
+    the first window.
+    """
+
+    windows: tuple[int, ...]
     job: Job
-    scenes: list[int]
-    acquisitions: list[int]
+    scenes: tuple[int, ...]
+    acquisitions: tuple[int, ...]
+    read: range
 
 
-def _part_of(job: Job, window: Window, light: Illuminance) -> _Part:
+def stretches(job: Job, light: Illuminance) -> list[Stretch]:
+    """All windows of a job, in order."""
+    found: list[Stretch] = []
+    for w, window in enumerate(job.windows):
+        one = _stretch(job, light, w, window)
+        same = found and found[-1].acquisitions == one.acquisitions and not method_of(job.settings).every_day
+        if same:
+            found[-1] = replace(found[-1], windows=(*found[-1].windows, w))
+        else:
+            found.append(one)
+    return found
+
+
+def _stretch(job: Job, light: Illuminance, index: int, window: Window) -> Stretch:
     inside = [n for n, day in enumerate(job.acquisition_days) if light.used[n] and day in window.read]
     starts = np.cumsum([0, *(len(acquisition.scenes) for acquisition in job.acquisitions)])
-    scenes = [int(i) for n in inside for i in range(starts[n], starts[n + 1])]
-    return _Part(replace(job, acquisitions=tuple(job.acquisitions[n] for n in inside)), scenes, inside)
+    scenes = tuple(int(i) for n in inside for i in range(starts[n], starts[n + 1]))
+    part = replace(job, acquisitions=tuple(job.acquisitions[n] for n in inside))
+    return Stretch((index,), part, scenes, tuple(inside), window.read)
 
 
-def fill(
-    values: NDArray[np.uint16],
-    labels: NDArray[np.uint16],
-    light: Illuminance,
-    job: Job,
-    cell: Cell,
-    windows: Iterable[Window],
-) -> Iterator[WindowKeyframes]:
-    """Solve windows of a cell on their used acquisition days, from DN `(scene, band, y, x)` and labels of its view.
+class Source(Protocol):
+    """Where the pixels of a job's scenes come from."""
 
-    Yields keyframes at the days needed to give any written day exactly by a linear blend of two: the window's
-    acquisition days inside its write interval, and that interval's first and last day. Windows of the same acquisitions
-    have the same state, which is solved once.
-    """
-    known: tuple[_Part, State, Looks] | None = None
-    for window in windows:
-        part = _part_of(job, window, light)
-        if not part.scenes:
-            yield _nothing(window, job, cell)
-            continue
-        if known is None or known[0].scenes != part.scenes or method_of(job.settings).every_day:
-            seen = observe(values[part.scenes], labels[part.scenes], part.job, job.grid.part(cell.view))
-            looks = np.zeros(len(values), np.int64)
-            looks[part.scenes] = seen.looks
-            clear = seen.clear[:, *cell.core.within(cell.view)]
-            known = part, _solved(seen, light, part, window), Looks(part.job.acquisition_days, clear, looks)
-        yield _at_knots(known[1], window, light, cell, known[2])
+    def pixels(self, scenes: Sequence[int], block: Block) -> Pixels:
+        """Give the pixels of some scenes, by index, on a block of the job's grid."""
 
 
-def _solved(seen: Observations, light: Illuminance, part: _Part, window: Window) -> State:
-    job, days = part.job, part.job.acquisition_days
-    method = method_of(job.settings)
-    if method.normalised:
-        np.divide(seen.values, light.values[:, np.asarray(days) - light.first, None, None], out=seen.values)
-    carried = None if light.carried is None else torch.from_numpy(light.carried[:, part.acquisitions])
-    alike = alike_pixels(abs(job.grid.geobox.resolution.x))
-    looks = CellLooks(torch.from_numpy(seen.values), torch.from_numpy(seen.clear), days, window.read, carried, alike)
-    return method.solve(looks, job.settings)
+STRIP_ROWS = 128
 
 
-def _nothing(window: Window, job: Job, cell: Cell) -> WindowKeyframes:
-    """Keyframes of a window without an acquisition."""
-    knots = window.knots(())
-    images = np.full((len(knots), len(job.bands), *cell.reach.shape), np.nan, np.float32)
-    none = np.zeros((0, *cell.core.shape), bool)
-    return WindowKeyframes(window, knots, images, (), none, np.zeros(len(job.scenes), np.int64))
+def strips_of(job: Job, view: Block, rows: int) -> list[slice]:
+    """Rows of the view that are worked on at once: about so many, and all of them where a method needs them."""
+    height, width = view.shape
+    if not method_of(job.settings).strips:
+        return [slice(0, height)]
+    whole = cached_rows(width)
+    step = max(1, rows // whole) * whole
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 @dataclass(frozen=True)
-class Looks:
-    """`clear` `(time, y, x)` of a cell's core on the used `days` of a window; clear pixels `(scene,)` of its view."""
+class Filling:
+    """A stretch of one cell on its way from pixels to keyframes, about so many `rows` of its view at once.
 
-    days: tuple[int, ...]
-    clear: NDArray[np.bool_]
-    counts: NDArray[np.int64]
+    Windows keep images on the days that give any written day exactly by a linear blend of two: their acquisition days
+    inside the write interval, and that interval's first and last day.
+    """
+
+    source: Source
+    light: Illuminance
+    job: Job
+    cell: Cell
+    stretch: Stretch
+    rows: int = STRIP_ROWS
+
+    def __iter__(self) -> Iterator[list[KeyframeRows]]:
+        """Give some rows of every window of the stretch, from top to bottom; `facts` are known afterwards."""
+        top = 0
+        for state in self._states():
+            rows = slice(top, top + state.clear.shape[1])
+            yield [self._at_knots(state, self.job.windows[w], rows) for w in self.stretch.windows]
+            top = rows.stop
+
+    def facts(self) -> list[WindowFacts]:
+        """Give what each window keeps but the images."""
+        return [self._facts(self.job.windows[w]) for w in self.stretch.windows]
+
+    def whole(self) -> list[WindowKeyframes]:
+        """Make everything of every window."""
+        parts: list[dict[str, NDArray]] = [{} for _ in self.stretch.windows]  # type: ignore[type-arg]
+        for strips in self:
+            for part, strip in zip(parts, strips, strict=True):
+                _put(part, strip, self.cell)
+        return [WindowKeyframes(facts, **part) for facts, part in zip(self.facts(), parts, strict=True)]
+
+    @cached_property
+    def _days(self) -> tuple[int, ...]:
+        return self.stretch.job.acquisition_days
+
+    @cached_property
+    def _solver(self) -> Solver:
+        return method_of(self.job.settings).solver(self.job.settings, self.cell.view.shape)
+
+    @cached_property
+    def _looks(self) -> NDArray[np.int64]:
+        return _none(self.job)
+
+    def _states(self) -> Iterator[State]:
+        """Solve the strips; where there is no look, all is unknown."""
+        strips = strips_of(self.job, self.cell.view, self.rows)
+        if not self._days:
+            for rows in strips:
+                yield self._unknown(rows)
+            return
+        if method_of(self.job.settings).learns:
+            steps = learning_steps(self.cell.view.shape)
+            self._solver.learn(self._cell_looks(*(self._observed(rows, steps) for rows in strips)))
+        yield from self._solver.rows(self._counted(rows) for rows in strips)
+
+    def _unknown(self, rows: slice) -> State:
+        shape = 1, rows.stop - rows.start, self.cell.view.shape[1]
+        nothing = torch.full((len(self.job.bands), *shape), torch.nan)
+        return State((self.stretch.read.start,), torch.zeros(shape, dtype=torch.bool)[:0], nothing)
+
+    def _block(self, rows: slice) -> Block:
+        """Rows of the cell's view on the grid."""
+        view = self.cell.view
+        return Block(slice(view.y.start + rows.start, view.y.start + rows.stop), view.x)
+
+    def _observed(self, rows: slice, steps: tuple[int, int] = (1, 1)) -> Observations:
+        """What the acquisitions saw of some rows of the view, divided by the light where the method asks for it."""
+        block, job = self._block(rows), self.stretch.job
+        seen = observe(self.source.pixels(self.stretch.scenes, block), job, job.grid.part(block), steps, rows.start)
+        if method_of(job.settings).normalised:
+            bright = self.light.values[:, np.asarray(self._days) - self.light.first, None, None]
+            np.divide(seen.values, bright, out=seen.values)
+        return seen
+
+    def _counted(self, rows: slice) -> CellLooks:
+        """Rows of the view to be solved, of which the looks are counted."""
+        seen = self._observed(rows)
+        self._looks[list(self.stretch.scenes)] += seen.looks
+        return self._cell_looks(seen)
+
+    def _cell_looks(self, *parts: Observations) -> CellLooks:
+        """What was seen of one part, or of several above each other."""
+        carried = self.light.carried
+        return CellLooks(
+            torch.from_numpy(np.concatenate([seen.values for seen in parts], axis=-2)),
+            torch.from_numpy(np.concatenate([seen.clear for seen in parts], axis=-2)),
+            self._days,
+            self.stretch.read,
+            None if carried is None else torch.from_numpy(carried[:, list(self.stretch.acquisitions)]),
+            alike_pixels(abs(self.job.grid.geobox.resolution.x)),
+        )
+
+    def _at_knots(self, state: State, window: Window, rows: slice) -> KeyframeRows:
+        """Cut rows of the view to the cell's reach and carry them to the window's knots."""
+        at, (down, right) = _shared(rows, self.cell.reach, self.cell.view)
+        knots = self._knots(window)
+        images = np.stack([state.at(day)[:, down, right].numpy() for day in knots])
+        spread = None
+        if state.information is not None:
+            spread = np.stack([np.asarray(state.spread(day))[down, right] for day in knots])
+        core, inner = _shared(rows, self.cell.core, self.cell.view)
+        clear = state.clear[:, *inner].numpy()
+        return KeyframeRows(at, images, _shown(state, knots, (down, right)), spread, core, clear)
+
+    def _knots(self, window: Window) -> tuple[int, ...]:
+        return window.knots(window.read if method_of(self.job.settings).every_day else self._days)
+
+    def _facts(self, window: Window) -> WindowFacts:
+        knots = self._knots(window)
+        widths = self._solver.widths() if self._days else None
+        if widths is None:
+            return WindowFacts(window, knots, self._days, self._looks)
+        bright = {day: torch.from_numpy(self.light.at(day)) for day in {*self._days, *knots}}
+        unseen = max(float((widths.inner_unseen * bright[day]).max()) for day in knots)
+        inner = {day: widths.inner[:, n] for n, day in enumerate(self._days)}
+        noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
+        return WindowFacts(window, knots, self._days, self._looks, np.array(noise, np.float32), unseen)
 
 
-def _at_knots(state: State, window: Window, light: Illuminance, cell: Cell, looks: Looks) -> WindowKeyframes:
-    """Cut a state to the cell's reach and carry it to the window's knots."""
-    rows, columns = cell.reach.within(cell.view)
-    knots = window.knots(state.days)
-    images = np.stack([state.at(day)[:, rows, columns].numpy() for day in knots])
-    shown = None
-    if state.shown is not None:
-        shown = np.full_like(images, np.nan)
-        for k, day in enumerate(knots):
-            if day in state.days:
-                shown[k] = state.shown[:, state.days.index(day), rows, columns]
-    noise, unseen = _noise(state, knots, light)
-    spread = None if noise is None else np.stack([_spread(state, day)[rows, columns] for day in knots])
-    return WindowKeyframes(window, knots, images, looks.days, looks.clear, looks.counts, shown, noise, unseen, spread)
+def _shared(rows: slice, part: Block, view: Block) -> tuple[slice, tuple[slice, slice]]:
+    """Rows of a part that are among `rows` of the view; and the same, and the part's columns, counted in `rows`."""
+    down, right = part.within(view)
+    start, stop = max(rows.start, down.start), min(rows.stop, down.stop)
+    stop = max(start, stop)
+    return slice(start - down.start, stop - down.start), (slice(start - rows.start, stop - rows.start), right)
 
 
-def _spread(state: State, day: int) -> NDArray[np.float32]:
-    found = state.spread(day)
-    assert found is not None  # noqa: S101 - asked for where the method knows its noise
-    return np.asarray(found)
+def _shown(state: State, knots: Sequence[int], place: tuple[slice, slice]) -> NDArray[np.float32] | None:
+    """Images of acquisition days at the knots, NaN at the others; None where the method has none."""
+    if state.shown is None:
+        return None
+    found = [state.shown[:, state.days.index(day), *place] if day in state.days else None for day in knots]
+    nothing = torch.full_like(state.smooth[:, 0, *place], torch.nan)
+    return np.stack([(nothing if image is None else image).numpy() for image in found])
 
 
-def _noise(state: State, knots: Sequence[int], light: Illuminance) -> tuple[NDArray[np.float32] | None, float]:
-    """Give `noise` and `unseen` of a window's keyframes, where the method knows."""
-    if state.widths is None or state.information is None:
-        return None, np.nan
-    bright = {day: torch.from_numpy(light.at(day)) for day in {*state.days, *knots}}
-    unseen = max(float((state.widths.inner_unseen * bright[day]).max()) for day in knots)
-    inner = {day: state.widths.inner[:, n] for n, day in enumerate(state.days)}
-    noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
-    return np.array(noise, np.float32), unseen
+def _put(whole: dict[str, NDArray], strip: KeyframeRows, cell: Cell) -> None:  # type: ignore[type-arg]
+    """Put rows into arrays of the whole cell, which are made with the first."""
+    for name, rows, part in (
+        ("images", strip.rows, cell.reach),
+        ("shown", strip.rows, cell.reach),
+        ("spread", strip.rows, cell.reach),
+        ("clear", strip.core_rows, cell.core),
+    ):
+        values = getattr(strip, name)
+        if values is not None:
+            if name not in whole:
+                whole[name] = np.empty((*values.shape[:-2], *part.shape), values.dtype)
+            whole[name][..., rows, :] = values

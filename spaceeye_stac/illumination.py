@@ -29,6 +29,12 @@ class DayTotals:
     def __add__(self, other: "DayTotals") -> "DayTotals":
         return DayTotals(self.observed + other.observed, self.clear + other.clear, self.sums + other.sums)
 
+    @classmethod
+    def following(cls, parts: "Sequence[DayTotals]") -> "DayTotals":
+        """Of days one after the other, on the same pixels."""
+        observed, clear, sums = ([getattr(part, name) for part in parts] for name in ("observed", "clear", "sums"))
+        return cls(np.concatenate(observed), np.concatenate(clear), np.concatenate(sums, axis=1))
+
 
 def totals(values: NDArray[np.float32], clear: NDArray[np.bool_], observed: NDArray[np.int64]) -> DayTotals:
     """Sum reflectance `(band, time, y, x)`, 0 where not `clear` `(time, y, x)`, over the pixels of one part."""

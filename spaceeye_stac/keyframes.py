@@ -23,7 +23,7 @@ from zarr.storage import LocalStore
 
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.layout import Layout
-from spaceeye_stac.model import Cell, Grid, Illuminance, Job, Window, WindowKeyframes
+from spaceeye_stac.model import Cell, Grid, Illuminance, Job, KeyframeRows, Window, WindowFacts, WindowKeyframes
 from spaceeye_stac.query import DateRange, Json
 
 FORMAT = 1
@@ -190,7 +190,7 @@ class MemoryTiles:
 
     def noise(self, window: int, index: int, cell: Cell) -> float:
         """See `Tiles`."""
-        found = self._solved[cell.index][window]
+        found = self._solved[cell.index][window].facts
         if found.noise is None:
             return float("nan")
         return found.unseen if index < 0 else float(found.noise[index])
@@ -295,19 +295,28 @@ class KeyframeStore:
 
     def write(self, cell: Cell, part: WindowKeyframes, key: str) -> None:
         """Keep one cell of one window; `key` stands for all that it was made from."""
-        window = self.contents.windows.index(part.window)
-        first, count = self.contents.first_knots[window], len(part.knots)
-        place = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+        window = self.contents.windows.index(part.facts.window)
+        rows, core_rows = (slice(0, block.shape[0]) for block in (cell.reach, cell.core))
+        self.write_rows(cell, window, KeyframeRows(rows, part.images, part.shown, part.spread, core_rows, part.clear))
+        self.mark(cell, window, part.facts, key)
+
+    def write_rows(self, cell: Cell, window: int, part: KeyframeRows) -> None:
+        """Keep some rows of one cell of one window, which counts once it is marked."""
+        first, count = self.contents.first_knots[window], len(part.images)
+        rows, columns = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+        rows = slice(rows.start + part.rows.start, rows.start + part.rows.stop)
         for name in ("images", "shown", "spread"):
             values = getattr(part, name)
-            if values is not None:
-                self._array(name)[(slice(first, first + count), ..., *place)] = values
+            if values is not None and rows.stop > rows.start:
+                self._array(name)[(slice(first, first + count), ..., rows, columns)] = values
         look = self._first_look(window)
         rows, columns = self._place(cell, self._core_tile, cell.core.shape)
-        self._array("clear")[look : look + len(part.clear), rows, columns] = part.clear
-        self._mark(cell, window, part, key)
+        rows = slice(rows.start + part.core_rows.start, rows.start + part.core_rows.stop)
+        if rows.stop > rows.start:
+            self._array("clear")[look : look + len(part.clear), rows, columns] = part.clear
 
-    def _mark(self, cell: Cell, window: int, part: WindowKeyframes, key: str) -> None:
+    def mark(self, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
+        """Say that one cell of one window is whole, and of what it was made."""
         noise = None if part.noise is None else [float(value) for value in part.noise]
         facts = {"key": key, "looks": part.looks.tolist(), "noise": noise, "unseen": float(part.unseen)}
         facts["check"] = _check(facts)
@@ -347,6 +356,14 @@ class KeyframeStore:
         with partial.open("wb") as file:
             np.savez(file, *arrays)
         partial.rename(target)
+
+    def sample(self, cell: Cell) -> list[NDArray[Any]] | None:
+        """Return the few pixels of a cell; None where there are none that can be read."""
+        try:
+            with np.load(self.path / SAMPLES / f"{cell.index[0]}-{cell.index[1]}.npz") as arrays:
+                return [arrays[name] for name in arrays.files]
+        except (BadZipFile, *UNREADABLE):
+            return None
 
     def samples(self) -> list[list[NDArray[Any]]]:
         """Return the few pixels of every cell that has some, cell by cell."""

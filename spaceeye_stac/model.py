@@ -288,25 +288,60 @@ class Illuminance:
 
 
 @dataclass(frozen=True)
-class WindowKeyframes:
-    """What a window keeps of one cell, on the days `knots`, over the cell's reach; NaN where never clear.
+class Pixels:
+    """DN `(band, y, x)` uint16 of some scenes on a part of a grid, and labels `(y, x)`, which may reach farther.
 
-    `images` `(knot, band, y, x)` float32, normalised, linear in between; `shown` the same, replacing `images` on
-    acquisition days, NaN elsewhere. `clear` `(look, y, x)` of the cell's core on the days `looked`; `looks` `(scene,)`:
-    clear pixels taken from each scene of the job. `noise` `(knot,)`: 68 % half width of one look, in reflectance, the
-    largest over bands; `unseen`: that of a day without an acquisition; `spread` `(knot, y, x)`: standard deviation of
-    the state in units of that noise.
+    Labels reach as many pixels farther on every side.
+    """
+
+    values: Sequence[NDArray[np.uint16]]
+    labels: Sequence[NDArray[np.uint16]]
+
+
+@dataclass(frozen=True)
+class KeyframeRows:
+    """Some rows of what a window keeps of one cell, as in `WindowKeyframes`.
+
+    `images`, `shown` and `spread` lie on the `rows` of the cell's reach, `clear` on the `core_rows` of its core.
+    """
+
+    rows: slice
+    images: NDArray[np.float32]
+    shown: NDArray[np.float32] | None
+    spread: NDArray[np.float32] | None
+    core_rows: slice
+    clear: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class WindowFacts:
+    """What a window keeps of one cell but the images: its `knots` and the days `looked` on, by index.
+
+    `looks` `(scene,)`: clear pixels taken from each scene of the job. `noise` `(knot,)`: 68 % half width of one look,
+    in reflectance, the largest over bands; `unseen`: that of a day without an acquisition.
     """
 
     window: Window
     knots: tuple[int, ...]
-    images: NDArray[np.float32]
     looked: tuple[int, ...]
-    clear: NDArray[np.bool_]
     looks: NDArray[np.int64]
-    shown: NDArray[np.float32] | None = None
     noise: NDArray[np.float32] | None = None
     unseen: float = np.nan
+
+
+@dataclass(frozen=True)
+class WindowKeyframes:
+    """What a window keeps of one cell, on the days of its knots, over the cell's reach; NaN where never clear.
+
+    `images` `(knot, band, y, x)` float32, normalised, linear in between; `shown` the same, replacing `images` on
+    acquisition days, NaN elsewhere. `spread` `(knot, y, x)`: standard deviation of the state in units of the noise of
+    one look. `clear` `(look, y, x)` of the cell's core on the days looked on.
+    """
+
+    facts: WindowFacts
+    images: NDArray[np.float32]
+    clear: NDArray[np.bool_]
+    shown: NDArray[np.float32] | None = None
     spread: NDArray[np.float32] | None = None
 
 

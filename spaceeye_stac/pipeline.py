@@ -16,16 +16,17 @@ from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
 from spaceeye_stac.encoder import encoders
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, OutputError
+from spaceeye_stac.fill import Source
 from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.jobs import kept_of, layout_of, plan_jobs
 from spaceeye_stac.keyframes import KeyframeStore, contents_of
 from spaceeye_stac.layout import Layout
-from spaceeye_stac.model import Job, Scene
+from spaceeye_stac.model import Illuminance, Job, Pixels, Scene
 from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
 from spaceeye_stac.planner import Plan, planned
 from spaceeye_stac.query import Json, Query, Settings
-from spaceeye_stac.reading import read_part, survey
+from spaceeye_stac.reading import Given, Held, Passing, read_part, survey
 from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.schedule import Progress, Workers, workers
@@ -77,13 +78,17 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     job = _only(plan_jobs(_checked(scenes), query, settings or Settings()))
     layout = layout_of(job)
     read = [delayed(read_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
-    light = delayed(survey)(job, read[0] if len(layout.cells) == 1 else None)
+    light = delayed(_surveyed)(job, layout, read[0] if len(layout.cells) == 1 else None)
     solved = [
         delayed(solved_windows, nout=len(job.windows))(job, light, cell, part)
         for part, cell in zip(read, layout.cells, strict=True)
     ]
     whole = solved_days(job, layout, kept_of(job.settings), light, solved)
     return clipped(whole, job.grid)
+
+
+def _surveyed(job: Job, layout: Layout, whole: Pixels | None) -> Illuminance:
+    return survey(job, None if whole is None else Given(whole, layout.cells[0].view))
 
 
 def _only(jobs: Sequence[Job]) -> Job:
@@ -235,8 +240,9 @@ def _named(progress: Progress, tile: str | None) -> Progress:
 def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool) -> Filled:
     """Both phases: every cell to keyframes, then every day to files, leaving alone what is there."""
     job, layout = work.job, layout_of(work.job)
-    whole = read_part(job, job.grid.geobox) if len(layout.cells) == 1 else None
-    light = survey(job, whole)
+    how = work.budget.solving(job, layout)
+    whole = Held(job, layout.cells[0].view) if work.budget.holds_all(job, layout) else None
+    light = survey(job, _whole_source(job, layout, whole))
     contents = contents_of(job, light, layout, kept_of(job.settings))
     windows_from = window_keys(job, light, (layout.size, layout.halo, layout.margin, layout.anchor))
     keys = _day_keys(work, windows_from)
@@ -248,7 +254,7 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
     store = KeyframeStore.create(work.store, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
-    _solve(work, crew, SolveTask(job, light, store.path, wanted, whole), layout, progress)
+    _solve(crew, SolveTask(job, light, store.path, wanted, how, whole), layout, progress)
     knots = _write_knots(work, crew, groups, (store, windows_from), progress)
     empty = _write(work, crew, groups, _Making(store.path, keys, knots), progress)
     samples = [Sample(*arrays) for arrays in store.samples()]
@@ -286,14 +292,20 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _solve(work: Work, crew: Workers, task: SolveTask, layout: Layout, progress: Progress) -> None:
-    side, crew_size = work.budget.cells_together(work.job, layout)
-    groups = [tuple(cell.index for cell in group) for group in layout.groups(side)]
-    if task.given is not None:
+def _whole_source(job: Job, layout: Layout, held: Held | None) -> Source | None:
+    """Where the pixels of a region of one cell are surveyed; None for a larger one."""
+    if len(layout.cells) > 1:
+        return None
+    return held or Passing(job)
+
+
+def _solve(crew: Workers, task: SolveTask, layout: Layout, progress: Progress) -> None:
+    groups = [tuple(cell.index for cell in group) for group in layout.groups(task.how.side)]
+    if task.whole is not None:
         task(groups[0])
         progress("solving", 1, 1)
         return
-    crew.map(task, groups if any(task.keys) else [], "solving", progress, most=crew_size)
+    crew.map(task, groups if any(task.keys) else [], "solving", progress, most=task.how.at_work)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spaceeye_stac.errors import InvalidInputError
 
-CACHE_BLOCK_PIXELS = 8192
+CACHED_PIXELS = 8192
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,25 @@ class Solution:
         return torch.lerp(self.keyframes[:, after - 1], self.keyframes[:, after], share)
 
 
+def cached_rows(width: int) -> int:
+    """Rows of an image of that width that fit the processor's cache, with all their bands and dates."""
+    return max(1, CACHED_PIXELS // width)
+
+
+def cached_strips(height: int, width: int) -> list[slice]:
+    """Cut the rows of an image into strips that fit the cache.
+
+    A pixel's bits may depend on its place in such a strip: a cut between two of them changes nothing.
+    """
+    step = cached_rows(width)
+    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
+
+
+def cached_parts(height: int, width: int) -> list[slice]:
+    """The same strips in flattened pixels."""
+    return [slice(rows.start * width, rows.stop * width) for rows in cached_strips(height, width)]
+
+
 def _through(information: Tensor, coupling: float) -> Tensor:
     """Information that passes a coupling: the two in series, 1 / (1/p + 1/k)."""
     return information * (coupling / (coupling + information))
@@ -135,8 +154,7 @@ def solve(
     if keyframes.numel():
         flat, weight, out = x.reshape(bands, dates, -1), w.reshape(dates, -1), keyframes.view(bands, dates, -1)
         couplings = _couplings(when, damping_factor)
-        for start in range(0, weight.shape[1], CACHE_BLOCK_PIXELS):
-            part = slice(start, start + CACHE_BLOCK_PIXELS)
+        for part in cached_parts(*x.shape[2:]):
             _sweep(flat[..., part], weight[:, part], out[..., part], couplings)
     return Solution(keyframes, when, float(damping_factor), w, x)
 

@@ -1,54 +1,118 @@
-"""Phase 1: groups of cells, each read once, to keyframes in the store."""
+"""Phase 1: groups of cells to keyframes in the store, from pixels that are read once."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spaceeye_stac import stack
-from spaceeye_stac.fill import fill, sampled
+import numpy as np
+
+from spaceeye_stac.budget import Solving
+from spaceeye_stac.fill import Filling, Stretch, sampled, stretches
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import seen_by
 from spaceeye_stac.methods import one_torch_thread
-from spaceeye_stac.model import Cell, Illuminance, Job, WindowKeyframes
-from spaceeye_stac.reading import read_part
+from spaceeye_stac.model import Block, Cell, Illuminance, Job, Pixels, WindowKeyframes
+from spaceeye_stac.offset_check import Sample
+from spaceeye_stac.reading import Given, Held, Passing, Told
 
 
 @dataclass(frozen=True)
 class SolveTask:
-    """Solve groups of cells: every scene of a group's view is read once, then cell by cell, window by window.
+    """Solve groups of cells, window after window, so that memory does not grow with the time range.
 
-    `keys` stand for what each window is made from; a cell that has it already is left alone.
+    `keys` stand for what each window is made from; a cell that has it already is left alone. `how`: whether the pixels
+    of a group are held, or read anew for every strip of a cell that memory is too small for. `whole`: all pixels, where
+    they are held already.
     """
 
     job: Job
     light: Illuminance
     store: Path
     keys: tuple[str, ...]
-    given: stack.Stacked | None = None
+    how: Solving
+    whole: Held | None = None
 
     def __call__(self, index: tuple[tuple[int, int], ...]) -> None:
         """Solve the cells of these indices."""
         store = KeyframeStore.open(self.store)
         cells = [store.contents.layout.cell(*place) for place in index]
-        todo = {c.index: [w for w, key in enumerate(self.keys) if key and not store.has(c, w, key)] for c in cells}
+        todo = {c.index: {w for w, key in enumerate(self.keys) if key and not store.has(c, w, key)} for c in cells}
         cells = [cell for cell in cells if todo[cell.index]]
         if not cells:
             return
-        job, view = self.job, seen_by(cells)
-        read = self.given or read_part(job, job.grid.part(view))
-        halo = (read.labels.shape[1] - view.shape[0]) // 2
+        samples = _Samples(self.job, cells)
+        source = self._source(cells, samples.add)
         with one_torch_thread():
-            for cell in cells:
-                rows, columns = cell.view.within(view)
-                values = read.values[..., rows, columns]
-                labels = read.labels[:, rows.start : rows.stop + 2 * halo, columns.start : columns.stop + 2 * halo]
-                few = sampled(values, labels, job, job.grid.part(cell.view)).inside(cell.core)
-                store.write_sample(cell, few.values, few.rows, few.columns)
-                wanted = todo[cell.index]
-                parts = fill(values, labels, self.light, job, cell, [job.windows[w] for w in wanted])
-                for w, part in zip(wanted, parts, strict=True):
-                    store.write(cell, part, self.keys[w])
+            for stretch in stretches(self.job, self.light):
+                for cell in cells:
+                    self._solve(store, source, cell, _only(stretch, todo[cell.index]))
+        samples.write(store)
+
+    def _source(self, cells: Sequence[Cell], told: Told) -> Held | Passing:
+        if self.whole is not None:
+            self.whole.tell(told)
+            return self.whole
+        return Held(self.job, seen_by(cells), told) if self.how.held else Passing(self.job, told)
+
+    def _solve(self, store: KeyframeStore, source: Held | Passing, cell: Cell, stretch: Stretch) -> None:
+        if not stretch.windows:
+            return
+        if self.whole is None:
+            source.hold(stretch.scenes)
+        filling = Filling(source, self.light, self.job, cell, stretch, self.how.rows)
+        if self.how.held:
+            parts = filling.whole()
+            for w, part in zip(stretch.windows, parts, strict=True):
+                store.write(cell, part, self.keys[w])
+            return
+        for strips in filling:
+            for w, strip in zip(stretch.windows, strips, strict=True):
+                store.write_rows(cell, w, strip)
+        for w, facts in zip(stretch.windows, filling.facts(), strict=True):
+            store.mark(cell, w, facts, self.keys[w])
 
 
-def solved_windows(job: Job, light: Illuminance, cell: Cell, read: stack.Stacked) -> list[WindowKeyframes]:
+def _only(stretch: Stretch, windows: set[int]) -> Stretch:
+    return replace(stretch, windows=tuple(w for w in stretch.windows if w in windows))
+
+
+class _Samples:
+    """A few pixels of every scene that was read, for each cell; NaN where a scene was not read."""
+
+    def __init__(self, job: Job, cells: Sequence[Cell]) -> None:
+        self._job, self._cells = job, cells
+        self._parts: dict[int, dict[int, Sample]] = {}
+
+    def add(self, scene: int, pixels: Pixels, block: Block) -> None:
+        """Take some of a block's pixels of a scene, once."""
+        parts = self._parts.setdefault(scene, {})
+        if block.y.start not in parts:
+            parts[block.y.start] = sampled(pixels, [self._job.scenes[scene]], self._job, self._job.grid.part(block))
+
+    def write(self, store: KeyframeStore) -> None:
+        """Put those of each cell into the store, beside what an earlier call found."""
+        for cell in self._cells:
+            found = {n: _stacked([part.inside(cell.core) for part in p.values()]) for n, p in self._parts.items()}
+            one = next(iter(found.values()))
+            values = np.full((len(self._job.scenes), *one.values.shape[1:]), np.nan, np.float32)
+            before = store.sample(cell)
+            if before is not None and before[0].shape == values.shape:
+                values[:] = before[0]
+            for n, sample in found.items():
+                values[n] = sample.values[0]
+            store.write_sample(cell, values, one.rows, one.columns)
+
+
+def _stacked(parts: Sequence[Sample]) -> Sample:
+    """Of several blocks above each other."""
+    return Sample(
+        np.concatenate([part.values for part in parts], axis=-1),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.columns for part in parts]),
+    )
+
+
+def solved_windows(job: Job, light: Illuminance, cell: Cell, read: Pixels) -> list[WindowKeyframes]:
     """Every window of one cell from what was read of its view."""
-    return list(fill(read.values, read.labels, light, job, cell, job.windows))
+    source = Given(read, cell.view)
+    return [part for stretch in stretches(job, light) for part in Filling(source, light, job, cell, stretch).whole()]

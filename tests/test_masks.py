@@ -263,7 +263,7 @@ def test_days_do_not_depend_on_the_cells_when_masks_are_dilated(
 def test_the_survey_of_a_large_region_dilates_by_the_same_metres_on_its_own_grid(simulated_query: se.Query) -> None:
     scenes = search(simulated_query)
     job = plan_job(scenes, simulated_query, se.Settings(mask_dilation=80))
-    total = reading._coarse_totals(job)  # noqa: SLF001
+    total = reading.day_totals(job)
     coarse = job.grid.geobox.zoom_out(4)
     stacked = stack.load(job.scenes, coarse.pad(2), resampling=dict.fromkeys(job.bands, "nearest"), sign=signed)
     clear = np.isin(stacked.labels, (4, 5, 6, 7))
