@@ -1,5 +1,6 @@
 """Cells, their halo and their blending: no seam, and the same bits however the work is cut or ordered."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,3 +132,21 @@ def test_blending_is_the_weighted_sum_whatever_run_is_asked_for(data: st.DataObj
         np.testing.assert_array_equal(layout.blend(run, tile), whole[around(run).y, around(run).x])
         own = [index for index in asked if index[0] == row]
         assert len(own) == len(set(own)), "each tile once"
+
+
+def test_every_damaged_cell_is_solved_again(simulated_query: se.Query, small: se.Settings, tmp_path: Path) -> None:
+    """Those at the grid's ends fill only a part of their chunks."""
+    output = Output(keep_keyframes=True)
+    se.run(simulated_query, small, out=tmp_path / "out", output=output)
+    work = tmp_path / ".new.partial"
+    shutil.copytree(tmp_path / "out", work)
+    (work / "keyframes").rename(work / ".keyframes")
+    (store,) = (work / ".keyframes").iterdir()
+    for place in work.glob("spaceeye_*"):
+        shutil.rmtree(place)
+    chunks = [path for path in sorted((store / "images" / "c" / "0" / "1").rglob("*")) if path.is_file()]
+    assert len(chunks) > 4
+    for path in chunks[::2]:
+        path.write_bytes(path.read_bytes()[:100])
+    se.run(simulated_query, small, out=tmp_path / "new", output=output)
+    assert_same_files(tmp_path / "new", tmp_path / "out")
