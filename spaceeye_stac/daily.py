@@ -76,18 +76,21 @@ class DayView:
         An array is good until the next is asked for.
         """
         known, knot = self.contents, self.group.knot
-        left = right = None
+        left = step = None
         for day in days:
             light = known.light.at(day)[band]
             if known.shown and day in known.acquired:
-                yield self.image("shown", self.knots.index(day), band, cells) * light
+                seen = self.image("shown", self.knots.index(day), band, cells)
+                seen *= light
+                yield seen
                 continue
             if left is None:
                 left = self.image("images", knot, band, cells)
             share = self._share(day)
-            if share and right is None:
-                right = self.image("images", knot + 1, band, cells) - left
-            yield _blend(left, right, share, light)
+            if share and step is None:
+                step = self.image("images", knot + 1, band, cells)
+                step -= left
+            yield _blend(left, step, share, light)
 
     def _share(self, day: int) -> float:
         """How far a day is on the way from its knot to the next, 0 to 1."""
@@ -96,17 +99,8 @@ class DayView:
 
     def image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
         """Give `images` or `shown` of a knot `(y, x)` over the cores of `cells`, normalised."""
-        return self._assembled(
-            cells, lambda cell: np.asarray(self.tiles.tile(name, self.group.window, knot, cell, band))
-        )
-
-    def _assembled(self, cells: Sequence[Cell], tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Blended cores of neighbouring cells side by side `(y, x)`."""
-        whole = around(cells)
-        out = np.empty(whole.shape, np.float32)
-        for cell in cells:
-            out[cell.core.within(whole)] = self.contents.layout.blend(cell, tile)
-        return out
+        window = self.group.window
+        return self.contents.layout.blend(cells, lambda cell: self.tiles.tile(name, window, knot, cell, band))
 
     def distances(self, days: Sequence[int], cells: Sequence[Cell]) -> Iterator[NDArray[np.uint8]]:
         """Yield `clear_distance` `(y, x)` over the cores of `cells` for each of the `days`."""
@@ -128,19 +122,32 @@ class DayView:
         """Whether the method says how far to trust it."""
         return not np.isnan(self.tiles.noise(self.group.window, self.group.knot, self.contents.layout.cells[0]))
 
-    def uncertainty(self, day: int, distance: NDArray[np.uint8], cells: Sequence[Cell]) -> NDArray[np.float32]:
-        """68 % half width of a day's error `(y, x)`, in reflectance, the largest over bands.
+    def uncertainty(self, cells: Sequence[Cell]) -> "Uncertainty":
+        """Of the days over the cores of `cells`."""
+        return Uncertainty(self, cells)
 
-        It is noise * sqrt(1 + spread^2); where the day itself was seen, the noise of one look. NaN where there is no
-        data, and where no look was left out to learn it from.
-        """
-        known = day in self.knots
-        index = self.knots.index(day) if known else self.group.knot
-        noise = self._noise(index if known else -1, cells)
-        spread = self._spread(index, cells)
-        if not known:
-            gaps = day - self.knots[index], self.knots[index + 1] - day
-            spread = bridged(spread, self._spread(index + 1, cells), gaps, self.contents.damping_factor)
+
+class Uncertainty:
+    """68 % half width of the error of a group's days over a run of cells; what two days share is assembled once.
+
+    It is noise * sqrt(1 + spread^2); where the day itself was seen, the noise of one look. NaN where there is no data,
+    and where no look was left out to learn it from.
+    """
+
+    def __init__(self, view: DayView, cells: Sequence[Cell]) -> None:
+        self._view, self._cells = view, cells
+        self._ends: dict[int, NDArray[np.float32]] = {}
+
+    def of(self, day: int, distance: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`(y, x)` in reflectance, the largest over bands, on a day of that `clear_distance`."""
+        knots, alpha = self._view.knots, self._view.contents.damping_factor
+        if day in knots:
+            index = knots.index(day)
+            spread, noise = self._spread(index).copy(), self._noise(index)
+        else:
+            index = self._view.group.knot
+            gaps = day - knots[index], knots[index + 1] - day
+            spread, noise = bridged(self._spread(index), self._spread(index + 1), gaps, alpha), self._unseen
         with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
             np.multiply(spread, spread, out=spread)
             spread += 1
@@ -150,14 +157,25 @@ class DayView:
         spread[(distance == NO_LOOK) | ~(noise > 0)] = np.nan
         return spread
 
-    def _spread(self, knot: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
-        return self._assembled(cells, lambda cell: np.asarray(self.tiles.tile("spread", self.group.window, knot, cell)))
+    def _spread(self, knot: int) -> NDArray[np.float32]:
+        """Spread of the group's own knot, or the next, over the cells."""
+        if knot not in self._ends:
+            tiles, window = self._view.tiles, self._view.group.window
+            self._ends[knot] = self._blended(lambda cell: tiles.tile("spread", window, knot, cell))
+        return self._ends[knot]
 
-    def _noise(self, index: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
-        def tile(cell: Cell) -> NDArray[np.float32]:
-            return np.full(cell.reach.shape, self.tiles.noise(self.group.window, index, cell), np.float32)
+    @cached_property
+    def _unseen(self) -> NDArray[np.float32]:
+        return self._noise(-1)
 
-        return self._assembled(cells, tile)
+    def _noise(self, index: int) -> NDArray[np.float32]:
+        tiles, window = self._view.tiles, self._view.group.window
+        return self._blended(
+            lambda cell: np.broadcast_to(np.float32(tiles.noise(window, index, cell)), cell.reach.shape)
+        )
+
+    def _blended(self, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self._view.contents.layout.blend(self._cells, tile)
 
 
 def _blend(

@@ -46,6 +46,14 @@ class OutputError(UserError):
     """The output folder cannot be used as it is."""
 
 
+class DamagedCellError(OutputError):
+    """What was kept of one cell cannot be read back; `cell`: its row and column, by which a run can make it again."""
+
+    def __init__(self, message: str, cell: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(message)
+        self.cell = cell
+
+
 class ReadError(SpaceEyeError):
     """A scene's asset is missing or unreadable; nothing is published in its place."""
 

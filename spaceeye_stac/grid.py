@@ -71,6 +71,28 @@ def inside(grid: Grid, block: Block) -> NDArray[np.bool_]:
     return np.asarray(found, bool)
 
 
+class Clip:
+    """What of a grid lies outside its outline: drawn once for each block, and kept as where it begins and ends."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._drawn: dict[tuple[int, int], tuple[bool, NDArray[np.int64]]] = {}
+
+    def outside(self, block: Block) -> NDArray[np.bool_] | None:
+        """Which pixels of a block `(y, x)` have their centre outside; None where none has."""
+        if self._grid.outline is None:
+            return None
+        corner = block.y.start, block.x.start
+        if corner not in self._drawn:
+            flat = ~inside(self._grid, block).ravel()
+            changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+            self._drawn[corner] = bool(flat[0]), np.diff(np.array([0, *changes, flat.size]))
+        first, lengths = self._drawn[corner]
+        if len(lengths) == 1 and not first:
+            return None
+        return np.repeat(np.arange(len(lengths)) % 2 == int(not first), lengths).reshape(block.shape)
+
+
 def _placed(outline: Geometry, crs: CRS) -> Placed:
     """Carry an outline in degrees over to a CRS, with points on its sides where they bend."""
     return Placed(outline, crs=DEGREES).to_crs(crs, resolution="auto")

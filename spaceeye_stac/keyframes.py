@@ -6,13 +6,14 @@ Between two keyframes a pixel is linear in time, so that a store is the whole re
 import json
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
 
+import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from odc.geo.geobox import GeoBox
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
-from spaceeye_stac.errors import OutputError
+from spaceeye_stac.errors import DamagedCellError, OutputError
 from spaceeye_stac.layout import Layout
 from spaceeye_stac.model import Cell, Grid, Illuminance, Job, KeyframeRows, Window, WindowFacts, WindowKeyframes
 from spaceeye_stac.query import DateRange, Json
@@ -28,6 +29,9 @@ from spaceeye_stac.query import DateRange, Json
 FORMAT = 1
 DONE = "done"
 SAMPLES = "samples"
+BANDED = ("images", "shown")
+CHUNKED = (*BANDED, "spread", "clear")
+CHECK_BYTES = 4
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
@@ -184,7 +188,7 @@ class MemoryTiles:
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
         """See `Tiles`."""
         values = getattr(self._solved[cell.index][window], name)[index]
-        return np.asarray(values[band] if name in {"images", "shown"} else values)
+        return np.asarray(values[band] if name in BANDED else values)
 
     def noise(self, window: int, index: int, cell: Cell) -> float:
         """See `Tiles`."""
@@ -342,14 +346,40 @@ class KeyframeStore:
                     raise ValueError(facts)
                 self._facts[place] = facts
             except UNREADABLE as error:
-                raise OutputError(
-                    f"The keyframes in {self.path} lack cell {cell.index} of window {window}; make them again."
+                raise DamagedCellError(
+                    f"The keyframes in {self.path} lack cell {cell.index} of window {window}; make them again.",
+                    cell.index,
                 ) from error
         return self._facts[place]
 
+    def forget(self, index: tuple[int, int]) -> None:
+        """Drop all that is kept of the cell of this row and column, so that it is solved again."""
+        cell = self.contents.layout.cell(*index)
+        for window in range(len(self.contents.windows)):
+            self._facts.pop((window, *index), None)
+            self._fact_file(cell, window).unlink(missing_ok=True)
+            for name in CHUNKED:
+                for chunk in self._chunks(name, window, cell):
+                    chunk.unlink(missing_ok=True)  # Zarr reads what is there before it writes a part of it
+        self._sample_file(cell).unlink(missing_ok=True)
+
+    def _chunks(self, name: str, window: int, cell: Cell) -> Iterator[Path]:
+        """Files of a cell's chunks in one window, knot by knot (or look by look) and band by band."""
+        first = self.contents.first_looks if name == "clear" else self.contents.first_knots
+        bands = [(band,) for band in range(len(self.contents.bands))] if name in BANDED else [()]
+        for n in range(first[window], first[window + 1]):
+            for band in bands:
+                yield self._chunk_file(name, (n, *band), cell)
+
+    def _chunk_file(self, name: str, at: tuple[int, ...], cell: Cell) -> Path:
+        return self.path.joinpath(name, "c", *map(str, (*at, *cell.index)))
+
+    def _sample_file(self, cell: Cell) -> Path:
+        return self.path / SAMPLES / f"{cell.index[0]}-{cell.index[1]}.npz"
+
     def write_sample(self, cell: Cell, *arrays: NDArray[Any]) -> None:
         """Keep a few pixels of a cell, as arrays."""
-        target = self.path / SAMPLES / f"{cell.index[0]}-{cell.index[1]}.npz"
+        target = self._sample_file(cell)
         partial = target.with_suffix(".partial")
         with partial.open("wb") as file:
             np.savez(file, *arrays)
@@ -358,20 +388,22 @@ class KeyframeStore:
     def sample(self, cell: Cell) -> list[NDArray[Any]] | None:
         """Return the few pixels of a cell; None where there are none that can be read."""
         try:
-            with np.load(self.path / SAMPLES / f"{cell.index[0]}-{cell.index[1]}.npz") as arrays:
+            with np.load(self._sample_file(cell)) as arrays:
                 return [arrays[name] for name in arrays.files]
         except (BadZipFile, *UNREADABLE):
             return None
 
     def samples(self) -> list[list[NDArray[Any]]]:
-        """Return the few pixels of every cell that has some, cell by cell."""
+        """Return the few pixels of every cell that has some, cell by cell; DamagedCellError where they are damaged."""
         found = []
-        for path in sorted((self.path / SAMPLES).glob("*.npz")):
-            try:
-                with np.load(path) as arrays:
-                    found.append([arrays[name] for name in arrays.files])
-            except (BadZipFile, *UNREADABLE) as error:
-                raise _damaged(self.path, path.name, error) from error
+        for cell in self.contents.layout.cells:
+            path = self._sample_file(cell)
+            if path.is_file():
+                try:
+                    with np.load(path) as arrays:
+                        found.append([arrays[name] for name in arrays.files])
+                except (BadZipFile, *UNREADABLE) as error:
+                    raise DamagedCellError(str(_damaged(self.path, path.name, error)), cell.index) from error
         return found
 
     def looks(self, window: int) -> NDArray[np.int64]:
@@ -382,18 +414,23 @@ class KeyframeStore:
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
         """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
         self._fact(cell, window)
-        at: tuple[int, ...]
         if name == "clear":
-            at, place = (self._first_look(window) + index,), self._place(cell, self._core_tile, cell.core.shape)
-        else:
-            knot = self.contents.first_knots[window] + index
-            at = (knot, band) if name in {"images", "shown"} else (knot,)
-            place = self._place(cell, self.contents.layout.tile, cell.reach.shape)
+            return self._chunk(name, (self._first_look(window) + index,), cell, cell.core.shape)
+        knot = self.contents.first_knots[window] + index
+        return self._chunk(name, (knot, band) if name in BANDED else (knot,), cell, cell.reach.shape)
+
+    def _chunk(self, name: str, at: tuple[int, ...], cell: Cell, shape: tuple[int, int]) -> NDArray[Any]:
+        """Read a chunk's file as `_make` has it written; Zarr takes many times longer, and a lost one for empty."""
+        tile, dtype = (self._core_tile, "?") if name == "clear" else (self.contents.layout.tile, "<f4")
         try:
-            self.path.joinpath(name, "c", *map(str, (*at, *cell.index))).stat()  # Zarr takes a missing one for empty
-            return np.asarray(self._array(name)[(*at, *place)])
+            content = np.fromfile(self._chunk_file(name, at, cell), np.uint8)
+            values, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
+            if google_crc32c.value(values) != int.from_bytes(check.tobytes(), "little"):
+                raise ValueError(check)
+            return values.view(dtype).reshape(tile)[: shape[0], : shape[1]]
         except UNREADABLE as error:
-            raise _damaged(self.path, f"{name} of cell {cell.index}", error) from error
+            told = _damaged(self.path, f"{name} of cell {cell.index}", error)
+            raise DamagedCellError(str(told), cell.index) from error
 
     def noise(self, window: int, index: int, cell: Cell) -> float:
         """See `Tiles`."""

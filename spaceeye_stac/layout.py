@@ -11,13 +11,15 @@ from spaceeye_stac.model import Block, Cell, Grid
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a cell gives to another's core: the block they share and the cell's weights along y and x there."""
+class Fade:
+    """Where along an axis a cell and one beside it fade into each other: pixels of the grid, and the weights of both.
 
-    cell: Cell
-    block: Block
-    y: NDArray[np.float32]
-    x: NDArray[np.float32]
+    The weights `(pixel,)` float32 add to 1.
+    """
+
+    zone: slice
+    own: NDArray[np.float32]
+    other: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -80,45 +82,75 @@ class Layout:
         ]
         return tuple(cell for cell in around if min(cell.reach.shared(core.core).shape) > 0)
 
-    def blend(self, core: Cell, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Give `(..., y, x)` over a cell's core: its own `tile` faded into its neighbours' across their borders.
+    def blend(self, cells: Sequence[Cell], tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Give `(y, x)` over the cores of neighbouring `cells` of a row: their tiles faded across the cells' borders.
 
-        Weights are linear over twice the margin and add up to 1; cells are added in a fixed order.
+        `tile` gives a cell's values over its reach, and is asked once for each cell that reaches into the cores.
+        Weights are linear over twice the margin. A pixel is the same whichever cells are asked for: at most two tiles
+        along x, then two of such rows along y, are added, in which the order makes no difference.
         """
-        shares = self._shares(core)
-        if len(shares) == 1:
-            return tile(core)[..., *core.core.within(core.reach)]
-        out = None
-        for share in shares:
-            part = tile(share.cell)[..., *share.block.within(share.cell.reach)] * share.y[:, None] * share.x
-            if out is None:
-                out = np.zeros((*part.shape[:-2], *core.core.shape), np.float32)
-            out[..., *share.block.within(core.core)] += part
-        return np.asarray(out)
+        row, block = cells[0].index[0], around(cells)
+        out = self._strip(row, block, tile)
+        for other, fade in zip((row - 1, row + 1), self._fades(0, row), strict=True):
+            zone = _common(fade.zone, block.y)
+            if zone.start < zone.stop:
+                within, weights = _from(zone, block.y), _from(zone, fade.zone)
+                out[within] *= fade.own[weights, None]
+                strip = self._strip(other, Block(zone, block.x), tile)
+                strip *= fade.other[weights, None]
+                out[within] += strip
+        return out
+
+    def _strip(self, row: int, block: Block, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Give `(y, x)` over a block that the cells of one row reach, faded along x, from left to right."""
+        out = np.empty(block.shape, np.float32)
+        for cell in self.row(row):
+            if min(cell.reach.shared(block).shape) > 0:
+                self._put(out, block, cell, tile(cell)[_from(block.y, cell.reach.y)])
+        return out
+
+    def _put(self, out: NDArray[np.float32], block: Block, cell: Cell, values: NDArray[np.float32]) -> None:
+        """Put a cell's values, those of its reach along x, into a block where the cell on its left already is."""
+        before, after = self._fades(1, cell.index[1])
+        alone = _common(slice(before.zone.stop, after.zone.start), block.x)
+        if alone.start < alone.stop:
+            out[:, _from(alone, block.x)] = values[:, _from(alone, cell.reach.x)]
+        zone = _common(before.zone, block.x)
+        if zone.start < zone.stop:
+            out[:, _from(zone, block.x)] += values[:, _from(zone, cell.reach.x)] * before.own[_from(zone, before.zone)]
+        zone = _common(after.zone, block.x)
+        if zone.start < zone.stop:
+            out[:, _from(zone, block.x)] = values[:, _from(zone, cell.reach.x)] * after.own[_from(zone, after.zone)]
 
     @cached_property
-    def _known(self) -> dict[tuple[int, int], tuple[Share, ...]]:
+    def _known(self) -> dict[tuple[int, int], tuple[Fade, Fade]]:
         return {}
 
-    def _shares(self, core: Cell) -> tuple[Share, ...]:
-        if core.index not in self._known:
-            found = []
-            for cell in self.near(core):
-                block = cell.reach.shared(core.core)
-                found.append(Share(cell, block, *(self._weight(cell, block, axis) for axis in (0, 1))))
-            self._known[core.index] = tuple(found)
-        return self._known[core.index]
+    def _fades(self, axis: int, index: int) -> tuple[Fade, Fade]:
+        """Fades of the cells of this index along an axis into those before and after; of no width where none is."""
+        if (axis, index) not in self._known:
+            cell = self.cell(index, 0) if axis == 0 else self.cell(0, index)
+            core = (cell.core.y, cell.core.x)[axis]
+            before = self._fade(axis, core.start, self.margin if index else 0)
+            after = self._fade(axis, core.stop, self.margin if index < self.counts[axis] - 1 else 0)
+            self._known[axis, index] = before, Fade(after.zone, after.other, after.own)
+        return self._known[axis, index]
 
-    def _weight(self, cell: Cell, shared: Block, axis: int) -> NDArray[np.float32]:
-        """Weight of a cell along one axis of a block that it reaches."""
-        core, part = ((b.y, b.x)[axis] for b in (cell.core, shared))
-        out = np.ones(part.stop - part.start)
-        at = np.arange(part.start, part.stop) + 0.5
-        if self.margin and cell.index[axis]:
-            out *= np.clip((at - core.start + self.margin) / (2 * self.margin), 0, 1)
-        if self.margin and cell.index[axis] < self.counts[axis] - 1:
-            out *= np.clip((core.stop + self.margin - at) / (2 * self.margin), 0, 1)
-        return out.astype(np.float32)
+    def _fade(self, axis: int, border: int, margin: int) -> Fade:
+        """Fade across a border of cells, `own` being the one after it."""
+        zone = slice(max(border - margin, 0), min(border + margin, self.grid.shape[axis]))
+        rising = 0.5 + (np.arange(zone.start, zone.stop) + 0.5 - border) / (2 * margin or 1)
+        return Fade(zone, rising.astype(np.float32), (1 - rising).astype(np.float32))
+
+
+def _common(one: slice, other: slice) -> slice:
+    """Return what two stretches of pixels share, empty (or less) where they share nothing."""
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _from(part: slice, whole: slice) -> slice:
+    """Where a stretch lies in an array of a `whole` one."""
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def around(cells: Sequence[Cell]) -> Block:

@@ -15,7 +15,7 @@ from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
 from spaceeye_stac.encoder import encoders
-from spaceeye_stac.errors import InvalidInputError, NoClearLookError, OutputError
+from spaceeye_stac.errors import DamagedCellError, InvalidInputError, NoClearLookError, OutputError
 from spaceeye_stac.fill import Source
 from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.jobs import kept_of, layout_of, plan_jobs
@@ -254,11 +254,40 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
     store = KeyframeStore.create(work.store, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
-    _solve(crew, SolveTask(job, light, store.path, wanted, how, whole), layout, progress)
-    knots = _write_knots(work, crew, groups, (store, windows_from), progress)
-    empty = _write(work, crew, groups, _Making(store.path, keys, knots), progress)
-    samples = [Sample(*arrays) for arrays in store.samples()]
+    solving = SolveTask(job, light, store.path, wanted, how, whole)
+    empty, samples = _solved_and_written(work, crew, solving, _Days(groups, windows_from, keys), progress)
     return Filled(work, kept, empty, offset_warnings(job.scenes, samples) if samples else ())
+
+
+@dataclass(frozen=True)
+class _Days:
+    """Days that are to be written, and what windows and days are made from."""
+
+    groups: Sequence[DayGroup]
+    windows_from: Sequence[str]
+    keys: Mapping[int, str]
+
+
+def _solved_and_written(
+    work: Work, crew: Workers, solving: SolveTask, days: _Days, progress: Progress
+) -> tuple[tuple[int, ...], list[Sample]]:
+    """Do both phases; a cell that cannot be read back while days are written is solved again, once.
+
+    Returns the days that hold nothing, and a few pixels of every scene.
+    """
+    store, again = KeyframeStore.open(solving.store), set[tuple[int, int]]()
+    told = progress if work.each_day is None else _telling(work, work.each_day, days.keys, progress)
+    while True:
+        _solve(crew, solving, store.contents.layout, progress)
+        try:
+            knots = _write_knots(work, crew, days.groups, (store, days.windows_from), progress)
+            empty = _write(work, crew, days.groups, _Making(store.path, days.keys, knots), told)
+            return empty, [Sample(*arrays) for arrays in store.samples()]
+        except DamagedCellError as error:
+            if error.cell in again:
+                raise
+            again.add(error.cell)
+            store.forget(error.cell)
 
 
 def _day_keys(work: Work, windows_from: Sequence[str]) -> dict[int, str]:
@@ -350,9 +379,8 @@ def _write(
         at_once=at_once,
         knots=making.knots,
     )
-    told = progress if work.each_day is None else _telling(work, work.each_day, making.keys, progress)
     with encoders(crew_size) if crew.shares_lock else nullcontext():
-        empty = crew.map(task, groups, "writing days", told, most=crew_size)
+        empty = crew.map(task, groups, "writing days", progress, most=crew_size)
     return tuple(day for days in empty for day in days)
 
 

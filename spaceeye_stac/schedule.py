@@ -145,6 +145,7 @@ class _Cluster:
 
     def _map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, most: int) -> list[Any]:
         from distributed import as_completed as completed  # noqa: PLC0415 - seconds to import
+        from distributed import wait  # noqa: PLC0415
 
         sent = self._client.scatter(task, broadcast=True, hash=False)
         waiting = list(enumerate(todo))[::-1]
@@ -165,6 +166,7 @@ class _Cluster:
                 if waiting:
                     running.add(submit())
         except SpaceEyeError:
+            wait(list(running.futures))  # what is at work cannot be stopped, and may not meet what comes next
             raise
         except Exception as error:
             if type(error).__module__.startswith("distributed"):

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from xml.sax.saxutils import escape, unescape
 
@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from spaceeye_stac.cog import NODATA, SCALE, Encoding, Moments, Raster, Written, quantise, written
 from spaceeye_stac.daily import DayGroup, DayView
 from spaceeye_stac.fingerprint import digest
-from spaceeye_stac.grid import inside
+from spaceeye_stac.grid import Clip
 from spaceeye_stac.keyframes import Contents, KeyframeStore
 from spaceeye_stac.layout import around
 from spaceeye_stac.model import Grid, Job
@@ -114,6 +114,10 @@ class KnotTask:
             shutil.rmtree(place, ignore_errors=True)
             draft.rename(place)
 
+    @cached_property
+    def _clip(self) -> Clip:
+        return Clip(self.job.grid)
+
     def _write(self, view: DayView, path: Path, kind: str, band: int) -> None:
         known, group = view.contents, view.group
         if kind == "shown":  # the very image of its day, in its DN
@@ -134,7 +138,9 @@ class KnotTask:
             image = view.image(kind, view.group.knot, band, cells)
             fits &= not bool((image > HIGHEST * unit).any())
             values = quantise(image, unit)
-            values[~inside(grid, around(cells))] = NODATA
+            outside = self._clip.outside(around(cells))
+            if outside is not None:
+                values[outside] = NODATA
             raster.write(values, cells[0].core.y.start)
         raster.close()
         return fits

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spaceeye_stac import items, virtual
 from spaceeye_stac.cog import NODATA, Encoding, Raster, Written, display_bands, quantise, visual, write_thumbnail
 from spaceeye_stac.daily import DayGroup, DayView
-from spaceeye_stac.grid import inside
+from spaceeye_stac.grid import Clip
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import around
 from spaceeye_stac.model import NO_LOOK, DayFiles, DayImages, Job, Scene
@@ -75,6 +75,11 @@ class WriteTask:
     @cached_property
     def _store(self) -> KeyframeStore:
         return KeyframeStore.open(self.store)
+
+    @cached_property
+    def clip(self) -> Clip:
+        """What lies outside the outline, for all days and bands."""
+        return Clip(self.job.grid)
 
     def _publish(self, day: int, group: DayGroup, draft: "_Draft") -> None:
         """Describe a written day and put it in its place, whole."""
@@ -192,13 +197,14 @@ def _write_trust(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -
         }
     for cells in _rows(view):
         top = cells[0].core.y.start
-        outside = ~inside(task.job.grid, around(cells))
+        outside, uncertainty = task.clip.outside(around(cells)), view.uncertainty(cells)
         for day, distance in zip(days, view.distances(days, cells), strict=True):
-            distance[outside] = NO_LOOK
-            drafts[day].seen.add(distance, int(outside.sum()))
+            if outside is not None:
+                distance[outside] = NO_LOOK
+            drafts[day].seen.add(distance, 0 if outside is None else int(outside.sum()))
             distances[day].write(distance, top)
             if widths:
-                widths[day].write(quantise(view.uncertainty(day, distance, cells)), top)
+                widths[day].write(quantise(uncertainty.of(day, distance)), top)
     for day, draft in drafts.items():
         draft.close("clear_distance", distances[day])
         if widths:
@@ -246,13 +252,13 @@ def _write_rows(
     bands = [task.job.bands.index(name) for name in names]
     for cells in _rows(view):
         top = cells[0].core.y.start
-        outside = ~inside(task.job.grid, around(cells))
+        outside = task.clip.outside(around(cells))
         images = zip(*(view.reflectance(list(rasters), band, cells) for band in bands), strict=True)
         for open_, image in zip(rasters.values(), images, strict=True):
             dn = {name: to_dn(band) for name, band in zip(names, image, strict=True)}
-            for values in dn.values():
-                values[outside] = NODATA
             for name, values in dn.items():
+                if outside is not None:
+                    values[outside] = NODATA
                 open_[name].write(values, top)
             if shown:
                 open_["visual"].write(visual([dn[name] for name in shown], shown), top)

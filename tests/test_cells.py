@@ -1,5 +1,6 @@
 """Cells, their halo and their blending: no seam, and the same bits however the work is cut or ordered."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,15 @@ import pytest
 import rasterio
 import torch
 import xarray as xr
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac.layout import Layout
+from spaceeye_stac.layout import Layout, around
 from spaceeye_stac.methods import method_of
+from spaceeye_stac.model import Cell, Grid
 from spaceeye_stac.output import Output
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulate import Simulation
@@ -89,3 +95,58 @@ def test_the_lazy_cubes_are_blended_alike(simulated_query: se.Query, small: se.S
             image = source.read(1)
         lazy = np.clip(np.rint(cube.sel(band="B04").values[day].astype(float) * 1e4), 1, 65535)
         np.testing.assert_array_equal(np.nan_to_num(lazy).astype(int), image)
+
+
+def weights(layout: Layout, cell: Cell, axis: int) -> np.ndarray:
+    """Of a cell over the whole grid along one axis, by the definition."""
+    core, margin = (cell.core.y, cell.core.x)[axis], layout.margin
+    at = np.arange(layout.grid.shape[axis]) + 0.5
+    rising, falling = (at - core.start + margin) / (2 * margin), (core.stop + margin - at) / (2 * margin)
+    first, last = cell.index[axis] == 0, cell.index[axis] == layout.counts[axis] - 1
+    risen, fallen = np.ones_like(at) if first else rising, np.ones_like(at) if last else falling
+    return np.asarray(np.clip(risen, 0, 1) * np.clip(fallen, 0, 1))
+
+
+@given(st.data())
+def test_blending_is_the_weighted_sum_whatever_run_is_asked_for(data: st.DataObject) -> None:
+    shape, anchor = data.draw(st.tuples(*2 * [st.integers(1, 50)])), data.draw(st.tuples(*2 * [st.integers(0, 15)]))
+    geobox = GeoBox(shape, Affine(10, 0, 0, 0, -10, 0), "EPSG:32631")
+    layout = Layout(Grid("EPSG32631", geobox), 16, 4, 4, anchor)
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    tiles = {cell.index: rng.normal(size=cell.reach.shape).astype(np.float32) for cell in layout.cells}
+    whole, expected = np.empty(shape, np.float32), np.zeros(shape)
+    for cell in layout.cells:
+        whole[cell.core.y, cell.core.x] = layout.blend([cell], lambda cell: tiles[cell.index])
+        y, x = weights(layout, cell, 0)[cell.reach.y], weights(layout, cell, 1)[cell.reach.x]
+        expected[cell.reach.y, cell.reach.x] += tiles[cell.index] * y[:, None] * x
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
+    asked: list[tuple[int, int]] = []
+
+    def tile(cell: Cell) -> np.ndarray:
+        asked.append(cell.index)
+        return tiles[cell.index]
+
+    for row in range(layout.counts[0]):
+        asked.clear()
+        run = layout.row(row)[data.draw(st.integers(0, layout.counts[1] - 1)) :]
+        np.testing.assert_array_equal(layout.blend(run, tile), whole[around(run).y, around(run).x])
+        own = [index for index in asked if index[0] == row]
+        assert len(own) == len(set(own)), "each tile once"
+
+
+def test_every_damaged_cell_is_solved_again(simulated_query: se.Query, small: se.Settings, tmp_path: Path) -> None:
+    """Those at the grid's ends fill only a part of their chunks."""
+    output = Output(keep_keyframes=True)
+    se.run(simulated_query, small, out=tmp_path / "out", output=output)
+    work = tmp_path / ".new.partial"
+    shutil.copytree(tmp_path / "out", work)
+    (work / "keyframes").rename(work / ".keyframes")
+    (store,) = (work / ".keyframes").iterdir()
+    for place in work.glob("spaceeye_*"):
+        shutil.rmtree(place)
+    chunks = [path for path in sorted((store / "images" / "c" / "0" / "1").rglob("*")) if path.is_file()]
+    assert len(chunks) > 4
+    for path in chunks[::2]:
+        path.write_bytes(path.read_bytes()[:100])
+    se.run(simulated_query, small, out=tmp_path / "new", output=output)
+    assert_same_files(tmp_path / "new", tmp_path / "out")

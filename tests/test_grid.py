@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
 from shapely.geometry import mapping
@@ -9,8 +10,8 @@ from shapely.geometry import mapping
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.grid import output_grid, tile_grid
-from spaceeye_stac.model import BandAsset, Mask, Scene
+from spaceeye_stac.grid import Clip, inside, output_grid, tile_grid
+from spaceeye_stac.model import BandAsset, Block, Grid, Mask, Scene
 from tests.conftest import BE_BBOX, BE_DAYS
 
 
@@ -110,3 +111,27 @@ def test_cores_tile_the_grid_and_reach_over_their_borders(query: se.Query, scene
             assert block.y.start == max(core.y.start - reach, 0)
             assert block.x.stop == min(cell.index[1] * 24 + 24 + reach, grid.shape[1])
     assert len(covered) == grid.shape[0] * grid.shape[1]
+
+
+def test_an_outline_is_drawn_once_and_the_same_at_every_asking(
+    query: se.Query, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = {"type": "Polygon", "coordinates": [[[3.02, 50.814], [3.026, 50.8145], [3.024, 50.818], [3.02, 50.814]]]}
+    cut = replace(output_grid(query, scenes, se.Settings()), outline=field)
+    blocks = [Block(slice(top, top + 20), slice(0, cut.shape[1])) for top in range(0, 60, 20)]
+    expected = [~inside(cut, block) for block in blocks]
+    clip, drawn = Clip(cut), list[Block]()
+
+    def drawing(grid: Grid, block: Block) -> np.ndarray:
+        drawn.append(block)
+        return inside(grid, block)
+
+    monkeypatch.setattr("spaceeye_stac.grid.inside", drawing)
+    for _ in range(2):
+        for block, outside in zip(blocks, expected, strict=True):
+            np.testing.assert_array_equal(clip.outside(block), outside)
+    assert drawn == blocks
+    assert Clip(replace(cut, outline=None)).outside(blocks[0]) is None
+    within = Block(slice(30, 32), slice(30, 32))
+    assert inside(cut, within).all()
+    assert clip.outside(within) is None

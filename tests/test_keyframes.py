@@ -1,19 +1,23 @@
 """The keyframe store: what opens it, what a day reads of it, and what damage to it does."""
 
 import json
+import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from distributed import LocalCluster
 from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac.errors import OutputError
+from spaceeye_stac.errors import DamagedCellError, OutputError
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.output import Output
+from spaceeye_stac.resources import Resources
 from tests.same import assert_same_files
 
 SETTINGS = se.Settings(duration=12)
@@ -25,6 +29,12 @@ def kept(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("kept") / "out"
     se.run(simulated_query, SETTINGS, out=out, output=Output(keep_keyframes=True))
     return out
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(n_workers=1, processes=True, host="127.0.0.1", dashboard_address=None) as running:  # type: ignore[no-untyped-call]
+        yield running
 
 
 @pytest.fixture
@@ -166,29 +176,73 @@ def test_damage_is_one_sentence_and_changes_nothing(store: Path, damage: object)
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_run_never_goes_on_with_a_damaged_store(
+def test_a_run_mends_a_damaged_store_itself(
     kept: Path, simulated_query: se.Query, tmp_path: Path, damage: object
 ) -> None:
-    """It makes the store anew, or ends with what to do; days that need nothing of it stay."""
+    """It makes again what it cannot read; days that need nothing of it stay."""
     assert callable(damage)
-    work, out = tmp_path / ".out.partial", tmp_path / "out"
+    out = tmp_path / "out"
+    store = unfinished(kept, out)
+    damage(store)
+    result = se.run(simulated_query, SETTINGS, out=out, output=Output(keep_keyframes=True))
+    assert result.days[0] in result.kept
+    assert_same_files(out, kept)
+
+
+def unfinished(kept: Path, out: Path) -> Path:
+    """The same run before its end: all is solved and the first day written; gives its store."""
+    work = out.with_name(f".{out.name}.partial")
     shutil.copytree(kept, work)
     (work / "keyframes").rename(work / ".keyframes")
     (store,) = (work / ".keyframes").iterdir()
     days = sorted(work.glob("spaceeye_*"))
     for place in days[1:]:
         shutil.rmtree(place)
-    damage(store)
-    try:
-        result = se.run(simulated_query, SETTINGS, out=out, output=Output(keep_keyframes=True))
-    except OutputError as error:
-        assert str(store) in str(error)  # noqa: PT017 - it may also be mended
-        assert not out.exists()
-        assert "remove the folder and run again" in str(error)  # noqa: PT017
-        shutil.rmtree(store)
-        result = se.run(simulated_query, SETTINGS, out=out, output=Output(keep_keyframes=True))
-    assert result.days[0] in result.kept
+    return store
+
+
+def damage_sample(store: Path) -> None:
+    next((store / "samples").iterdir()).write_bytes(b"PK")
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes", "cluster"])
+@pytest.mark.parametrize("damage", [damage_chunk, damage_sample], ids=lambda damage: damage.__name__)
+def test_it_is_mended_wherever_the_work_is_done(
+    kept: Path, simulated_query: se.Query, tmp_path: Path, cluster: LocalCluster, scheduler: str, damage: object
+) -> None:
+    assert callable(damage)
+    out = tmp_path / "out"
+    damage(unfinished(kept, out))
+    resources = Resources(scheduler=cluster.scheduler_address if scheduler == "cluster" else scheduler, workers=2)
+    se.run(simulated_query, SETTINGS, out=out, output=Output(keep_keyframes=True), resources=resources)
     assert_same_files(out, kept)
+
+
+def test_a_cell_that_cannot_be_read_even_after_that_ends_the_run(
+    kept: Path, simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    store = unfinished(kept, out)
+    forgotten, forget = list[tuple[int, int]](), KeyframeStore.forget
+
+    def counted(self: KeyframeStore, index: tuple[int, int]) -> None:
+        forgotten.append(index)
+        forget(self, index)
+
+    def failing(self: KeyframeStore, name: str, at: tuple[int, ...], *_: object) -> object:
+        raise DamagedCellError(f"{self.path} is damaged: {name} {at}", (0, 0))
+
+    monkeypatch.setattr(KeyframeStore, "_chunk", failing)
+    monkeypatch.setattr(KeyframeStore, "forget", counted)
+    with pytest.raises(OutputError, match=str(store)):
+        se.run(simulated_query, SETTINGS, out=out, output=Output(keep_keyframes=True))
+    assert forgotten == [(0, 0)]
+    assert not out.exists()
+
+
+def test_what_is_damaged_survives_the_way_from_a_worker() -> None:
+    error = pickle.loads(pickle.dumps(DamagedCellError("one sentence", (2, 3))))  # noqa: S301
+    assert (str(error), error.cell) == ("one sentence", (2, 3))
 
 
 def test_what_an_update_keeps_is_a_whole_store(kept: Path, simulated_query: se.Query, tmp_path: Path) -> None:
