@@ -1,5 +1,6 @@
 """Straight-line composition of the stages: search, survey, solve, write, publish."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from spaceeye_stac.fill import Source
 from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.jobs import kept_of, layout_of, plan_jobs
 from spaceeye_stac.keyframes import KeyframeStore, contents_of
-from spaceeye_stac.layout import Layout
+from spaceeye_stac.layout import Layout, seen_by
 from spaceeye_stac.model import Illuminance, Job, Pixels, Scene
 from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
@@ -28,7 +29,7 @@ from spaceeye_stac.planner import Plan, planned
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.reading import Given, Held, Passing, read_part, survey
 from spaceeye_stac.record import Record
-from spaceeye_stac.resources import Resources
+from spaceeye_stac.resources import Resources, keep_few_heaps
 from spaceeye_stac.schedule import Progress, Workers, workers
 from spaceeye_stac.solving import SolveTask, solved_windows
 from spaceeye_stac.writing import GDAL_CACHE_MB, WriteTask, finished
@@ -141,6 +142,7 @@ def run(
             f"days 'virtual' needs a method that is linear between acquisitions, and {settings.method_name!r} keeps "
             "every day; choose another method, or days 'files'."
         )
+    keep_few_heaps()
     place, resources = Path(out), resources or Resources()
     with static.staging(place, overwrite=overwrite, update=update) as folder, workers(resources) as crew:
         if (folder / static.KEYFRAMES).exists():  # a run died just before its end
@@ -329,7 +331,9 @@ def _whole_source(job: Job, layout: Layout, held: Held | None) -> Source | None:
 
 
 def _solve(crew: Workers, task: SolveTask, layout: Layout, progress: Progress) -> None:
-    groups = [tuple(cell.index for cell in group) for group in layout.groups(task.how.side)]
+    # the largest first, so that all workers end together
+    squares = sorted(layout.groups(task.how.side), key=lambda cells: -math.prod(seen_by(cells).shape))
+    groups = [tuple(cell.index for cell in cells) for cells in squares]
     if task.whole is not None:
         task(groups[0])
         progress("solving", 1, 1)

@@ -1,8 +1,11 @@
 """How much of the machine a run may use; no published pixel depends on it."""
 
+import ctypes
 import os
 import re
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from spaceeye_stac.errors import InvalidInputError
@@ -12,6 +15,7 @@ SHARE_OF_FREE = 0.5
 LEAST_BYTES = 2**30
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 LOCAL = ("threads", "processes")
+M_ARENA_MAX, HEAPS = -8, 2  # of glibc's mallopt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +79,12 @@ def _free_bytes() -> int:
         free = int(found[1]) * 1024 if found else free
     limits = [Path(path).read_text(encoding="ascii").strip() for path in CGROUP_LIMITS if Path(path).is_file()]
     return min([free, *(int(limit) for limit in limits if limit.isdecimal())])
+
+
+@cache
+def keep_few_heaps() -> None:
+    """Let the threads of this process share two heaps: by default each keeps one, with what it once freed."""
+    if sys.platform == "linux":
+        setting = getattr(ctypes.CDLL(None), "mallopt", None)  # not everywhere on Linux, either
+        if setting is not None:
+            setting(M_ARENA_MAX, HEAPS)

@@ -14,6 +14,7 @@ from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Block, Cell, Illuminance, Job, Pixels, WindowKeyframes
 from spaceeye_stac.offset_check import Sample
 from spaceeye_stac.reading import Given, Held, Passing, Told
+from spaceeye_stac.resources import keep_few_heaps
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class SolveTask:
 
     def __call__(self, index: tuple[tuple[int, int], ...]) -> None:
         """Solve the cells of these indices."""
+        keep_few_heaps()
         store = KeyframeStore.open(self.store)
         cells = [store.contents.layout.cell(*place) for place in index]
         todo = {c.index: {w for w, key in enumerate(self.keys) if key and not store.has(c, w, key)} for c in cells}

@@ -52,7 +52,7 @@ def catalog(shape: tuple[int, int], folder: Path, bands: tuple[str, ...] = DEFAU
     """Write a catalog and give the query that asks for all of it."""
     simulation = Repeated(shape=shape, start=START, days=DAYS, revisit=4, bands=bands)
     written = simulation.write(folder)
-    # inside by a pixel, so that the grid is that of the scenes
-    box = simulation.geobox.extent.buffer(-5).to_crs("EPSG:4326").boundingbox.bbox
+    # inside by half a pixel, and an outline, not its box in degrees, so that the grid is that of the scenes
+    region = simulation.geobox.extent.buffer(-5).to_crs("EPSG:4326").json
     days = f"{START}/{START + timedelta(days=DAYS - 1)}"
-    return se.Query(catalog=written, bbox=box, datetime=days, bands=bands)
+    return se.Query(catalog=written, intersects=region, datetime=days, bands=bands)

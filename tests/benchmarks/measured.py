@@ -14,7 +14,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of the measured part, and the highest sum of resident memory, in bytes."""
+    """Seconds of the measured part, and the highest sum of resident memory in bytes; what is shared counts once."""
 
     seconds: float
     memory: int
@@ -37,7 +37,7 @@ def _watch(process: "subprocess.Popen[str]", peak: list[int]) -> None:
     while process.poll() is None:
         try:
             root = psutil.Process(process.pid)
-            peak[0] = max(peak[0], sum(p.memory_info().rss for p in (root, *root.children(recursive=True))))
+            peak[0] = max(peak[0], sum(p.memory_full_info().pss for p in (root, *root.children(recursive=True))))
         except psutil.NoSuchProcess:
             pass
         time.sleep(POLL_SECONDS)

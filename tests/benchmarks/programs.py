@@ -59,6 +59,7 @@ def naive(query: dict[str, Any], out: str) -> None:
     import pandas as pd  # noqa: PLC0415
     import pystac  # noqa: PLC0415
     import stackstac  # noqa: PLC0415
+    from shapely.geometry import shape  # noqa: PLC0415
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,7 +72,9 @@ def naive(query: dict[str, Any], out: str) -> None:
             for key, asset in item["assets"].items():
                 asset["href"] = str(Path(query["catalog"]).parent / f"sentinel-2-l2a/{item['id']}/{key}.tif")
         names = [*query["bands"], "SCL"]
-        cube = stackstac.stack(items, assets=names, bounds_latlon=query["bbox"], epsg=32631, resolution=10)
+        cube = stackstac.stack(
+            items, assets=names, bounds_latlon=shape(query["intersects"]).bounds, epsg=32631, resolution=10
+        )
         clear = cube.sel(band="SCL").isin([4, 5, 6, 7])
         start, stop = query["datetime"].split("/")
         seen = cube.sel(band=list(query["bands"])).where(clear)

@@ -16,7 +16,7 @@ THREADS = 2
 def as_json(query: se.Query) -> dict[str, Any]:
     return {
         "catalog": str(query.catalog),
-        "bbox": list(query.bbox or ()),
+        "intersects": query.intersects,
         "datetime": query.datetime,
         "bands": list(query.bands or ()),
     }
