@@ -41,6 +41,7 @@ ALLOWED = {
     "budget": BASE | {"methods", "solver"},
     "record": BASE | {"fingerprint"},
     "daily": BASE | {"keyframes"},
+    "inheritance": BASE | {"keyframes"},
     "cube": BASE | {"keyframes", "daily", "grid"},
     "catalog": BASE | {"duplicates", "pairing", "transport", "trust"},
     "signing": BASE | {"transport"},
