@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
+from spaceeye_stac.documents import write_document
 from spaceeye_stac.errors import DamagedCellError, OutputError
 from spaceeye_stac.layout import Layout
 from spaceeye_stac.model import Cell, Grid, Illuminance, Job, KeyframeRows, Window, WindowFacts, WindowKeyframes
@@ -343,10 +344,7 @@ class KeyframeStore:
         looks = part.looks[self.contents.scenes_in(window)].tolist()
         facts = {"key": key, "looks": looks, "noise": noise, "unseen": float(part.unseen)}
         facts["check"] = _check(facts)
-        target = self.mark_file(cell, window)
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.rename(target)
+        write_document(self.mark_file(cell, window), facts)
 
     def mark_file(self, cell: Cell, window: int) -> Path:
         """Where it says that this cell of this window is whole."""

@@ -25,13 +25,14 @@ from spaceeye_stac.model import Illuminance, Job, Pixels, Scene
 from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
 from spaceeye_stac.planner import Plan, planned
+from spaceeye_stac.progress import Progress, silent
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.reading import Given, Held, Passing, read_part, survey
 from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources
-from spaceeye_stac.schedule import Progress, Workers, workers
+from spaceeye_stac.schedule import Workers, workers
 from spaceeye_stac.solving import SolveTask, solved_windows
-from spaceeye_stac.writing import GDAL_CACHE_MB, WriteTask, finished
+from spaceeye_stac.writing import WriteTask, finished
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,10 +42,6 @@ SCRATCH = ".keyframes"
 Announce = Callable[[Plan], None]
 EachDay = Callable[[Path, Json, Json], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
-
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Report to nobody."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def run(
     update: bool = False,
     output: Output | None = None,
     resources: Resources | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     holdout: Holdout | None = None,
     each_day: EachDay | None = None,
     announce: Announce | None = None,
@@ -362,7 +359,7 @@ def _write_knots(
     store, windows_from = solved
     knots = virtual.Knots(work.folder, tuple(windows_from), work.encoding)
     _, crew_size = work.budget.days_together(work.job)
-    task = virtual.KnotTask(work.job, store.path, knots, GDAL_CACHE_MB)
+    task = virtual.KnotTask(work.job, store.path, knots)
     crew.map(task, virtual.knots_of(store.contents, groups), "writing keyframes", progress, most=crew_size)
     return knots
 
