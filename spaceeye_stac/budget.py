@@ -17,6 +17,7 @@ WORKING = {"damped": 3.9, "guided": 11.0, "reference": 14.0}  # floats a value t
 OTHER_WORKING = 8.0
 LEARNING = 6.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
+SQUARES_EACH = 3  # at least, for a worker: squares at the borders are smaller, and all should end together
 STRIPS = 8  # rows of cells in float32 that are held while a band is written
 RASTER_COPIES = 2.5
 MOST_DAYS = 8
@@ -70,7 +71,10 @@ class Budget:
         side = 1
         while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
             squares = layout.groups(side + 1)
-            if len(squares) < at_work or at_work * solving_bytes(job, layout, squares[0], Solving()) > self.free:
+            if (
+                len(squares) < SQUARES_EACH * at_work
+                or at_work * solving_bytes(job, layout, squares[0], Solving()) > self.free
+            ):
                 break
             side += 1
         return side

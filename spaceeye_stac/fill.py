@@ -270,8 +270,8 @@ class Filling:
         """What was seen of one part, or of several above each other."""
         carried = self.light.carried
         return CellLooks(
-            torch.from_numpy(np.concatenate([seen.values for seen in parts], axis=-2)),
-            torch.from_numpy(np.concatenate([seen.clear for seen in parts], axis=-2)),
+            torch.from_numpy(_above_each_other([seen.values for seen in parts])),
+            torch.from_numpy(_above_each_other([seen.clear for seen in parts])),
             self._days,
             self.stretch.read,
             None if carried is None else torch.from_numpy(carried[:, list(self.stretch.acquisitions)]),
@@ -303,6 +303,10 @@ class Filling:
         inner = {day: widths.inner[:, n] for n, day in enumerate(self._days)}
         noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
         return WindowFacts(window, knots, self._days, self._looks, np.array(noise, np.float32), unseen)
+
+
+def _above_each_other(parts: Sequence[NDArray]) -> NDArray:  # type: ignore[type-arg]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2)
 
 
 def _shared(rows: slice, part: Block, view: Block) -> tuple[slice, tuple[slice, slice]]:

@@ -32,7 +32,7 @@ EPSILON = 1e-6
 DETERMINED = 1e-4
 SAMPLE_PIXELS = 2000
 FEWEST_SEEN = 10
-LEARNT_SIDE = 192
+LEARNT_SIDE = 128
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _Predicted:
 
 
 def sample_steps(height: int, width: int) -> tuple[int, int]:
-    """Of so many rows and columns of a cell one each is learnt from: at least 192 a side, all of a small one."""
+    """Of so many rows and columns of a cell one each is learnt from: at least 128 a side, all of a small one."""
     return max(1, height // LEARNT_SIDE), max(1, width // LEARNT_SIDE)
 
 

@@ -257,11 +257,11 @@ class Guided:
 
         for found in guided.strips(looks(), self._learnt):
             never = ~found.clear.any(0)
-            smooth = found.smooth.masked_fill(never, torch.nan)
             shown = None
-            if self._as_seen:
-                shown = torch.where(found.clear, found.values, found.loo + found.date_term)
-                shown.masked_fill_(never, torch.nan)
+            if self._as_seen:  # in the room of the date term, which is not needed any more
+                shown = torch.add(found.loo, found.date_term, out=found.date_term)
+                torch.where(found.clear, found.values, shown, out=shown).masked_fill_(never, torch.nan)
+            smooth = found.smooth.masked_fill_(never, torch.nan)
             yield State(days, found.clear, smooth, shown, found.information, found.weights, None, guided.ALPHA)
 
     def widths(self) -> Scales:
