@@ -41,7 +41,7 @@ from spaceeye_stac.query import Query, Settings
 from spaceeye_stac.resources import Resources
 
 if TYPE_CHECKING:
-    from spaceeye_stac.pipeline import Holdout
+    from spaceeye_stac.pipeline import Holdout, Result
     from spaceeye_stac.publication import Report
     from spaceeye_stac.publishing import DayStream
 
@@ -156,6 +156,15 @@ def run(
             each_day=stream.day if stream else None,
             announce=None if quiet else lambda plan: err_console.print(plan.short, markup=False),
         )
+    _tell(result, out)
+    if target is None:
+        out_console.print(f"Look at it: spaceeye-stac serve {out}")
+    else:
+        publish(out, target, **where, overwrite=overwrite, quiet=quiet)
+
+
+def _tell(result: "Result", out: Path) -> None:
+    """Say what a run made and what it left out, and its warnings."""
     out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
     if result.kept:
         redone = [day for day in result.days if day not in result.kept]
@@ -167,10 +176,6 @@ def run(
         )
     for warning in result.warnings:
         err_console.print(f"Warning: {warning}", markup=False)
-    if target is None:
-        out_console.print(f"Look at it: spaceeye-stac serve {out}")
-    else:
-        publish(out, target, **where, overwrite=overwrite, quiet=quiet)
 
 
 @contextmanager

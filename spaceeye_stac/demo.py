@@ -12,8 +12,8 @@ from PIL import Image
 from spaceeye_stac.cog import TRUE_COLOUR, quantise, visual
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.pipeline import run
+from spaceeye_stac.progress import Progress
 from spaceeye_stac.query import Query, Settings
-from spaceeye_stac.schedule import Progress
 from spaceeye_stac.simulate import Simulation
 
 PICTURE = "before_after.png"

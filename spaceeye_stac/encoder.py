@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from spaceeye_stac.errors import OutputError, WorkerError
 
-CACHE_MB = "64"
+CACHE_MB = 64
 LARGE_BYTES = 96 * 2**20
 
 
@@ -48,7 +48,7 @@ class Encoder:
         if self._process is None:
             line = [sys.executable, "-m", "spaceeye_stac.encoder"]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            environment = {**os.environ, "GDAL_CACHEMAX": CACHE_MB}
+            environment = {**os.environ, "GDAL_CACHEMAX": str(CACHE_MB)}
             self._process = subprocess.Popen(line, text=True, env=environment, **pipes)  # type: ignore[call-overload] # noqa: S603
         return self._process
 

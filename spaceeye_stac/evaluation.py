@@ -13,18 +13,14 @@ from spaceeye_stac.illumination import illuminance, totals, uniform, untouched
 from spaceeye_stac.jobs import plan_job
 from spaceeye_stac.methods import CellLooks, Method, State, alike_pixels, method_of
 from spaceeye_stac.model import Illuminance, Scene
+from spaceeye_stac.progress import Progress, silent
 from spaceeye_stac.query import Json, MethodCallable, Query, Settings
 from spaceeye_stac.reading import observe_part
-from spaceeye_stac.schedule import Progress
 from spaceeye_stac.uncertainty import Scales
 
 BASELINES: dict[str, Reconstructor] = {"nearest": nearest, "linear": linear}
 METHODS = ("nearest", "linear", "damped", "reference", "guided")
 LARGEST_PIXELS = 1024
-
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Report to nobody."""
 
 
 def evaluate(
@@ -35,7 +31,7 @@ def evaluate(
     methods: Sequence[str | MethodCallable] = METHODS,
     seed: int = 0,
     limit: int | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Scores:
     """Hide clear pixels of the scenes and score how each method gives them back.
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError
+from spaceeye_stac.progress import Progress, silent
 from spaceeye_stac.query import Json
 
 KINDS = ("cloud", "date", "edge")
@@ -40,7 +41,6 @@ FIGURES = ("psnr", "rmse", "mae", "bias")
 
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -279,10 +279,6 @@ def _beside_cloud(clear: Bool, rng: np.random.Generator) -> Bool:
     return hidden
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Report to nobody."""
-
-
 @dataclass(frozen=True)
 class _Problem:
     """What a case gives the methods, and what it keeps from them.
@@ -333,7 +329,7 @@ def score(
     duration: int,
     seed: int = 0,
     limit: int | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Scores:
     """Hide clear pixels of every date that suits, and score every method on the same ones.
 

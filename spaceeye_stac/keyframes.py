@@ -8,6 +8,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,12 +22,13 @@ from odc.geo.geobox import GeoBox
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
+from spaceeye_stac.documents import write_document
 from spaceeye_stac.errors import DamagedCellError, OutputError
 from spaceeye_stac.layout import Layout
 from spaceeye_stac.model import Cell, Grid, Illuminance, Job, KeyframeRows, Window, WindowFacts, WindowKeyframes
 from spaceeye_stac.query import DateRange, Json
 
-FORMAT = 1
+FORMAT = 2
 DONE = "done"
 SAMPLES = "samples"
 BANDED = ("images", "shown")
@@ -39,7 +41,8 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeErr
 class Contents:
     """What keyframes there are: of which grid, bands and days, on which days (`knots`) of each window.
 
-    `acquired`: indices of the days that were used; `shown`: acquisition days have an image of their own;
+    `acquired`: indices of the days that were used; `scene_days`: the day's index of each scene of the job, used or not;
+    `shown`: acquisition days have an image of their own;
     `damping_factor`: of the method, for the spread between knots. `light`: illuminance of every day.
     """
 
@@ -49,6 +52,7 @@ class Contents:
     windows: tuple[Window, ...]
     knots: tuple[tuple[int, ...], ...]
     acquired: tuple[int, ...]
+    scene_days: tuple[int, ...]
     light: Illuminance
     damping_factor: float
     shown: bool
@@ -58,6 +62,12 @@ class Contents:
     def grid(self) -> Grid:
         """The output grid."""
         return self.layout.grid
+
+    @property
+    def cut(self) -> Json:
+        """Grid, cells and bands, as plain JSON: what the chunks of two stores must have in common."""
+        found = self.as_json()
+        return {name: found[name] for name in ("grid", "layout", "bands", "shown")}
 
     @cached_property
     def first_knots(self) -> tuple[int, ...]:
@@ -72,6 +82,14 @@ class Contents:
     def looked(self, window: int) -> list[int]:
         """Return the used acquisition days of a window."""
         return [day for day in self.acquired if day in self.windows[window].read]
+
+    def scenes_in(self, window: int) -> list[int]:
+        """Return where the scenes of a window stand among those of the job."""
+        return [n for n, day in enumerate(self.scene_days) if day in self.windows[window].read]
+
+    def knot_dates(self, window: int) -> list[date]:
+        """Return the days of a window's knots."""
+        return [self.days.day(knot) for knot in self.knots[window]]
 
     def as_json(self) -> Json:
         """Everything but the illuminance, as plain JSON."""
@@ -98,6 +116,7 @@ class Contents:
             ],
             "knots": [list(knots) for knots in self.knots],
             "acquired": list(self.acquired),
+            "scene_days": list(self.scene_days),
             "light_from": self.light.first,
             "damping_factor": self.damping_factor,
             "shown": self.shown,
@@ -107,8 +126,6 @@ class Contents:
     @classmethod
     def from_json(cls, found: Json, light: NDArray[np.float32]) -> "Contents":
         """Read `as_json` back, with the illuminance `(band, day)`."""
-        from datetime import date  # noqa: PLC0415
-
         from affine import Affine  # noqa: PLC0415
 
         place, cut = found["grid"], found["layout"]
@@ -128,6 +145,7 @@ class Contents:
             windows=tuple(Window(range(a, b), range(c, d)) for a, b, c, d in found["windows"]),
             knots=tuple(tuple(knots) for knots in found["knots"]),
             acquired=tuple(found["acquired"]),
+            scene_days=tuple(found["scene_days"]),
             light=Illuminance(light, np.zeros(0, bool), found["light_from"]),
             damping_factor=found["damping_factor"],
             shown=found["shown"],
@@ -156,6 +174,9 @@ def contents_of(job: Job, light: Illuminance, layout: Layout, kept: Kept) -> Con
         windows=job.windows,
         knots=tuple(window.knots([day for day in days if day in window.read]) for window in job.windows),
         acquired=used,
+        scene_days=tuple(
+            day for day, one in zip(job.acquisition_days, job.acquisitions, strict=True) for _ in one.scenes
+        ),
         light=light,
         damping_factor=kept.damping_factor,
         shown=kept.shown,
@@ -320,28 +341,31 @@ class KeyframeStore:
     def mark(self, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
         """Say that one cell of one window is whole, and of what it was made."""
         noise = None if part.noise is None else [float(value) for value in part.noise]
-        facts = {"key": key, "looks": part.looks.tolist(), "noise": noise, "unseen": float(part.unseen)}
+        looks = part.looks[self.contents.scenes_in(window)].tolist()
+        facts = {"key": key, "looks": looks, "noise": noise, "unseen": float(part.unseen)}
         facts["check"] = _check(facts)
-        target = self._fact_file(cell, window)
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.rename(target)
+        write_document(self.mark_file(cell, window), facts)
 
-    def _fact_file(self, cell: Cell, window: int) -> Path:
+    def mark_file(self, cell: Cell, window: int) -> Path:
+        """Where it says that this cell of this window is whole."""
         return self.path / DONE / f"{window}-{cell.index[0]}-{cell.index[1]}.json"
 
     def has(self, cell: Cell, window: int, key: str) -> bool:
         """Whether this cell of this window is done, from just that."""
+        return self.key(cell, window) == key
+
+    def key(self, cell: Cell, window: int) -> str | None:
+        """What stands for all that this cell of this window was made from; None where it is not done."""
         try:
-            return bool(self._fact(cell, window)["key"] == key)
-        except OutputError:
-            return False
+            return str(self._fact(cell, window)["key"])
+        except DamagedCellError:
+            return None
 
     def _fact(self, cell: Cell, window: int) -> Json:
         place = (window, *cell.index)
         if place not in self._facts:
             try:
-                facts = json.loads(self._fact_file(cell, window).read_text(encoding="utf-8"))
+                facts = json.loads(self.mark_file(cell, window).read_text(encoding="utf-8"))
                 if facts.pop("check") != _check(facts):
                     raise ValueError(facts)
                 self._facts[place] = facts
@@ -357,19 +381,37 @@ class KeyframeStore:
         cell = self.contents.layout.cell(*index)
         for window in range(len(self.contents.windows)):
             self._facts.pop((window, *index), None)
-            self._fact_file(cell, window).unlink(missing_ok=True)
+            self.mark_file(cell, window).unlink(missing_ok=True)
             for name in CHUNKED:
-                for chunk in self._chunks(name, window, cell):
+                for chunk in self.chunks(name, window, cell):
                     chunk.unlink(missing_ok=True)  # Zarr reads what is there before it writes a part of it
         self._sample_file(cell).unlink(missing_ok=True)
 
-    def _chunks(self, name: str, window: int, cell: Cell) -> Iterator[Path]:
+    def chunks(self, name: str, window: int, cell: Cell) -> Iterator[Path]:
         """Files of a cell's chunks in one window, knot by knot (or look by look) and band by band."""
         first = self.contents.first_looks if name == "clear" else self.contents.first_knots
         bands = [(band,) for band in range(len(self.contents.bands))] if name in BANDED else [()]
         for n in range(first[window], first[window + 1]):
             for band in bands:
                 yield self._chunk_file(name, (n, *band), cell)
+
+    def is_whole(self, cell: Cell, window: int) -> bool:
+        """Whether a cell of a window is done and all its chunks can be read."""
+        if self.key(cell, window) is None:
+            return False
+        try:
+            for name in self.kept(cell, window):
+                for chunk in self.chunks(name, window, cell):
+                    _checked(chunk)
+        except UNREADABLE:
+            return False
+        return True
+
+    def kept(self, cell: Cell, window: int) -> list[str]:
+        """Names of the arrays in which a finished cell has chunks."""
+        must = {"images", "clear"} | ({"spread"} if self._fact(cell, window)["noise"] is not None else set())
+        must |= {"shown"} if self.contents.shown and self.contents.looked(window) else set()
+        return [name for name in CHUNKED if name in must or any(c.is_file() for c in self.chunks(name, window, cell))]
 
     def _chunk_file(self, name: str, at: tuple[int, ...], cell: Cell) -> Path:
         return self.path.joinpath(name, "c", *map(str, (*at, *cell.index)))
@@ -409,7 +451,9 @@ class KeyframeStore:
     def looks(self, window: int) -> NDArray[np.int64]:
         """Clear pixels taken from each scene `(scene,)` in a window, over all cells."""
         counts = [self._fact(cell, window)["looks"] for cell in self.contents.layout.cells]
-        return np.asarray(np.sum(counts, axis=0))
+        found = np.zeros(len(self.contents.scene_days), np.int64)
+        found[self.contents.scenes_in(window)] = np.sum(counts, axis=0)
+        return found
 
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
         """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
@@ -423,11 +467,8 @@ class KeyframeStore:
         """Read a chunk's file as `_make` has it written; Zarr takes many times longer, and a lost one for empty."""
         tile, dtype = (self._core_tile, "?") if name == "clear" else (self.contents.layout.tile, "<f4")
         try:
-            content = np.fromfile(self._chunk_file(name, at, cell), np.uint8)
-            values, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
-            if google_crc32c.value(values) != int.from_bytes(check.tobytes(), "little"):
-                raise ValueError(check)
-            return values.view(dtype).reshape(tile)[: shape[0], : shape[1]]
+            content = _checked(self._chunk_file(name, at, cell))
+            return content.view(dtype).reshape(tile)[: shape[0], : shape[1]]
         except UNREADABLE as error:
             told = _damaged(self.path, f"{name} of cell {cell.index}", error)
             raise DamagedCellError(str(told), cell.index) from error
@@ -445,6 +486,15 @@ def _whole(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
     found: zarr.Array[Any] = group[name]  # type: ignore[assignment]
     path.joinpath(name, "c", *("0" for _ in found.shape)).stat()
     return found
+
+
+def _checked(chunk: Path) -> NDArray[np.uint8]:
+    """Read the bytes of a chunk but the checksum at their end; ValueError where that is of others."""
+    content = np.fromfile(chunk, np.uint8)
+    values, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
+    if google_crc32c.value(values) != int.from_bytes(check.tobytes(), "little"):
+        raise ValueError(check)
+    return values
 
 
 def _check(facts: Json) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pystac
 
-from spaceeye_stac import budget, items, static, virtual
+from spaceeye_stac import budget, inheritance, items, static, virtual
 from spaceeye_stac.catalog import search
 from spaceeye_stac.cog import Encoding, display_bands
 from spaceeye_stac.daily import DayGroup, day_groups
@@ -20,19 +20,20 @@ from spaceeye_stac.errors import DamagedCellError, InvalidInputError, NoClearLoo
 from spaceeye_stac.fill import Source
 from spaceeye_stac.fingerprint import day_key, window_keys
 from spaceeye_stac.jobs import kept_of, layout_of, plan_jobs
-from spaceeye_stac.keyframes import KeyframeStore, contents_of
+from spaceeye_stac.keyframes import Contents, KeyframeStore, contents_of
 from spaceeye_stac.layout import Layout, seen_by
 from spaceeye_stac.model import Illuminance, Job, Pixels, Scene
 from spaceeye_stac.offset_check import Sample, offset_warnings
 from spaceeye_stac.output import Output
 from spaceeye_stac.planner import Plan, planned
+from spaceeye_stac.progress import Progress, silent
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.reading import Given, Held, Passing, read_part, survey
 from spaceeye_stac.record import Record
 from spaceeye_stac.resources import Resources, keep_few_heaps
-from spaceeye_stac.schedule import Progress, Workers, workers
+from spaceeye_stac.schedule import Workers, workers
 from spaceeye_stac.solving import SolveTask, solved_windows
-from spaceeye_stac.writing import GDAL_CACHE_MB, WriteTask, finished
+from spaceeye_stac.writing import WriteTask, finished
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,10 +43,6 @@ SCRATCH = ".keyframes"
 Announce = Callable[[Plan], None]
 EachDay = Callable[[Path, Json, Json], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
-
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Report to nobody."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def run(
     update: bool = False,
     output: Output | None = None,
     resources: Resources | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     holdout: Holdout | None = None,
     each_day: EachDay | None = None,
     announce: Announce | None = None,
@@ -247,7 +244,7 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     light = survey(job, _whole_source(job, layout, whole))
     contents = contents_of(job, light, layout, kept_of(job.settings))
     windows_from = window_keys(job, light, (layout.size, layout.halo, layout.margin, layout.anchor))
-    keys = _day_keys(work, windows_from)
+    keys = _day_keys(work, contents, windows_from)
     if update:
         _take_over(work, keys)
     kept = tuple(day for day, key in keys.items() if finished(work.place(day), key))
@@ -256,6 +253,8 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
     store = KeyframeStore.create(work.store, contents)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
+    if update:
+        inheritance.take_over(work.out / static.KEYFRAMES / job.grid.name, store, wanted, _link)
     solving = SolveTask(job, light, store.path, wanted, how, whole)
     empty, samples = _solved_and_written(work, crew, solving, _Days(groups, windows_from, keys), progress)
     return Filled(work, kept, empty, offset_warnings(job.scenes, samples) if samples else ())
@@ -292,14 +291,15 @@ def _solved_and_written(
             store.forget(error.cell)
 
 
-def _day_keys(work: Work, windows_from: Sequence[str]) -> dict[int, str]:
-    """What each day is made from."""
-    job = work.job
-    return {
-        day: day_key(windows_from[w], job.days.day(day), job.settings.collection_id, work.encoding, work.output.days)
-        for w, window in enumerate(job.windows)
-        for day in window.write
-    }
+def _day_keys(work: Work, contents: Contents, windows_from: Sequence[str]) -> dict[int, str]:
+    """What each day is made from: its window, and the knots around it, which move where the range grows."""
+    job, keys = work.job, dict[int, str]()
+    for group in day_groups(contents):
+        knots, key = contents.knot_dates(group.window)[group.knot : group.knot + 2], windows_from[group.window]
+        for date in map(job.days.day, group.days):
+            how = job.settings.collection_id, work.encoding, work.output.days
+            keys[job.days.index(date)] = day_key(key, date, *how, *(knots[:1] if date == knots[0] else knots))
+    return keys
 
 
 def _take_over(work: Work, keys: Mapping[int, str]) -> None:
@@ -363,7 +363,7 @@ def _write_knots(
     store, windows_from = solved
     knots = virtual.Knots(work.folder, tuple(windows_from), work.encoding)
     _, crew_size = work.budget.days_together(work.job)
-    task = virtual.KnotTask(work.job, store.path, knots, GDAL_CACHE_MB)
+    task = virtual.KnotTask(work.job, store.path, knots)
     crew.map(task, virtual.knots_of(store.contents, groups), "writing keyframes", progress, most=crew_size)
     return knots
 

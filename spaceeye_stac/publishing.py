@@ -1,17 +1,16 @@
 """`publish` and `unpublish`: a run's folder to wherever its target says."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from spaceeye_stac.api_publishing import ApiStream, publish_to_api, withdraw_from_api
 from spaceeye_stac.errors import PublishError, SpaceEyeError
+from spaceeye_stac.progress import Progress, silent
 from spaceeye_stac.publication import Options, Publication, Report, check_files, read_publication
 from spaceeye_stac.query import Json, parse_datetime
 from spaceeye_stac.store_publishing import StoreStream, publish_to_store, withdraw_from_store
 from spaceeye_stac.targets import target_of
 
-Progress = Callable[[str, int, int], None]
 NAMED_FAILURES = 5
 
 
@@ -23,10 +22,6 @@ class HasPath(Protocol):
         """The folder."""
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Report to nobody."""
-
-
 def publish(
     run: str | Path | HasPath,
     target: str | Path,
@@ -36,7 +31,7 @@ def publish(
     tiles_url: str | None = None,
     prune: bool = False,
     overwrite: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
     """Publish a run to a STAC API, an object store or a folder; a second time sends only what changed.
 

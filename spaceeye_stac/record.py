@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from spaceeye_stac.documents import write_document
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.fingerprint import settings_record
 from spaceeye_stac.output import Output
@@ -51,9 +52,7 @@ class Record:
     def write(self, folder: Path) -> None:
         """Put the record into a folder, whole or not at all."""
         document = {"spaceeye:run": FORMAT, "created": self.created.isoformat(), "asked": self.asked}
-        partial = folder / f"{RECORD_FILE}.partial"
-        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / RECORD_FILE)
+        write_document(folder / RECORD_FILE, document)
 
     def changes(self, other: "Record") -> list[str]:
         """Names of what was asked for otherwise."""

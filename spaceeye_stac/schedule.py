@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from multiprocessing import get_context, parent_process
 from typing import Any, Protocol
 
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
+from spaceeye_stac.progress import Progress
 from spaceeye_stac.resources import LOCAL, Resources
 
-Progress = Callable[[str, int, int], None]
 CONNECT_SECONDS = 10
 AGAIN = "what is finished is kept: run the same command again, with less memory or fewer workers"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pystac
 
+from spaceeye_stac.documents import write_document
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.geoparquet import PARQUET, table_of
 from spaceeye_stac.output import KEYFRAME_COGS
-from spaceeye_stac.query import Json
 
 COLLECTION_FILE = "collection.json"
 THUMBNAIL_FILE = "thumbnail.png"
@@ -157,14 +157,10 @@ def write_static(folder: Path, collection: pystac.Collection, items: Sequence[py
     collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
     documents = [item.to_dict(include_self_link=False) for item in items]
     for document in documents:
-        _write(folder / document["id"] / f"{document['id']}.json", document)
+        write_document(folder / document["id"] / f"{document['id']}.json", document)
     (folder / PARQUET).write_bytes(table_of(documents))
     (folder / SCHEMA_FILE).write_bytes((files("spaceeye_stac") / "schemas" / "spaceeye.json").read_bytes())
-    _write(folder / COLLECTION_FILE, collection.to_dict(include_self_link=False))
-
-
-def _write(path: Path, document: Json) -> None:
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_document(folder / COLLECTION_FILE, collection.to_dict(include_self_link=False))
 
 
 def read_item(place: Path) -> pystac.Item:

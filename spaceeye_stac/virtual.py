@@ -19,7 +19,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from spaceeye_stac.cog import NODATA, SCALE, Encoding, Moments, Raster, Written, quantise, written
+from spaceeye_stac.cog import CACHE_MB, NODATA, SCALE, Encoding, Moments, Raster, Written, quantise, written
 from spaceeye_stac.daily import DayGroup, DayView
 from spaceeye_stac.fingerprint import digest
 from spaceeye_stac.grid import Clip
@@ -92,7 +92,6 @@ class KnotTask:
     job: Job
     store: Path
     knots: Knots
-    cache_mb: int
 
     def __call__(self, at: tuple[int, int]) -> None:
         """Write those of one window and knot."""
@@ -106,7 +105,7 @@ class KnotTask:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         view = DayView(store, DayGroup(window, knot, range(day, day + 1)))
-        with ExitStack() as cleaning, rasterio.Env(GDAL_CACHEMAX=self.cache_mb):
+        with ExitStack() as cleaning, rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             cleaning.callback(shutil.rmtree, draft, ignore_errors=True)
             for band, name in enumerate(self.job.bands):
                 for kind in kinds:

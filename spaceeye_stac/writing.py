@@ -14,17 +14,27 @@ import rasterio
 from numpy.typing import NDArray
 
 from spaceeye_stac import items, virtual
-from spaceeye_stac.cog import NODATA, Encoding, Raster, Written, display_bands, quantise, visual, write_thumbnail
+from spaceeye_stac.cog import (
+    CACHE_MB,
+    NODATA,
+    Encoding,
+    Raster,
+    Written,
+    display_bands,
+    quantise,
+    visual,
+    write_thumbnail,
+)
 from spaceeye_stac.daily import DayGroup, DayView
+from spaceeye_stac.documents import write_document
 from spaceeye_stac.grid import Clip
 from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import around
 from spaceeye_stac.model import NO_LOOK, DayFiles, DayImages, Job, Scene
-from spaceeye_stac.query import DateRange, Json
+from spaceeye_stac.query import DateRange
 from spaceeye_stac.reference import truncate
 
 FINGERPRINT = "spaceeye:fingerprint"
-GDAL_CACHE_MB = 64
 OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
 
 _Open = dict[str, Raster | virtual.VirtualRaster]
@@ -52,7 +62,7 @@ class WriteTask:
         """Write a group; returns the days that hold nothing."""
         todo = [day for day in group.days if not finished(self._place(day), self.keys[day])]
         empty: list[int] = []
-        with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             for start in range(0, len(todo), self.at_once):
                 empty += self._write(group, todo[start : start + self.at_once])
         return empty
@@ -122,13 +132,6 @@ def finished(place: Path, key: str) -> bool:
         )
     except (OSError, ValueError, KeyError):
         return False
-
-
-def write_document(path: Path, document: Json) -> None:
-    """Write JSON under another name and rename it, so that it is whole or not there."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.rename(path)
 
 
 @dataclass

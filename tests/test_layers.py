@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
-BASE = {"errors", "query", "model", "profiles", "resources", "output", "layout", "region"}
+BASE = {"errors", "query", "model", "profiles", "resources", "output", "layout", "region", "documents", "progress"}
 ABOVE = {
     "pipeline",
     "jobs",
@@ -37,10 +37,13 @@ ALLOWED = {
     "plots": BASE | {"holdout"},
     "resources": {"errors"},
     "output": {"errors"},
+    "documents": {"query"},
+    "progress": set[str](),
     "layout": {"model"},
     "budget": BASE | {"methods", "solver"},
     "record": BASE | {"fingerprint"},
     "daily": BASE | {"keyframes"},
+    "inheritance": BASE | {"keyframes"},
     "cube": BASE | {"keyframes", "daily", "grid"},
     "catalog": BASE | {"duplicates", "pairing", "transport", "trust"},
     "signing": BASE | {"transport"},
