@@ -118,26 +118,28 @@ def scenes_in(job: Job) -> list[int]:
     return [sum(len(one.scenes) for day, one in days if day in window.read) for window in job.windows]
 
 
+def solved_together(job: Job) -> dict[tuple[int, ...], list[Window]]:
+    """Windows by the days that they are solved on: those of the same acquisitions are solved once."""
+    every_day = method_of(job.settings).every_day
+    found: dict[tuple[int, ...], list[Window]] = {}
+    for window in job.windows:
+        days = window.read if every_day else [day for day in job.acquisition_days if day in window.read]
+        found.setdefault(tuple(days), []).append(window)
+    return found
+
+
 def images_in(job: Job) -> int:
     """Knots, times their images, of the windows that are solved together and have the most, as all are kept at once."""
     method = method_of(job.settings)
-    found: dict[tuple[int, ...], int] = {}
-    for window in job.windows:
-        days = tuple(window.read) if method.every_day else _inside(job, window)
-        together = (window.read.start,) if method.every_day else days
-        found[together] = found.get(together, 0) + len(window.knots(days))
-    return max(found.values()) * (2 if method.shows and job.settings.appearance == "as_seen" else 1)
-
-
-def _inside(job: Job, window: Window) -> tuple[int, ...]:
-    return tuple(day for day in job.acquisition_days if day in window.read)
+    knots = [sum(len(w.knots(days)) for w in windows) for days, windows in solved_together(job).items()]
+    return max(knots) * (2 if method.shows and job.settings.appearance == "as_seen" else 1)
 
 
 def solving_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...], how: Solving) -> int:
     """Memory that one worker takes to read and solve some cells."""
     method, bands = method_of(job.settings), len(job.bands)
     view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
-    looks = max(len(window.read) for window in job.windows) if method.every_day else max(looks_in(job))
+    looks = max(map(len, solved_together(job)))
     strip = _strip_pixels(view, how.rows, layout.halo) if method.strips else math.prod(view.shape)
     values = WORKING.get(method.name, OTHER_WORKING) * strip
     if method.learns:

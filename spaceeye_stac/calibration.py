@@ -11,17 +11,18 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from spaceeye_stac.budget import looks_in
+from spaceeye_stac.budget import looks_in, solved_together
 from spaceeye_stac.cog import Encoding, Raster, quantise
 from spaceeye_stac.estimates import knots_of
 from spaceeye_stac.fill import Filling, stretches
 from spaceeye_stac.illumination import untouched
 from spaceeye_stac.jobs import layout_of
-from spaceeye_stac.methods import one_torch_thread
+from spaceeye_stac.methods import method_of, one_torch_thread
 from spaceeye_stac.model import Block, Cell, Job, Pixels
 from spaceeye_stac.reading import Given
 
 BLOCK_PIXELS = 64
+LEARNING_PIXELS = 256  # of a method that learns from some pixels of a large cell
 IMAGE_PIXELS = 640
 OPENING_SECONDS = 0.004  # of one asset of one scene: header, virtual raster, graph
 DAY_SECONDS = 0.02  # item and thumbnail
@@ -50,7 +51,7 @@ class Speed:
         several = len(layout.cells) > 1
         reading = rasters * seen * self.read * (1 + SURVEY_SHARE * several)
         opening = rasters * OPENING_SECONDS * (len(layout.cells) + several)
-        solving = sum(looks_in(job)) * seen * self.solve
+        solving = sum(map(len, solved_together(job))) * seen * self.solve
         images = len(job.bands) + VISUAL_IMAGES + TRUST_IMAGES
         writing = days * (images * math.prod(job.grid.shape) * self.write + DAY_SECONDS)
         solvers = min(workers, len(layout.cells))
@@ -104,19 +105,20 @@ def _reading(folder: Path, job: Job) -> float:
 
 
 def _solving(job: Job) -> float:
-    """Seconds to solve one look of one pixel: the window with the most looks, on a small block."""
-    looks = looks_in(job)
-    window = looks.index(max(looks))
-    if not max(looks):
+    """Seconds to solve one day of one pixel: the window with the most, on a small block."""
+    days, windows = max(solved_together(job).items(), key=lambda one: len(one[0]))
+    if not max(looks_in(job)):
         return 0.0
-    place = Block(*(slice(0, min(BLOCK_PIXELS, side)) for side in job.grid.shape))
+    size = LEARNING_PIXELS if method_of(job.settings).learns else BLOCK_PIXELS
+    place = Block(*(slice(0, min(size, side)) for side in job.grid.shape))
     cell = Cell((0, 0), place, place, place)
     source = Given(_made_up(job, place.shape), place)
     light, plain = untouched(len(job.bands), len(job.acquisitions), job.span), _undilated(job)
+    window = job.windows.index(windows[0])
     stretch = replace(next(s for s in stretches(plain, light) if window in s.windows), windows=(window,))
     with one_torch_thread():
         took = _best(lambda: Filling(source, light, plain, cell, stretch).whole(), 1)
-    return took / max(looks) / math.prod(place.shape)
+    return took / len(days) / math.prod(place.shape)
 
 
 def _undilated(job: Job) -> Job:

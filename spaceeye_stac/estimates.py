@@ -10,6 +10,7 @@ from spaceeye_stac.budget import (
     PROGRAM_BYTES,
     Budget,
     looks_in,
+    solved_together,
     solving_bytes,
     writing_bytes,
 )
@@ -164,8 +165,8 @@ def disk_of(job: Job, days: int, squeezed: float) -> tuple[int, int]:
 
 def knots_of(job: Job) -> list[tuple[int, ...]]:
     """Days on which each window keeps an image, where every acquisition takes part."""
-    days = tuple(job.span) if kept_of(job.settings).every_day else job.acquisition_days
-    return [window.knots([day for day in days if day in window.read]) for window in job.windows]
+    days = {window: days for days, windows in solved_together(job).items() for window in windows}
+    return [window.knots(days[window]) for window in job.windows]
 
 
 def scratch_of(job: Job) -> int:
