@@ -14,6 +14,7 @@ import spaceeye_stac as se
 from spaceeye_stac import guided
 from spaceeye_stac.jobs import plan_job
 from spaceeye_stac.reading import observe_part
+from spaceeye_stac.simulate import Simulation
 from tests.conftest import BE_BBOX, material
 
 
@@ -117,3 +118,23 @@ def test_the_date_of_a_hidden_look_is_recovered() -> None:
     filled = (found.loo + found.date_term)[:, 3]
     error = (filled - truth)[hole].abs().mean()
     assert error < 0.25 * (found.smooth[:, 3] - truth)[hole].abs().mean()
+
+
+def test_learning_from_some_pixels_of_a_large_cell_is_as_good_as_from_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least 128 pixels a side; dates of which little is seen among them."""
+    side, days = 400, (0, 3, 8, 12, 16, 21)
+    simulation = Simulation(shape=(side, side), days=22, revisit=1, bands=("B02", "B04", "B08"), cloudiness=0.5, seed=1)
+    seen = [simulation.scene(day) for day in days]
+    values = torch.from_numpy(np.stack([dn for dn, _ in seen], axis=1).astype(np.float32) * 1e-4)
+    clear = torch.from_numpy(np.isin(np.stack([scl for _, scl in seen]), (4, 5, 6, 7)))
+    clear = clear.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    truth = torch.from_numpy(np.stack([simulation.truth(day) for day in days], axis=1).astype(np.float32))
+    values -= (values - truth)[:, clear].median()
+    errors = []
+    for least in (guided.LEARNT_SIDE, side):
+        monkeypatch.setattr(guided, "LEARNT_SIDE", least)
+        found = guided.reconstruct(values, clear, days)
+        errors.append(float((found.loo + found.date_term - truth)[:, ~clear].square().mean().sqrt()))
+    assert guided.sample_steps(side, side) == (1, 1)
+    assert errors[0] != errors[1]
+    assert errors[0] < 1.01 * errors[1]

@@ -79,8 +79,7 @@ def naive(query: dict[str, Any], out: str) -> None:
         start, stop = query["datetime"].split("/")
         seen = cube.sel(band=list(query["bands"])).where(clear)
         seen = seen.assign_coords(time=seen.time.dt.floor("D")).chunk(time=-1, x=256, y=256)
-        filled = seen.reindex(time=pd.date_range(start, stop)).chunk(time=-1).interpolate_na("time")
-        filled = filled.ffill("time").bfill("time").compute()
+        filled = seen.reindex(time=pd.date_range(start, stop)).chunk(time=-1).interpolate_na("time").compute()
     for day in filled.time.to_numpy():
         for band in query["bands"]:
             values = np.nan_to_num(filled.sel(time=day, band=band).to_numpy()).round().astype(np.uint16)
