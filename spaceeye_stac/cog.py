@@ -26,6 +26,7 @@ from spaceeye_stac.model import NO_LOOK, Statistics, WrittenFile
 SCALE = 0.0001
 NODATA = 0
 HIGHEST_DN = 65535
+DN_PER_REFLECTANCE = 10_000
 OVERVIEWS_ABOVE_PIXELS = 512
 THUMBNAIL_PIXELS = 256
 TILE_MULTIPLE = 16
@@ -65,6 +66,16 @@ def quantise(reflectance: NDArray[np.float32], unit: float = SCALE) -> NDArray[n
         if unknown.any():
             out[part][unknown] = NODATA
     return out.reshape(reflectance.shape)
+
+
+def truncate(reflectance: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Cut reflectance, any shape, to DN of 0.0001 as FarmVibes.AI does: floor(10000 r), the product in float32.
+
+    NaN becomes 0, which is nodata. Outside 1 to 65535, where the source gives nodata or wraps around, the nearer end.
+    """
+    scaled = np.asarray(reflectance, dtype=np.float32) * np.float32(DN_PER_REFLECTANCE)
+    missing = np.isnan(scaled)
+    return np.where(missing, 0, np.clip(np.where(missing, 1, scaled), 1, HIGHEST_DN)).astype(np.uint16)
 
 
 class Moments:

@@ -14,14 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from spaceeye_stac.errors import InvalidInputError
 
 GUARD = 1e-6
-DN_PER_REFLECTANCE = np.float32(10_000)
-HIGHEST_DN = 65535
 
 
 def iterate(
@@ -84,16 +81,6 @@ def iterate(
         if settled:
             break
     return current.masked_fill_(~seen.any(0), torch.nan).transpose(0, 1).contiguous()
-
-
-def truncate(reflectance: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Cut reflectance, any shape, to DN of 0.0001 as FarmVibes.AI does: floor(10000 r), the product in float32.
-
-    NaN becomes 0, which is nodata. Outside 1 to 65535, where the source gives nodata or wraps around, the nearer end.
-    """
-    scaled = np.asarray(reflectance, dtype=np.float32) * DN_PER_REFLECTANCE
-    missing = np.isnan(scaled)
-    return np.where(missing, 0, np.clip(np.where(missing, 1, scaled), 1, HIGHEST_DN)).astype(np.uint16)
 
 
 def _damping(length: int, damping_factor: float) -> Tensor:

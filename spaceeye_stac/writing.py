@@ -22,6 +22,7 @@ from spaceeye_stac.cog import (
     Written,
     display_bands,
     quantise,
+    truncate,
     visual,
     write_thumbnail,
 )
@@ -32,7 +33,6 @@ from spaceeye_stac.keyframes import KeyframeStore
 from spaceeye_stac.layout import around
 from spaceeye_stac.model import NO_LOOK, DayFiles, DayImages, Job, Scene
 from spaceeye_stac.query import DateRange
-from spaceeye_stac.reference import truncate
 
 FINGERPRINT = "spaceeye:fingerprint"
 OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from spaceeye_stac.cog import truncate
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.reference import iterate, truncate
+from spaceeye_stac.reference import iterate
 from spaceeye_stac.solver import solve
 
 Array = Any
