@@ -10,10 +10,11 @@ from spaceeye_stac.model import Block, Cell, Job, Window
 from spaceeye_stac.solver import cached_rows
 
 PROGRAM_BYTES = 440 * 2**20
+WRITER_BYTES = 180 * 2**20  # of a process that writes days, which does without torch
 DN_BYTES, FLOAT_BYTES = 2, 4
 LOADING_BYTES = 128 * 2**20  # at most, on its way into the arrays of what is read
 STRIP_ROWS = (128, 64, 32)
-WORKING = {"damped": 3.9, "guided": 11.0, "reference": 14.0}  # floats a value that is worked on
+WORKING = {"damped": 3.9, "guided": 6.5, "reference": 14.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
 LEARNING = 6.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4

@@ -8,6 +8,7 @@ from statistics import median
 
 from spaceeye_stac.budget import (
     PROGRAM_BYTES,
+    WRITER_BYTES,
     Budget,
     looks_in,
     solved_together,
@@ -185,8 +186,10 @@ def memory_of(job: Job, budget: Budget, *, processes: bool) -> int:
     at_once, writers = budget.days_together(job)
     writers = min(writers, groups)
     writing = writers * writing_bytes(job, min(at_once, _longest(job)))
-    programs = 1 + max(how.at_work if len(layout.cells) > 1 else 0, writers) if processes else 1
-    return programs * PROGRAM_BYTES + max(solving, writing)
+    if processes:
+        solving += PROGRAM_BYTES * (how.at_work if len(layout.cells) > 1 else 0)
+        writing += WRITER_BYTES * writers
+    return PROGRAM_BYTES + max(solving, writing)
 
 
 def _longest(job: Job) -> int:
