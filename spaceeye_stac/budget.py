@@ -10,7 +10,6 @@ from spaceeye_stac.model import Block, Cell, Job, Window
 from spaceeye_stac.solver import cached_rows
 
 PROGRAM_BYTES = 440 * 2**20
-WRITER_BYTES = 180 * 2**20  # of a process that writes days, which does without torch
 DN_BYTES, FLOAT_BYTES = 2, 4
 LOADING_BYTES = 128 * 2**20  # at most, on its way into the arrays of what is read
 STRIP_ROWS = (128, 64, 32)
@@ -41,15 +40,21 @@ class Solving:
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes for all workers together, and how many workers there are at most."""
+    """Bytes for all workers together, how many workers there are at most, and in how many processes with the main."""
 
     memory: int
     workers: int
+    programs: int = 1
 
     @property
     def free(self) -> int:
-        """Bytes beside the program itself."""
-        return self.memory - PROGRAM_BYTES
+        """Bytes beside the programs themselves."""
+        return self.memory - self.taken
+
+    @property
+    def taken(self) -> int:
+        """Bytes of the programs themselves."""
+        return self.programs * PROGRAM_BYTES
 
     def solving(self, job: Job, layout: Layout) -> Solving:
         """How the cells of a job are solved; InvalidInputError where one alone is too much even strip by strip."""
@@ -63,8 +68,8 @@ class Budget:
                 return Solving(self._side(job, layout, at_work) if one.held else 1, int(at_work), one.rows, one.held)
         raise InvalidInputError(
             f"memory {self.memory / 1e9:.2g} GB is too little: {_least(tries[-1])} of {layout.size} pixels "
-            f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes {(taken + PROGRAM_BYTES) / 1e9:.2g} GB; "
-            "give more, or fewer bands."
+            f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes {(taken + self.taken) / 1e9:.2g} GB; "
+            f"give more, or fewer bands{'' if self.programs == 1 else ' or workers'}."
         )
 
     def _side(self, job: Job, layout: Layout, at_work: int) -> int:

@@ -7,8 +7,6 @@ from pathlib import Path
 from statistics import median
 
 from spaceeye_stac.budget import (
-    PROGRAM_BYTES,
-    WRITER_BYTES,
     Budget,
     looks_in,
     solved_together,
@@ -176,7 +174,7 @@ def scratch_of(job: Job) -> int:
     return keyframe_bytes(layout_of(job), knots_of(job), sum(looks_in(job)), len(job.bands), images)
 
 
-def memory_of(job: Job, budget: Budget, *, processes: bool) -> int:
+def memory_of(job: Job, budget: Budget) -> int:
     """Peak of the memory of all workers together; InvalidInputError where the budget is too small for a cell."""
     layout = layout_of(job)
     how = budget.solving(job, layout)
@@ -186,10 +184,7 @@ def memory_of(job: Job, budget: Budget, *, processes: bool) -> int:
     at_once, writers = budget.days_together(job)
     writers = min(writers, groups)
     writing = writers * writing_bytes(job, min(at_once, _longest(job)))
-    if processes:
-        solving += PROGRAM_BYTES * (how.at_work if len(layout.cells) > 1 else 0)
-        writing += WRITER_BYTES * writers
-    return PROGRAM_BYTES + max(solving, writing)
+    return budget.taken + max(solving, writing)
 
 
 def _longest(job: Job) -> int:

@@ -146,10 +146,10 @@ def run(
             (folder / static.KEYFRAMES).rename(folder / SCRATCH)
         record = _recorded(Record.of(query, settings, output), folder, place if update else None)
         scenes = search(query, settings)
+        fits = budget.Budget(resources.memory_bytes, crew.count, crew.programs)
         if announce is not None:
-            announce(planned(scenes, query, settings, resources, output, crew.count))
+            announce(planned(scenes, query, settings, output, fits))
         scored = holdout(scenes, query, settings) if holdout else None
-        fits = budget.Budget(resources.memory_bytes, crew.count)
         works = [Work(job, folder, place, record, output, fits, each_day) for job in plan_jobs(scenes, query, settings)]
         return _publish([_filled(work, crew, progress, update=update) for work in works], scored)
 

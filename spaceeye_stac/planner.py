@@ -15,7 +15,7 @@ from spaceeye_stac.model import Job, SceneList
 from spaceeye_stac.output import Output
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.resources import Resources
-from spaceeye_stac.schedule import workers
+from spaceeye_stac.schedule import size_of
 
 if TYPE_CHECKING:
     from spaceeye_stac.calibration import Speed
@@ -109,22 +109,17 @@ def plan(
     reads: CatalogError, ItemError, NoScenesError, and InvalidInputError where the memory is too little for one cell.
     """
     settings, resources, output = settings or Settings(), resources or Resources(), output or Output()
-    with workers(resources) as crew:
-        count = crew.count
-    return planned(search(query, settings), query, settings, resources, output, count)
+    budget = Budget(resources.memory_bytes, *size_of(resources))
+    return planned(search(query, settings), query, settings, output, budget)
 
 
-def planned(
-    scenes: SceneList, query: Query, settings: Settings, resources: Resources, output: Output, count: int
-) -> Plan:
-    """Plan a run with the scenes that its search found and so many workers."""
+def planned(scenes: SceneList, query: Query, settings: Settings, output: Output, budget: Budget) -> Plan:
+    """Plan a run with the scenes that its search found, within a budget."""
     jobs = plan_jobs(scenes, query, settings)
-    budget = Budget(resources.memory_bytes, count)
-    processes = resources.scheduler not in {None, "threads"}
-    memory = [memory_of(job, budget, processes=processes) for job in jobs]  # first: it refuses what is too little
-    grids = tuple(_grid(job, peak, output, count) for job, peak in zip(jobs, memory, strict=True))
+    memory = [memory_of(job, budget) for job in jobs]  # first: it refuses what is too little
+    grids = tuple(_grid(job, peak, output, budget.workers) for job, peak in zip(jobs, memory, strict=True))
     found = [*scenes.left_out, *(text for job in jobs for text in _gaps(job)), *_holes(grids)]
-    return Plan((query.days.start, query.days.stop), grids, tuple(found), count)
+    return Plan((query.days.start, query.days.stop), grids, tuple(found), budget.workers)
 
 
 def _grid(job: Job, memory: int, output: Output, count: int) -> GridPlan:

@@ -1,15 +1,21 @@
 """The same tasks on threads, on processes and on a dask.distributed cluster."""
 
 import os
+import pickle
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib import import_module
+from itertools import islice
 from multiprocessing import get_context, parent_process
-from typing import Any, Protocol
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, Self
+from uuid import uuid4
 
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
 from spaceeye_stac.progress import Progress
@@ -37,6 +43,10 @@ class Workers(Protocol):
     def shares_lock(self) -> bool:
         """Whether tasks run in this very process, on threads that wait for each other in Python."""
 
+    @property
+    def programs(self) -> int:
+        """Processes, the main one among them."""
+
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """Call the task with each of `todo`, at `most` so many at once; the first error ends it. Results in order."""
 
@@ -48,60 +58,107 @@ def workers(resources: Resources) -> Iterator[Workers]:
     active = _active_client() if address is None else None
     if active is not None:
         yield _Cluster(active)
+    elif address == "processes":
+        with _Processes(resources.local_workers) as crew:
+            yield crew
     elif address is None or address in LOCAL:
-        yield _Local(resources.local_workers, processes=address == "processes")
+        yield _Threads(resources.local_workers)
     else:
         with _connected(address) as client:
             yield _Cluster(client)
 
 
-class _Local:
-    """Threads or processes of this machine."""
+def size_of(resources: Resources) -> tuple[int, int]:
+    """How many tasks at once, and in how many processes, without starting any; raises what `workers` does."""
+    if resources.scheduler == "processes":
+        return resources.local_workers, 1 + resources.local_workers
+    with workers(resources) as crew:
+        return crew.count, crew.programs
 
-    def __init__(self, count: int, *, processes: bool) -> None:
-        self._count, self._processes = count, processes
 
-    @property
-    def count(self) -> int:
-        """Threads or processes."""
-        return self._count
+class _Threads:
+    """Threads of this process."""
 
-    @property
-    def shares_lock(self) -> bool:
-        """See `Workers`."""
-        return not self._processes
+    shares_lock = True
+    programs = 1
+
+    def __init__(self, count: int) -> None:
+        self.count = count
 
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """See `Workers`."""
         progress(stage, 0, len(todo))
-        with self._pool(task, min(most, len(todo))) as pool:
-            call = _call_own if self._processes else task
-            futures = [pool.submit(call, one) for one in todo]
+        with ThreadPoolExecutor(max(1, min(most, self.count, len(todo)))) as pool:
+            futures = [pool.submit(task, one) for one in todo]
             try:
-                _wait(as_completed(futures), len(todo), stage, progress)
-            except BaseException as error:
+                for number, future in enumerate(as_completed(futures), start=1):
+                    future.result()
+                    progress(stage, number, len(todo))
+            except BaseException:
                 pool.shutdown(cancel_futures=True)
-                if isinstance(error, BrokenProcessPool):
-                    raise WorkerError(f"A worker died while {stage}; {AGAIN}.") from None
                 raise
         return [future.result() for future in futures]
 
-    def _pool(self, task: Task, count: int) -> Executor:
-        most = max(1, min(self._count, count))
-        if not self._processes:
-            return ThreadPoolExecutor(max_workers=most)
+
+class _Processes:
+    """Processes of this machine, which start while the main one still searches, and stay until the end."""
+
+    shares_lock = False
+
+    def __init__(self, count: int) -> None:
+        self.count, self.programs = count, 1 + count
+        self._tasks = TemporaryDirectory(prefix="spaceeye-tasks-")
+        self._pool = self._started()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._tasks.cleanup()
+
+    def _started(self) -> ProcessPoolExecutor:
         # spawned, not forked: torch and GDAL hold threads that do not survive a fork
-        return ProcessPoolExecutor(most, get_context("spawn"), initializer=_keep, initargs=(task,))
+        pool = ProcessPoolExecutor(self.count, get_context("spawn"), initializer=_begin)
+        for _ in range(self.count):
+            pool.submit(import_module, "spaceeye_stac.solving")
+        return pool
+
+    def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
+        """See `Workers`."""
+        progress(stage, 0, len(todo))
+        sent = Path(self._tasks.name) / f"{uuid4()}.task"
+        sent.write_bytes(pickle.dumps(task))
+        try:
+            return self._map(sent, todo, stage, progress, max(1, min(most, self.count)))
+        except BrokenProcessPool:
+            self._pool = self._started()
+            raise WorkerError(f"A worker died while {stage}; {AGAIN}.") from None
+
+    def _map(self, task: Path, todo: Sequence[Any], stage: str, progress: Progress, most: int) -> list[Any]:
+        """Call a task that lies in a file; only as many are submitted as may be at work."""
+        results: dict[int, Any] = {}
+        running: dict[Future[Any], int] = {}
+        left = iter(enumerate(todo))
+        try:
+            while len(results) < len(todo):
+                for index, one in islice(left, most - len(running)):
+                    running[self._pool.submit(_call_own, task, one)] = index
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    results[running.pop(future)] = future.result()
+                    progress(stage, len(results), len(todo))
+        finally:
+            wait(running)  # after an error, nobody may write any more when this ends
+        return [results[index] for index in range(len(todo))]
 
 
-_own: list[Task] = []
+_own: dict[Path, Task] = {}
 
 
-def _keep(task: Task) -> None:
+def _begin() -> None:
     """Begin a worker process: Ctrl-C is for the main one, and with that, however it ends, this one ends, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _own[:] = [task]
 
 
 def _end_with_parent() -> None:
@@ -111,14 +168,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _call_own(one: Any) -> Any:  # noqa: ANN401 - as the task's
-    return _own[0](one)
-
-
-def _wait(done: Iterator["Future[Any]"], total: int, stage: str, progress: Progress) -> None:
-    for number, future in enumerate(done, start=1):
-        future.result()
-        progress(stage, number, total)
+def _call_own(task: Path, one: Any) -> Any:  # noqa: ANN401 - as the task's
+    """Call the task in that file, which the main process wrote; it is read once, and the one before is forgotten."""
+    if task not in _own:
+        _own.clear()
+        _own[task] = pickle.loads(task.read_bytes())  # noqa: S301 - our own, in a folder of this user alone
+    return _own[task](one)
 
 
 class _Cluster:
@@ -131,6 +186,11 @@ class _Cluster:
     def count(self) -> int:
         """Threads of all workers."""
         return sum(self._client.nthreads().values()) or 1
+
+    @property
+    def programs(self) -> int:
+        """See `Workers`."""
+        return 1 + len(self._client.nthreads())
 
     @property
     def shares_lock(self) -> bool:

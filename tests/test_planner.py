@@ -150,7 +150,7 @@ def test_the_command_prints_a_table(simulated_query: se.Query) -> None:
 def test_too_little_memory_is_refused_as_in_a_run(simulated_query: se.Query) -> None:
     done = command("plan", *arguments(simulated_query), "--memory", "100MB")
     assert done.returncode == 2
-    assert "is too little: one cell" in done.stderr
+    assert "is too little: 32 rows of one cell" in done.stderr
     assert done.stdout == ""
 
 
