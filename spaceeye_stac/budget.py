@@ -1,7 +1,8 @@
 """What fits into memory: how cells are read and solved, how many days are written together; pure arithmetic."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.layout import Layout, seen_by
@@ -9,17 +10,21 @@ from spaceeye_stac.methods import learning_steps, method_of
 from spaceeye_stac.model import Block, Cell, Job, Window
 from spaceeye_stac.solver import cached_rows
 
-PROGRAM_BYTES = 440 * 2**20
+PROGRAM_BYTES = 420 * 2**20
+WORKER_BYTES = 38 * 2**20  # of threads that read, and between what is in use
+ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
-LOADING_BYTES = 128 * 2**20  # at most, on its way into the arrays of what is read
+READ_TOGETHER, READ_COPIES = 8, 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
-WORKING = {"damped": 3.9, "guided": 6.5, "reference": 14.0}  # floats a value that is worked on
+WORKING = {"damped": 5.6, "guided": 11.8, "reference": 5.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
-LEARNING = 6.0  # the same of the pixels that are learnt from
+LEARNING = 12.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
-STRIPS = 8  # rows of cells in float32 that are held while a band is written
-RASTER_COPIES = 2.5
+STRIPS = 14  # rows of cells in float32 that are held while bands are written
+RASTER_PIXEL_BYTES = 3  # of the rasters of a day that are open together, the largest and all
+DAY_PIXEL_BYTES = 3 * DN_BYTES + RASTER_PIXEL_BYTES
+ENCODED_COPIES = 2.4  # of a raster that is encoded
 MOST_DAYS = 8
 LARGEST_IN_MEMORY = 96 * 2**20
 
@@ -28,8 +33,7 @@ LARGEST_IN_MEMORY = 96 * 2**20
 class Solving:
     """How cells are solved: in squares of `side` cells, `at_work` squares at once, about so many `rows` of a cell.
 
-    `held`: the pixels of a square are read once and held, and the keyframes of a cell written at once; otherwise they
-    are read, and written, strip by strip.
+    `held`: the pixels of a square are read once and held; otherwise they are read strip by strip.
     """
 
     side: int = 1
@@ -57,29 +61,34 @@ class Budget:
         return self.programs * PROGRAM_BYTES
 
     def solving(self, job: Job, layout: Layout) -> Solving:
-        """How the cells of a job are solved; InvalidInputError where one alone is too much even strip by strip."""
-        tries = [Solving()]
-        if method_of(job.settings).strips:
-            tries += [Solving(rows=rows, held=False) for rows in STRIP_ROWS]
-        for one in tries:
-            taken = solving_bytes(job, layout, layout.groups(1)[0], one)
-            at_work = min(self.workers, self.free // taken, len(layout.cells))
-            if at_work >= 1:
-                return Solving(self._side(job, layout, at_work) if one.held else 1, int(at_work), one.rows, one.held)
+        """How the cells of a job are solved; InvalidInputError where one alone is too much even strip by strip.
+
+        Pixels are held where that fits; and of so many workers as there are, rather each with smaller strips than less.
+        """
+        rows = STRIP_ROWS if method_of(job.settings).strips else STRIP_ROWS[:1]
+        for held in (True, False):
+            tries = [Solving(at_work=n, rows=r, held=held) for n in range(self._most(layout), 0, -1) for r in rows]
+            for one in tries:
+                if one.at_work * solving_bytes(job, layout, layout.groups(1)[0], one) <= self.free:
+                    return replace(one, side=self._side(job, layout, one)) if held else one
         raise InvalidInputError(
-            f"memory {self.memory / 1e9:.2g} GB is too little: {_least(tries[-1])} of {layout.size} pixels "
-            f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes {(taken + self.taken) / 1e9:.2g} GB; "
+            f"memory {self.memory / 1e9:.2g} GB is too little: {_least(job, rows)} of {layout.size} pixels "
+            f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes "
+            f"{(self.taken + solving_bytes(job, layout, layout.groups(1)[0], tries[-1])) / 1e9:.2g} GB; "
             f"give more, or fewer bands{'' if self.programs == 1 else ' or workers'}."
         )
 
-    def _side(self, job: Job, layout: Layout, at_work: int) -> int:
+    def _most(self, layout: Layout) -> int:
+        return min(self.workers, len(layout.cells))
+
+    def _side(self, job: Job, layout: Layout, how: Solving) -> int:
         """Side of the largest squares that leave work for all, and fit."""
         side = 1
         while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
             squares = layout.groups(side + 1)
             if (
-                len(squares) < SQUARES_EACH * at_work
-                or at_work * solving_bytes(job, layout, squares[0], Solving()) > self.free
+                len(squares) < SQUARES_EACH * how.at_work
+                or how.at_work * solving_bytes(job, layout, squares[0], how) > self.free
             ):
                 break
             side += 1
@@ -94,23 +103,23 @@ class Budget:
 
     def days_together(self, job: Job) -> tuple[int, int]:
         """How many days of a group are written together, and how many groups are at work at once."""
-        strip = writing_bytes(job, 0)
-        day = writing_bytes(job, 1) - strip
-        at_work = int(max(1, min(self.workers, self.free // (strip + day))))
-        return int(max(1, min(MOST_DAYS, (self.free / at_work - strip) // day))), at_work
+        alone = writing_bytes(job, 0)
+        day = writing_bytes(job, 1) - alone
+        at_work = int(max(1, min(self.workers, self.free // (alone + day))))
+        return int(max(1, min(MOST_DAYS, (self.free / at_work - alone) // day))), at_work
 
 
-def _least(last: Solving) -> str:
-    return "one cell" if last.held else f"{last.rows} rows of one cell"
+def _least(job: Job, rows: Sequence[int]) -> str:
+    return f"{rows[-1]} rows of one cell" if method_of(job.settings).strips else "one cell"
 
 
 def writing_bytes(job: Job, days: int) -> int:
-    """Memory of one worker that writes so many days together."""
+    """Memory of one worker that writes so many days together, and of the encoder that it keeps busy."""
     height, width = job.grid.shape
-    rasters = (3 * DN_BYTES + 3) * height * width * RASTER_COPIES
+    day, encoding = ((n * height * width) for n in (DAY_PIXEL_BYTES, ENCODED_COPIES * RASTER_PIXEL_BYTES))
     if DN_BYTES * height * width > LARGEST_IN_MEMORY:
-        rasters = LARGEST_IN_MEMORY
-    return int(STRIPS * FLOAT_BYTES * min(height, 512) * width + days * rasters)
+        day, encoding = LARGEST_IN_MEMORY, ENCODED_COPIES * LARGEST_IN_MEMORY
+    return int(ENCODER_BYTES + encoding + STRIPS * FLOAT_BYTES * min(height, 512) * width + days * day)
 
 
 def looks_in(job: Job) -> list[int]:
@@ -151,11 +160,11 @@ def solving_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...], how: Solvin
     if method.learns:
         down, right = learning_steps(view.shape)
         values += LEARNING * math.prod(view.shape) / (down * right)
-    reach = max(math.prod(cell.reach.shape) for cell in cells)
-    kept = images_in(job) * (bands + 1) * FLOAT_BYTES * (reach if how.held else strip)
+    kept = images_in(job) * (bands + 1) * FLOAT_BYTES * strip
     read = seen_by(cells) if how.held else Block(slice(0, min(how.rows, view.shape[0])), view.x)
     dn = _dn_bytes(job, read, max(scenes_in(job)))
-    return int(dn + min(dn, LOADING_BYTES) + values * looks * bands * FLOAT_BYTES + kept)
+    read_at_once = min(READ_TOGETHER * READ_COPIES * DN_BYTES * math.prod(read.shape), dn)
+    return int(WORKER_BYTES + dn + read_at_once + values * looks * bands * FLOAT_BYTES + kept)
 
 
 def _dn_bytes(job: Job, block: Block, scenes: int) -> int:

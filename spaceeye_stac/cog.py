@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.io import MemoryFile
+from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from spaceeye_stac import encoder
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.model import NO_LOOK, Statistics, WrittenFile
+from spaceeye_stac.model import Statistics, WrittenFile
 
 SCALE = 0.0001
 NODATA = 0
@@ -32,11 +31,18 @@ THUMBNAIL_PIXELS = 256
 TILE_MULTIPLE = 16
 SMALLEST_TILE = 128
 BLOCK = 512
-LARGE_BYTES = encoder.LARGE_BYTES
+ROUGH = {
+    "driver": "GTiff",
+    "tiled": True,
+    "blockxsize": BLOCK,
+    "blockysize": BLOCK,
+    "interleave": "band",
+    "bigtiff": "if_safer",
+}
+LARGE_BYTES = 96 * 2**20
 CACHE_MB = encoder.CACHE_MB
-WORTH_BYTES = 2**20
 CACHED_VALUES = 1 << 16
-PNG_LEVEL = 3
+PNG_LEVEL = 1
 TRUE_COLOUR = ("B04", "B03", "B02")
 FALSE_COLOURS = (("B11", "B8A", "B05"), ("B12", "B8A", "B05"), ("B08", "B04", "B03"), ("B8A", "B06", "B05"))
 BRIGHTEST_DN = {"B02": 3558, "B03": 3558, "B04": 3558}
@@ -54,17 +60,15 @@ class Encoding:
 def quantise(reflectance: NDArray[np.float32], unit: float = SCALE) -> NDArray[np.uint16]:
     """Round reflectance to DN of 0.0001 (or another unit), from 1 to 65535; NaN becomes 0, which is nodata."""
     flat = np.ascontiguousarray(reflectance).reshape(-1)
-    out = np.empty(flat.shape, np.uint16)
+    out, room = np.empty(flat.shape, np.uint16), np.empty(min(flat.size, CACHED_VALUES))
     for start in range(0, flat.size, CACHED_VALUES):
         part = slice(start, start + CACHED_VALUES)
-        scaled = flat[part].astype(np.float64)
-        scaled /= unit
-        np.rint(scaled, out=scaled)
-        unknown = np.isnan(scaled)
-        np.fmin(np.fmax(scaled, 1, out=scaled), HIGHEST_DN, out=scaled)
-        out[part] = scaled
-        if unknown.any():
-            out[part][unknown] = NODATA
+        scaled = room[: flat[part].size]
+        np.rint(np.divide(flat[part], unit, out=scaled, dtype=np.float64), out=scaled)
+        np.clip(scaled, 1, HIGHEST_DN, out=scaled)
+        if np.isnan(scaled.sum()):
+            scaled[np.isnan(scaled)] = NODATA
+        np.copyto(out[part], scaled, casting="unsafe")
     return out.reshape(reflectance.shape)
 
 
@@ -76,6 +80,11 @@ def truncate(reflectance: NDArray[np.floating]) -> NDArray[np.uint16]:
     scaled = np.asarray(reflectance, dtype=np.float32) * np.float32(DN_PER_REFLECTANCE)
     missing = np.isnan(scaled)
     return np.where(missing, 0, np.clip(np.where(missing, 1, scaled), 1, HIGHEST_DN)).astype(np.uint16)
+
+
+def histogram(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How many of the `(y, x)` are 0, 1 ... 255."""
+    return np.array(Image.fromarray(values).histogram(), np.int64)
 
 
 class Moments:
@@ -92,7 +101,7 @@ class Moments:
         flat = values.reshape(-1)
         self.pixels += flat.size
         if flat.dtype == np.uint8:
-            self._add_counts(np.bincount(flat, minlength=NO_LOOK + 1))
+            self._add_counts(histogram(values))
             return
         for start in range(0, flat.size, CACHED_VALUES):
             self._add_part(flat[start : start + CACHED_VALUES])
@@ -149,9 +158,8 @@ class Written:
 class Raster:
     """A COG that is written from top to bottom: tiled, overviews above 512 pixels, the same bytes every time.
 
-    A small one is encoded in memory and written at once, as not every failed write of GDAL's own is told. A large one
-    goes through an uncompressed file beside it, so that it never stands in memory as a whole, and any that is worth it
-    where there are processes that encode. Raises OutputError where it cannot be written.
+    It is gathered in memory, where an encoder can see it; a large one in an uncompressed file beside it, so that it
+    never stands in memory as a whole. Raises OutputError where it cannot be written.
     """
 
     holds = True
@@ -168,30 +176,24 @@ class Raster:
         scale: float | None = None,
     ) -> None:
         self._path, self._options = path, _options(geobox, dtype, encoding)
-        self._rough = path.with_suffix(".rough.tif")
-        height, width = (int(n) for n in geobox.shape)
-        self._size = height * width * count * np.dtype(dtype).itemsize
-        self._is_rough = self._size > LARGE_BYTES or (self._size > WORTH_BYTES and encoder.are_there())
         self._moments = [Moments(nodata) for _ in range(count)]
-        place = {
+        height, width = (int(n) for n in geobox.shape)
+        self._profile = {
             "count": count,
             "height": height,
             "width": width,
             "dtype": dtype,
-            "crs": geobox.crs.to_wkt() if geobox.crs else None,
-            "transform": geobox.transform,
+            "crs": _wkt(geobox),
+            "transform": tuple(geobox.transform)[:6],
             "nodata": nodata,
+            "scale": scale,
         }
-        if self._is_rough:
-            rough = {"driver": "GTiff", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "if_safer"}
-            self._target = rasterio.open(self._rough, "w", **rough, **place)
+        size = height * width * count * np.dtype(dtype).itemsize
+        self._gathered: _Memory | _File
+        if size > LARGE_BYTES:
+            self._gathered = _File(path.with_suffix(".rough.tif"), size, self._profile)
         else:
-            self._memory = MemoryFile(ext=".tif")
-            self._target = self._memory.open(driver="COG", **self._options, **place)
-        if scale is not None:
-            self._target.scales = (scale,)
-        if count > 1:
-            self._target.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+            self._gathered = _Memory(encoder.Pixels((count, height, width), dtype))
 
     def write(self, values: NDArray[np.unsignedinteger], top: int) -> None:
         """Put `(y, x)` or `(layer, y, x)` over the whole width, from row `top` on."""
@@ -199,27 +201,17 @@ class Raster:
         for moments, layer in zip(self._moments, layers, strict=True):
             moments.add(layer)
         with _telling(self._path):
-            self._target.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
+            self._gathered.write(layers, top)
 
     def close(self) -> Written:
         """Finish the file."""
         with _telling(self._path):
-            self._target.close()
-            if not self._is_rough:
-                with self._memory:
-                    self._path.write_bytes(self._memory.getbuffer())
-            else:
-                self._encode()
+            encoder.encode(self._gathered.finished(), self._path, self._profile, self._options)
+            if isinstance(self._gathered, _File):
+                self._gathered.path.unlink()
+                self._read_back()
+        del self._gathered
         return Written(written(self._path), tuple(moments.statistics() for moments in self._moments))
-
-    def _encode(self) -> None:
-        """Make the COG of the rough file, which must be whole: what is missing in it would be read as nodata."""
-        if self._rough.stat().st_size < self._size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        encoder.encode(self._rough, self._path, self._options)
-        self._rough.unlink()
-        if self._size > encoder.LARGE_BYTES:
-            self._read_back()
 
     def _read_back(self) -> None:
         """Raise OSError unless the file holds what was written: GDAL may say nothing of a disk that is full."""
@@ -237,6 +229,37 @@ class Raster:
                     source.read(window=window)
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """Pixels that are gathered in memory."""
+
+    pixels: encoder.Pixels
+
+    def write(self, layers: NDArray[np.unsignedinteger], top: int) -> None:
+        self.pixels.values[:, top : top + layers.shape[1]] = layers
+
+    def finished(self) -> encoder.Pixels:
+        return self.pixels
+
+
+class _File:
+    """Pixels that are gathered in an uncompressed file of so many bytes at least."""
+
+    def __init__(self, path: Path, size: int, profile: encoder.Profile) -> None:
+        self.path, self._size = path, size
+        self._raster = encoder.create(path, profile, **ROUGH)
+
+    def write(self, layers: NDArray[np.unsignedinteger], top: int) -> None:
+        self._raster.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))
+
+    def finished(self) -> Path:
+        """Return the file, which must be whole: what is missing in it would be read as nodata."""
+        self._raster.close()
+        if self.path.stat().st_size < self._size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.path
+
+
 @contextmanager
 def _telling(path: Path) -> Iterator[None]:
     """Turn what GDAL or the system says of a file that cannot be written into OutputError."""
@@ -247,6 +270,11 @@ def _telling(path: Path) -> Iterator[None]:
         raise OutputError(
             f"{path} cannot be written ({said}); make room there and run the same command again."
         ) from None
+
+
+@cache
+def _wkt(geobox: GeoBox) -> str | None:
+    return geobox.crs.to_wkt() if geobox.crs else None
 
 
 def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:
@@ -287,7 +315,7 @@ def visual(images: Sequence[NDArray[np.uint16]], shown: Sequence[str]) -> NDArra
     """Stretch DN `(y, x)` of the bands `shown` to 8-bit RGB `(3, y, x)`, the same on every day; 0 is nodata."""
     return np.stack(
         [
-            _stretch(BRIGHTEST_DN.get(name, BRIGHTEST_INFRARED_DN))[image]
+            _stretch(BRIGHTEST_DN.get(name, BRIGHTEST_INFRARED_DN)).take(image)
             for name, image in zip(shown, images, strict=True)
         ]
     )

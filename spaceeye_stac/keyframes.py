@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
 
-import google_crc32c
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
+from spaceeye_stac.chunks import GrowingChunk, read_chunk
 from spaceeye_stac.documents import write_document
 from spaceeye_stac.errors import DamagedCellError, OutputError
 from spaceeye_stac.layout import Layout
@@ -33,7 +33,6 @@ DONE = "done"
 SAMPLES = "samples"
 BANDED = ("images", "shown")
 CHUNKED = (*BANDED, "spread", "clear")
-CHECK_BYTES = 4
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
@@ -230,7 +229,6 @@ class KeyframeStore:
 
     def __init__(self, path: Path, contents: Contents, group: zarr.Group) -> None:
         self.path, self.contents, self._group = path, contents, group
-        self._arrays: dict[str, zarr.Array[Any]] = {}
         self._facts: dict[tuple[int, int, int], Json] = {}
 
     @classmethod
@@ -281,7 +279,7 @@ class KeyframeStore:
         if known.shown:
             self._make("shown", (knots, len(known.bands)), known.layout.tile, "f4")
         self._make("spread", (knots,), known.layout.tile, "f4")
-        self._make("clear", (looks,), self._core_tile, "bool")
+        self._make("clear", (looks,), self.core_tile, "bool")
         light = known.light.values
         self._group.create_array("illuminance", data=light, chunks=light.shape, compressors=[Crc32cCodec()])
 
@@ -297,46 +295,17 @@ class KeyframeStore:
         )
 
     @property
-    def _core_tile(self) -> tuple[int, int]:
+    def core_tile(self) -> tuple[int, int]:
+        """Rows and columns of the largest core of a cell."""
         size = self.contents.layout.size
         return min(size, self.contents.grid.shape[0]), min(size, self.contents.grid.shape[1])
-
-    def _array(self, name: str) -> "zarr.Array[Any]":
-        if name not in self._arrays:
-            # a chunk that holds nothing is a file, too: one that is missing is an error, not nodata
-            found: zarr.Array[Any] = self._group[name]  # type: ignore[assignment]
-            self._arrays[name] = found.with_config({"write_empty_chunks": True})
-        return self._arrays[name]
-
-    def _place(self, cell: Cell, tile: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Where a cell's tile lies in the tiled arrays."""
-        top, left = cell.index[0] * tile[0], cell.index[1] * tile[1]
-        return slice(top, top + shape[0]), slice(left, left + shape[1])
 
     def _first_look(self, window: int) -> int:
         return self.contents.first_looks[window]
 
-    def write(self, cell: Cell, part: WindowKeyframes, key: str) -> None:
-        """Keep one cell of one window; `key` stands for all that it was made from."""
-        window = self.contents.windows.index(part.facts.window)
-        rows, core_rows = (slice(0, block.shape[0]) for block in (cell.reach, cell.core))
-        self.write_rows(cell, window, KeyframeRows(rows, part.images, part.shown, part.spread, core_rows, part.clear))
-        self.mark(cell, window, part.facts, key)
-
-    def write_rows(self, cell: Cell, window: int, part: KeyframeRows) -> None:
-        """Keep some rows of one cell of one window, which counts once it is marked."""
-        first, count = self.contents.first_knots[window], len(part.images)
-        rows, columns = self._place(cell, self.contents.layout.tile, cell.reach.shape)
-        rows = slice(rows.start + part.rows.start, rows.start + part.rows.stop)
-        for name in ("images", "shown", "spread"):
-            values = getattr(part, name)
-            if values is not None and rows.stop > rows.start:
-                self._array(name)[(slice(first, first + count), ..., rows, columns)] = values
-        look = self._first_look(window)
-        rows, columns = self._place(cell, self._core_tile, cell.core.shape)
-        rows = slice(rows.start + part.core_rows.start, rows.start + part.core_rows.stop)
-        if rows.stop > rows.start:
-            self._array("clear")[look : look + len(part.clear), rows, columns] = part.clear
+    def writer(self, cell: Cell, window: int) -> "CellWriter":
+        """Begin to keep one cell of one window."""
+        return CellWriter(self, cell, window)
 
     def mark(self, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
         """Say that one cell of one window is whole, and of what it was made."""
@@ -393,7 +362,7 @@ class KeyframeStore:
         bands = [(band,) for band in range(len(self.contents.bands))] if name in BANDED else [()]
         for n in range(first[window], first[window + 1]):
             for band in bands:
-                yield self._chunk_file(name, (n, *band), cell)
+                yield self.chunk_file(name, (n, *band), cell)
 
     def is_whole(self, cell: Cell, window: int) -> bool:
         """Whether a cell of a window is done and all its chunks can be read."""
@@ -402,7 +371,7 @@ class KeyframeStore:
         try:
             for name in self.kept(cell, window):
                 for chunk in self.chunks(name, window, cell):
-                    _checked(chunk)
+                    read_chunk(chunk)
         except UNREADABLE:
             return False
         return True
@@ -413,7 +382,8 @@ class KeyframeStore:
         must |= {"shown"} if self.contents.shown and self.contents.looked(window) else set()
         return [name for name in CHUNKED if name in must or any(c.is_file() for c in self.chunks(name, window, cell))]
 
-    def _chunk_file(self, name: str, at: tuple[int, ...], cell: Cell) -> Path:
+    def chunk_file(self, name: str, at: tuple[int, ...], cell: Cell) -> Path:
+        """Where the chunk of these indices, as knot and band, of a cell is."""
         return self.path.joinpath(name, "c", *map(str, (*at, *cell.index)))
 
     def _sample_file(self, cell: Cell) -> Path:
@@ -464,10 +434,10 @@ class KeyframeStore:
         return self._chunk(name, (knot, band) if name in BANDED else (knot,), cell, cell.reach.shape)
 
     def _chunk(self, name: str, at: tuple[int, ...], cell: Cell, shape: tuple[int, int]) -> NDArray[Any]:
-        """Read a chunk's file as `_make` has it written; Zarr takes many times longer, and a lost one for empty."""
-        tile, dtype = (self._core_tile, "?") if name == "clear" else (self.contents.layout.tile, "<f4")
+        """Read a chunk's file, as a `CellWriter` wrote it; Zarr would take a lost one for empty."""
+        tile, dtype = (self.core_tile, "?") if name == "clear" else (self.contents.layout.tile, "<f4")
         try:
-            content = _checked(self._chunk_file(name, at, cell))
+            content = read_chunk(self.chunk_file(name, at, cell))
             return content.view(dtype).reshape(tile)[: shape[0], : shape[1]]
         except UNREADABLE as error:
             told = _damaged(self.path, f"{name} of cell {cell.index}", error)
@@ -481,20 +451,43 @@ class KeyframeStore:
         return float(fact["unseen"] if index < 0 else fact["noise"][index])
 
 
+class CellWriter:
+    """What a window keeps of one cell, on its way into a store from top to bottom; it counts once it is finished."""
+
+    def __init__(self, store: KeyframeStore, cell: Cell, window: int) -> None:
+        self._store, self._cell, self._window = store, cell, window
+        self._growing: dict[Path, tuple[GrowingChunk, np.dtype[Any]]] = {}
+
+    def add(self, part: KeyframeRows) -> None:
+        """Keep the next rows."""
+        known = self._store.contents
+        for name in ("images", "shown", "spread"):
+            values = getattr(part, name)
+            if values is not None:
+                self._grow(name, known.first_knots[self._window], values, known.layout.tile)
+        self._grow("clear", known.first_looks[self._window], part.clear, self._store.core_tile)
+
+    def _grow(self, name: str, first: int, values: NDArray[Any], tile: tuple[int, int]) -> None:
+        """Add `(..., y, x)` to the chunks of an array, of which the first index begins at `first`."""
+        for at in np.ndindex(values.shape[:-2]):
+            path = self._store.chunk_file(name, (first + at[0], *at[1:]), self._cell)
+            if path not in self._growing:
+                fill = False if values.dtype == bool else np.nan
+                self._growing[path] = GrowingChunk(path, tile, fill), values.dtype
+            self._growing[path][0].add(values[at])
+
+    def finish(self, facts: WindowFacts, key: str) -> None:
+        """Say that all is there; `key` stands for what it was made from."""
+        for chunk, dtype in self._growing.values():
+            chunk.finish(dtype)
+        self._store.mark(self._cell, self._window, facts, key)
+
+
 def _whole(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
     """Return an array of one chunk; OSError where that is missing, which Zarr takes for empty."""
     found: zarr.Array[Any] = group[name]  # type: ignore[assignment]
     path.joinpath(name, "c", *("0" for _ in found.shape)).stat()
     return found
-
-
-def _checked(chunk: Path) -> NDArray[np.uint8]:
-    """Read the bytes of a chunk but the checksum at their end; ValueError where that is of others."""
-    content = np.fromfile(chunk, np.uint8)
-    values, check = content[:-CHECK_BYTES], content[-CHECK_BYTES:]
-    if google_crc32c.value(values) != int.from_bytes(check.tobytes(), "little"):
-        raise ValueError(check)
-    return values
 
 
 def _check(facts: Json) -> int:

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from spaceeye_stac.progress import Progress, silent
 from spaceeye_stac.query import Json, Query, Settings
 from spaceeye_stac.reading import Given, Held, Passing, read_part, survey
 from spaceeye_stac.record import Record
-from spaceeye_stac.resources import Resources, keep_few_heaps
+from spaceeye_stac.resources import Resources, give_back, keep_few_heaps
 from spaceeye_stac.schedule import Workers, workers
 from spaceeye_stac.solving import SolveTask, solved_windows
 from spaceeye_stac.writing import WriteTask, finished
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SCRATCH = ".keyframes"
+WORTH_PIXELS = 2**19  # of a grid, to start processes that encode it
 
 Announce = Callable[[Plan], None]
 EachDay = Callable[[Path, Json, Json], None]
@@ -224,11 +225,19 @@ def _filled(work: Work, crew: Workers, progress: Progress, *, update: bool) -> F
     """Fill the folder with a grid's days; a tile that is never clear is one of several and has none."""
     tile = work.job.grid.tile
     try:
-        return _fill_folder(work, crew, _named(progress, tile), update=update)
+        with _encoders(work, crew):
+            return _fill_folder(work, crew, _named(progress, tile), update=update)
     except NoClearLookError:
         if tile is None:
             raise
         return Filled(work, (), tuple(range(len(work.job.days))))
+
+
+def _encoders(work: Work, crew: Workers) -> AbstractContextManager[None]:
+    """Processes that encode, which start while the run still reads: where threads would wait, and it is worth it."""
+    height, width = work.job.grid.shape
+    _, writers = work.budget.days_together(work.job)
+    return encoders(writers) if crew.shares_lock and height * width > WORTH_PIXELS else nullcontext()
 
 
 def _named(progress: Progress, tile: str | None) -> Progress:
@@ -242,6 +251,7 @@ def _fill_folder(work: Work, crew: Workers, progress: Progress, *, update: bool)
     how = work.budget.solving(job, layout)
     whole = Held(job, layout.cells[0].view) if work.budget.holds_all(job, layout) else None
     light = survey(job, _whole_source(job, layout, whole))
+    give_back()
     contents = contents_of(job, light, layout, kept_of(job.settings))
     windows_from = window_keys(job, light, (layout.size, layout.halo, layout.margin, layout.anchor))
     keys = _day_keys(work, contents, windows_from)
@@ -339,6 +349,7 @@ def _solve(crew: Workers, task: SolveTask, layout: Layout, progress: Progress) -
         progress("solving", 1, 1)
         return
     crew.map(task, groups if any(task.keys) else [], "solving", progress, most=task.how.at_work)
+    give_back()
 
 
 @dataclass(frozen=True)
@@ -383,8 +394,9 @@ def _write(
         at_once=at_once,
         knots=making.knots,
     )
-    with encoders(crew_size) if crew.shares_lock else nullcontext():
-        empty = crew.map(task, groups, "writing days", progress, most=crew_size)
+    # the longest first, so that all workers end together
+    longest = sorted(groups, key=lambda group: -len(group.days))
+    empty = crew.map(task, longest, "writing days", progress, most=crew_size)
     return tuple(day for days in empty for day in days)
 
 

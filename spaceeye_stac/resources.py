@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from spaceeye_stac.errors import InvalidInputError
 
@@ -84,7 +85,18 @@ def _free_bytes() -> int:
 @cache
 def keep_few_heaps() -> None:
     """Let the threads of this process share two heaps: by default each keeps one, with what it once freed."""
-    if sys.platform == "linux":
-        setting = getattr(ctypes.CDLL(None), "mallopt", None)  # not everywhere on Linux, either
-        if setting is not None:
-            setting(M_ARENA_MAX, HEAPS)
+    setting = _of_glibc("mallopt")
+    if setting is not None:
+        setting(M_ARENA_MAX, HEAPS)
+
+
+def give_back() -> None:
+    """Give the system the memory that was freed, where more is not needed soon; glibc keeps what lies between."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Any:  # noqa: ANN401 - a function of C
+    """One of its own functions; None elsewhere, as on some Linux, too."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -62,16 +62,12 @@ class SolveTask:
         if self.whole is None:
             source.hold(stretch.scenes)
         filling = Filling(source, self.light, self.job, cell, stretch, self.how.rows)
-        if self.how.held:
-            parts = filling.whole()
-            for w, part in zip(stretch.windows, parts, strict=True):
-                store.write(cell, part, self.keys[w])
-            return
+        writers = [store.writer(cell, w) for w in stretch.windows]
         for strips in filling:
-            for w, strip in zip(stretch.windows, strips, strict=True):
-                store.write_rows(cell, w, strip)
-        for w, facts in zip(stretch.windows, filling.facts(), strict=True):
-            store.mark(cell, w, facts, self.keys[w])
+            for writer, strip in zip(writers, strips, strict=True):
+                writer.add(strip)
+        for w, writer, facts in zip(stretch.windows, writers, filling.facts(), strict=True):
+            writer.finish(facts, self.keys[w])
 
 
 def _only(stretch: Stretch, windows: set[int]) -> Stretch:

@@ -35,7 +35,6 @@ BAND_TYPES = ("uint16", "int16")
 LABEL_TYPES = ("uint8", "uint16", "int16")
 SAME_PIXELS = 0.01
 EXACT_PIXELS = 1e-9  # 0 is none at all for GDAL
-BATCH_BYTES = 64 * 2**20
 MAX_SIDE = 110_000
 MAX_BLOCK_PIXELS = 2**27
 REFUSED = re.compile(
@@ -86,6 +85,12 @@ class _Source:
     name: str
     asset: BandAsset
     signing: Signing
+    resampling: Resampling
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it tells what a pixel shows, not how bright it is."""
+        return self.name == LABELS
 
     def is_away_from(self, spec: RasterSpec) -> bool:
         """Whether the item says that the raster lies wholly outside of what is read."""
@@ -126,7 +131,7 @@ def _absurd(header: DatasetReader) -> str | None:
 
 def _misfit(header: DatasetReader, source: _Source) -> str | None:
     """How a file differs from what its item says."""
-    asset, types = source.asset, LABEL_TYPES if source.name == LABELS else BAND_TYPES
+    asset, types = source.asset, LABEL_TYPES if source.is_label else BAND_TYPES
     epsg = header.crs.to_epsg() if header.crs else None
     if epsg != source.scene.epsg:
         return f"is in {f'EPSG:{epsg}' if epsg else 'no known CRS'}, its item says EPSG:{source.scene.epsg}"
@@ -152,21 +157,26 @@ def _lies(size: float, left: float, top: float) -> str:
     return f"pixels of {size:g} m from ({left:.10g}, {top:.10g})"
 
 
-class _Readers:
-    """Makes stackstac's readers: what it takes for an asset's URL is a number in `sources`, never an address.
+Sources = Mapping[str, _Source]
+"""Assets to read, by what stackstac takes for their URL: never an address."""
 
-    No dataclass, as dask would look for arrays in all that one holds, which takes longer than to read.
-    """
 
-    def __init__(self, sources: Sequence[_Source]) -> None:
-        self.sources = sources
-
-    def __call__(self, *, url: str, **options: Any) -> "_StrictReader":  # noqa: ANN401 - as stackstac hands them
-        """Return the reader of source number `url`."""
-        return _StrictReader(self.sources[int(url)], url=url, **options)
+class _Opaque:
+    """No dataclass, and alike to itself alone: dask would hash all that one holds, which takes longer than to read."""
 
     def __dask_tokenize__(self) -> int:
         return id(self)
+
+
+class _Readers(_Opaque):
+    """Makes stackstac's readers."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+
+    def __call__(self, *, url: str, **options: Any) -> "_StrictReader":  # noqa: ANN401 - as stackstac hands them
+        """Return the reader of the source that is called so."""
+        return _StrictReader(self.sources[url], url=url, **options)
 
 
 class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
@@ -178,9 +188,9 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     """
 
     def __init__(self, source: _Source, **options: Any) -> None:  # noqa: ANN401 - as stackstac hands them
-        super().__init__(**options)
-        self.source = source
-        self.raw = source.name == LABELS
+        super().__init__(**options | {"fill_value": NO_LABEL if source.is_label else 0})
+        self.source, self.resampling = source, source.resampling
+        self.raw = source.is_label
 
     def read(self, window: Window, **_options: object) -> NDArray[np.uint16]:
         """Read a window; ReadError where that fails, without a cause, as the cause may tell the signed address."""
@@ -199,7 +209,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     def _tried(self, place: str, window: Window) -> tuple[str, NDArray[np.uint16] | None]:
         """Pixels, or what GDAL said; nothing stays open."""
         try:
-            with self._opened(place) as dataset:
+            # one environment for all: each new one searches the disk for GDAL's data
+            with self.gdal_env.open, self._opened(place) as dataset:
                 return "", self._pixels(dataset, window)
         except ReadError:
             raise
@@ -212,8 +223,7 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
 
     def _opened(self, place: str) -> DatasetReader:
         """Open the file, nothing but GeoTIFF or JPEG 2000, and look at its header once."""
-        with self.gdal_env.open:
-            dataset = DatasetReader(_gdal_name(place), driver=list(DRIVERS), sharing=False)
+        dataset = DatasetReader(_gdal_name(place), driver=list(DRIVERS), sharing=False)
         try:
             self.source.check(dataset)
         except ReadError:
@@ -224,11 +234,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     def _pixels(self, dataset: DatasetReader, window: Window) -> NDArray[np.uint16]:
         lattice = _lattice(dataset, self.spec)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
-            with self.gdal_env.read:
-                return self._copied(dataset, window, lattice)
-        with self.gdal_env.open_vrt:  # never inside the other: it may be the same, and then its settings would stay
-            vrt = WarpedVRT(dataset, sharing=False, **self._warp(dataset), **self.spec.vrt_params)
-        with vrt, self.gdal_env.read:
+            return self._copied(dataset, window, lattice)
+        with WarpedVRT(dataset, sharing=False, **self._warp(dataset), **self.spec.vrt_params) as vrt:
             found = vrt.read(window=window, out_dtype=np.uint16, masked=not self.raw)
         # a second band is the alpha of a warped raster
         inside = found[1] != 0 if len(found) > 1 else ~np.ma.getmaskarray(found[0])
@@ -245,16 +252,19 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
 
     def _copied(self, dataset: DatasetReader, window: Window, lattice: "_Lattice") -> NDArray[np.uint16]:
         """The file's pixels as they are, each so many times, the fill value outside."""
-        out = np.full((window.height, window.width), self.fill_value, np.uint16)
         rows = _Span.of(lattice.top + window.row_off, window.height, lattice.factor, dataset.height)
         columns = _Span.of(lattice.left + window.col_off, window.width, lattice.factor, dataset.width)
-        if rows.count > 0 and columns.count > 0:
-            source = Window(columns.start, rows.start, columns.count, rows.count)
-            found = dataset.read(1, window=source, out_dtype=np.uint16, masked=not self.raw and _is_masked(dataset))
-            values = np.ma.filled(found, self.fill_value)
-            if lattice.factor > 1:
-                values = values.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
-            out[rows.target, columns.target] = values[rows.part, columns.part]
+        if rows.count <= 0 or columns.count <= 0:
+            return np.full((window.height, window.width), self.fill_value, np.uint16)
+        source = Window(columns.start, rows.start, columns.count, rows.count)
+        found = dataset.read(1, window=source, out_dtype=np.uint16, masked=not self.raw and _is_masked(dataset))
+        values: NDArray[np.uint16] = np.ma.filled(found, self.fill_value)
+        if values.shape == (window.height, window.width) and lattice.factor == 1:
+            return values
+        if lattice.factor > 1:
+            values = values.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
+        out = np.full((window.height, window.width), self.fill_value, np.uint16)
+        out[rows.target, columns.target] = values[rows.part, columns.part]
         return out
 
 
@@ -342,64 +352,70 @@ def load(
     mixes in), labels always by nearest neighbour. Hrefs are signed here, at read time. Raises ReadError with the
     scene's id and the unsigned href when an asset is missing or unreadable: a failed read is never nodata.
     """
-    values = np.empty((len(scenes), len(resampling), *geobox.shape), np.uint16)
-    for method in sorted(set(resampling.values())):
-        names = [name for name in resampling if resampling[name] == method]
-        places = [n for n, name in enumerate(resampling) if name in names]
-        for part in _batches(len(scenes), len(names), geobox):
-            values[part, places] = _stack(scenes[part], names, geobox, method, sign)
-    return Stacked(values, _load_labels(scenes, geobox.pad(label_halo), sign))
+    padded = geobox.pad(label_halo)
+    found = Stacked(
+        np.empty((len(scenes), len(resampling), *geobox.shape), np.uint16),
+        np.full((len(scenes), *padded.shape), NO_LABEL, np.uint16),
+    )
+    how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
+    parts = [(bands, geobox), ([LABELS], padded)] if label_halo else [([*bands, LABELS], geobox)]
+    for names, box in parts:
+        sources = _sources(scenes, {name: how[name] for name in names}, sign)
+        _read(_Into(found, sources), scenes, names, box)
+    return found
 
 
-def _batches(scenes: int, bands: int, geobox: GeoBox) -> list[slice]:
-    """Parts of the scenes that are gathered together; stackstac holds them twice while it does."""
-    height, width = geobox.shape
-    at_once = max(1, BATCH_BYTES // (bands * height * width * np.dtype(np.uint16).itemsize))
-    return [slice(start, start + at_once) for start in range(0, scenes, at_once)]
+def _sources(scenes: Sequence[Scene], resampling: Mapping[str, str], sign: Signer) -> Sources:
+    """Assets to read; not every scene has labels."""
+    found = {}
+    for i, scene in enumerate(scenes):
+        signing = sign(scene)
+        for n, (name, method) in enumerate(resampling.items()):
+            asset = scene.labels if name == LABELS else scene.bands[name]
+            if asset is not None:
+                found[_called(i, n)] = _Source(scene, name, asset, signing, Resampling[method])
+    return found
 
 
-def _load_labels(scenes: Sequence[Scene], geobox: GeoBox, sign: Signer) -> NDArray[np.uint16]:
-    """Labels `(scene, y, x)`; NO_LABEL all over where a scene has no mask."""
-    labels = np.full((len(scenes), *geobox.shape), NO_LABEL, np.uint16)
-    masked = [n for n, scene in enumerate(scenes) if scene.labels is not None]
-    if masked:
-        labels[masked] = _stack([scenes[n] for n in masked], [LABELS], geobox, "nearest", sign)[:, 0]
-    return labels
+class _Into(_Opaque):
+    """Arrays of bands and labels, as what is read of some sources is put there."""
+
+    def __init__(self, found: Stacked, sources: Sources) -> None:
+        self.found, self.sources = found, sources
+
+    def __setitem__(self, at: tuple[slice, ...], chunk: NDArray[np.uint16]) -> None:
+        scene, name = at[0].start, at[1].start
+        source = self.sources.get(_called(scene, name))
+        if source is not None:
+            target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
+            target[at[2:]] = chunk[0, 0]
 
 
-def _stack(
-    scenes: Sequence[Scene], names: list[str], geobox: GeoBox, resampling: str, sign: Signer
-) -> NDArray[np.uint16]:
+def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: GeoBox) -> None:
+    """Read by stackstac, image by image into its place."""
     box = geobox.boundingbox
-    signing = [sign(scene) for scene in scenes]
-    sources = [
-        _Source(scene, name, _asset(scene, name), own)
-        for scene, own in zip(scenes, signing, strict=True)
-        for name in names
-    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
         array = stackstac.stack(
-            [_plain_item(scene, names, i * len(names), geobox) for i, scene in enumerate(scenes)],
-            assets=names,
+            _plain_items(into.sources, scenes, names, geobox),
+            assets=list(names),
             epsg=geobox.crs.epsg if geobox.crs else None,
             bounds=(box.left, box.bottom, box.right, box.top),
             resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
             snap_bounds=False,
-            resampling=Resampling[resampling],
             chunksize=(1, 1, -1, -1),
             dtype=np.dtype("uint16"),
-            fill_value=np.uint16(NO_LABEL if names == [LABELS] else 0),
+            fill_value=np.uint16(0),
             rescale=False,
             sortby_date=False,
             xy_coords="center",
             properties=False,
             band_coords=False,
             errors_as_nodata=(),
-            reader=_Readers(sources),
+            reader=_Readers(into.sources),
             gdal_env=_environment(scenes),
         )
-        return np.asarray(array.data.compute(scheduler="threads", num_workers=READ_THREADS))
+        array.data.store(into, lock=False, scheduler="threads", num_workers=READ_THREADS)
 
 
 def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
@@ -415,25 +431,26 @@ def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
     return DEFAULT_GDAL_ENV.updated(always={key: value for key, value in options.items() if key not in os.environ})
 
 
-def _plain_item(scene: Scene, names: Sequence[str], first: int, geobox: GeoBox) -> Json:
-    """Return what stackstac needs and nothing it could misread: numbers from `first` on instead of hrefs, no scale.
+def _plain_items(sources: Sources, scenes: Sequence[Scene], names: Sequence[str], geobox: GeoBox) -> list[Json]:
+    """Return what stackstac needs and nothing it could misread: places instead of hrefs, no scale.
 
     Every item is said to lie on the grid, as stackstac drops those that do not, and the rest would change places.
     """
-    return {
-        "id": scene.id,
-        "properties": {
-            "datetime": scene.datetime.isoformat(),
-            "proj:epsg": geobox.crs.epsg if geobox.crs else None,
-            "proj:bbox": geobox.boundingbox.bbox,
-        },
-        "assets": {name: {"href": str(i), "type": "image/tiff"} for i, name in enumerate(names, start=first)},
-    }
+    grid = {"proj:epsg": geobox.crs.epsg if geobox.crs else None, "proj:bbox": geobox.boundingbox.bbox}
+    return [
+        {
+            "id": scene.id,
+            "properties": {"datetime": scene.datetime.isoformat(), **grid},
+            "assets": {
+                name: {"href": _called(i, n), "type": "image/tiff"}
+                for n, name in enumerate(names)
+                if _called(i, n) in sources
+            },
+        }
+        for i, scene in enumerate(scenes)
+    ]
 
 
-def _asset(scene: Scene, name: str) -> BandAsset:
-    if name != LABELS:
-        return scene.bands[name]
-    if scene.labels is None:
-        raise KeyError(f"scene {scene.id} has no mask")
-    return scene.labels
+def _called(scene: int, name: int) -> str:
+    """What stackstac takes for the URL of the asset in this place."""
+    return f"{scene}-{name}"

@@ -21,6 +21,7 @@ from spaceeye_stac.cog import (
     Raster,
     Written,
     display_bands,
+    histogram,
     quantise,
     truncate,
     visual,
@@ -142,7 +143,7 @@ class _Seen:
 
     def add(self, distance: NDArray[np.uint8], outside: int) -> None:
         """Count a part, of which so many pixels are not of the region."""
-        self.counts += np.bincount(distance.reshape(-1), minlength=NO_LOOK + 1)
+        self.counts += histogram(distance)
         self.counts[NO_LOOK] -= outside
 
     @property

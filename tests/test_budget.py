@@ -42,17 +42,28 @@ def least(query: se.Query, options: se.Settings, how: Solving) -> int:
     return PROGRAM_BYTES + solving_bytes(job, layout, layout.groups(1)[0], how)
 
 
-@pytest.mark.parametrize(("method", "rows"), [("damped", 128), ("guided", 32)])
+@pytest.mark.parametrize("method", ["damped", "guided"])
 def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
-    wide: se.Query, method: str, rows: int, tmp_path: Path
+    wide: se.Query, method: str, tmp_path: Path
 ) -> None:
     options = se.Settings(method=method, duration=8, mask_dilation=30)
-    memory = least(wide, options, Solving(rows=rows, held=False))
+    memory = least(wide, options, Solving(rows=32, held=False))
     how = Budget(memory, 2).solving(*planned(wide, options))
-    assert how == Solving(1, 1, rows, held=False)
+    assert how == Solving(1, 1, 32, held=False)
     se.run(wide, options, out=tmp_path / "held")
     se.run(wide, options, out=tmp_path / "strips", resources=Resources(memory=memory))
     assert_same_files(tmp_path / "held", tmp_path / "strips")
+
+
+def test_with_less_memory_strips_are_lower_before_workers_are_fewer_before_pixels_are_read_again(
+    wide: se.Query,
+) -> None:
+    job, layout = planned(wide, se.Settings())
+    lowest = least(wide, se.Settings(), Solving(rows=32, held=False))
+    found = [Budget(memory, 2).solving(job, layout) for memory in range(lowest, 2 * lowest, 1_000_000)]
+    assert found == sorted(found, key=lambda how: (how.held, how.at_work, how.rows))
+    assert {(how.held, how.at_work) for how in found} == {(False, 1), (True, 1), (True, 2)}
+    assert {how.rows for how in found} == {32, 64, 128}
 
 
 @pytest.mark.parametrize("method", ["damped", "guided"])

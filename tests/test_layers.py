@@ -42,6 +42,8 @@ ALLOWED = {
     "layout": {"model"},
     "budget": BASE | {"methods", "solver"},
     "record": BASE | {"fingerprint"},
+    "chunks": set(),
+    "keyframes": BASE | {"chunks"},
     "daily": BASE | {"keyframes"},
     "inheritance": BASE | {"keyframes"},
     "cube": BASE | {"keyframes", "daily", "grid"},
