@@ -384,15 +384,16 @@ class _Into(_Opaque):
         self.found, self.sources = found, sources
 
     def __setitem__(self, at: tuple[slice, ...], chunk: NDArray[np.uint16]) -> None:
-        scene, name = at[0].start, at[1].start
-        source = self.sources.get(_called(scene, name))
-        if source is not None:
-            target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
-            target[at[2:]] = chunk[0, 0]
+        scene = at[0].start
+        for name, image in enumerate(chunk[0]):
+            source = self.sources.get(_called(scene, name))
+            if source is not None:
+                target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
+                target[at[2:]] = image
 
 
 def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: GeoBox) -> None:
-    """Read by stackstac, image by image into its place."""
+    """Read by stackstac, scene by scene into its place."""
     box = geobox.boundingbox
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
@@ -403,7 +404,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
             bounds=(box.left, box.bottom, box.right, box.top),
             resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
             snap_bounds=False,
-            chunksize=(1, 1, -1, -1),
+            chunksize=(1, -1, -1, -1),
             dtype=np.dtype("uint16"),
             fill_value=np.uint16(0),
             rescale=False,
