@@ -28,6 +28,7 @@ from spaceeye_stac.model import (
 )
 from spaceeye_stac.offset_check import Sample, Sampling
 from spaceeye_stac.solver import cached_rows
+from spaceeye_stac.uncertainty import Scales
 
 FLOOR_REFLECTANCE = 1e-4
 
@@ -207,7 +208,8 @@ class Filling:
 
     def facts(self) -> list[WindowFacts]:
         """Give what each window keeps but the images."""
-        return [self._facts(self.job.windows[w]) for w in self.stretch.windows]
+        widths = self._solver.widths() if self._days else None
+        return [self._facts(self.job.windows[w], widths) for w in self.stretch.windows]
 
     def whole(self) -> list[WindowKeyframes]:
         """Make everything of every window."""
@@ -293,9 +295,8 @@ class Filling:
     def _knots(self, window: Window) -> tuple[int, ...]:
         return window.knots(window.read if method_of(self.job.settings).every_day else self._days)
 
-    def _facts(self, window: Window) -> WindowFacts:
+    def _facts(self, window: Window, widths: Scales | None) -> WindowFacts:
         knots = self._knots(window)
-        widths = self._solver.widths() if self._days else None
         if widths is None:
             return WindowFacts(window, knots, self._days, self._looks)
         bright = {day: torch.from_numpy(self.light.at(day)) for day in {*self._days, *knots}}

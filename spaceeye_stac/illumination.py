@@ -20,14 +20,11 @@ REACH_DAYS = 40
 
 @dataclass(frozen=True)
 class DayTotals:
-    """Sums over pixels, which add up over the parts of a region: per day, and per band and day."""
+    """Sums over pixels: per day, and per band and day."""
 
     observed: NDArray[np.int64]
     clear: NDArray[np.int64]
     sums: NDArray[np.float64]
-
-    def __add__(self, other: "DayTotals") -> "DayTotals":
-        return DayTotals(self.observed + other.observed, self.clear + other.clear, self.sums + other.sums)
 
     @classmethod
     def following(cls, parts: "Sequence[DayTotals]") -> "DayTotals":

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import stackstac
+from dask import threaded
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio import DatasetReader
@@ -416,7 +417,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
             reader=_Readers(into.sources),
             gdal_env=_environment(scenes),
         )
-        array.data.store(into, lock=False, scheduler="threads", num_workers=READ_THREADS)
+        array.data.store(into, lock=False, scheduler=threaded.get, num_workers=READ_THREADS)
 
 
 def _environment(scenes: Sequence[Scene]) -> LayeredEnv:

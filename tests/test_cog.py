@@ -30,6 +30,14 @@ def test_quantising_rounds_and_keeps_nodata_apart() -> None:
     assert quantise(given).tolist() == [1234, 1235, 1, 1, 1, 65535, 0]
 
 
+def test_quantising_rounds_as_the_quotient_does_at_ties_and_everywhere() -> None:
+    ties = np.arange(1, 225, 2, dtype=np.float32) / 32  # of which a ten-thousandth is n + 0.5
+    near = [np.nextafter(ties, np.float32(side)) for side in (0, 9)]
+    drawn = np.random.default_rng(0).uniform(0, 7, 1_000_000).astype(np.float32)
+    given = np.concatenate([ties, *near, drawn])
+    np.testing.assert_array_equal(quantise(given), np.clip(np.rint(given.astype(np.float64) / 0.0001), 1, 65535))
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (40, 60), (512, 512), (700, 300)])
 def test_files_are_valid_cogs_that_give_back_what_went_in(shape: tuple[int, int], tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)

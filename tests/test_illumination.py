@@ -71,15 +71,14 @@ def test_uniform_is_one_and_uses_the_same_days() -> None:
     assert found.used.tolist() == [True, False, True]
 
 
-def test_totals_add_up_over_parts() -> None:
+def test_totals_of_days_one_after_the_other_are_those_of_all() -> None:
     rng = np.random.default_rng(2)
     clear = rng.random((3, 10, 8)) < 0.5
     values = (rng.random((2, 3, 10, 8)) * clear).astype(np.float32)
-    seen = np.full(3, 80)
+    seen = np.array([80, 70, 60])
     whole = totals(values, clear, seen)
-    parts = totals(values[..., :3], clear[..., :3], seen * 3 // 8) + totals(
-        values[..., 3:], clear[..., 3:], seen * 5 // 8
-    )
-    np.testing.assert_allclose(parts.sums, whole.sums)
-    assert (parts.clear == whole.clear).all()
-    assert (parts.observed == whole.observed).all()
+    parts = [totals(values[:, days], clear[days], seen[days]) for days in (slice(0, 1), slice(1, 3))]
+    joined = DayTotals.following(parts)
+    np.testing.assert_array_equal(joined.observed, seen)
+    np.testing.assert_array_equal(joined.clear, clear.sum((1, 2)))
+    np.testing.assert_array_equal(joined.sums, whole.sums)

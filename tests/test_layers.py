@@ -29,7 +29,7 @@ ALLOWED = {
     "errors": set[str](),
     "query": {"errors"},
     "model": {"errors", "query"},
-    "fill": BASE | {"masks", "illumination", "methods", "offset_check", "solver"},
+    "fill": BASE | {"masks", "illumination", "methods", "offset_check", "solver", "uncertainty"},
     "guided": {"solver"},
     "profiles": {"errors", "query", "model", "region"},
     "region": {"query"},
