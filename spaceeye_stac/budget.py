@@ -11,6 +11,7 @@ from spaceeye_stac.model import Block, Cell, Job, Window
 from spaceeye_stac.solver import cached_rows
 
 PROGRAM_BYTES = 420 * 2**20
+SPARE = 1.05  # what is taken varies by as much
 WORKER_BYTES = 38 * 2**20  # of threads that read, and between what is in use
 ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
@@ -21,7 +22,7 @@ OTHER_WORKING = 8.0
 LEARNING = 12.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
-STRIPS = 14  # rows of cells in float32 that are held while bands are written
+STRIPS = 18  # rows of cells in float32 that are held while bands are written
 RASTER_PIXEL_BYTES = 3  # of the rasters of a day that are open together, the largest and all
 DAY_PIXEL_BYTES = 3 * DN_BYTES + RASTER_PIXEL_BYTES
 ENCODED_COPIES = 2.4  # of a raster that is encoded
@@ -51,9 +52,9 @@ class Budget:
     programs: int = 1
 
     @property
-    def free(self) -> int:
-        """Bytes beside the programs themselves."""
-        return self.memory - self.taken
+    def free(self) -> float:
+        """Bytes that may be taken beside the programs themselves."""
+        return (self.memory - self.taken) / SPARE
 
     @property
     def taken(self) -> int:
@@ -74,7 +75,7 @@ class Budget:
         raise InvalidInputError(
             f"memory {self.memory / 1e9:.2g} GB is too little: {_least(job, rows)} of {layout.size} pixels "
             f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes "
-            f"{(self.taken + solving_bytes(job, layout, layout.groups(1)[0], tries[-1])) / 1e9:.2g} GB; "
+            f"{(self.taken + SPARE * solving_bytes(job, layout, layout.groups(1)[0], tries[-1])) / 1e9:.2g} GB; "
             f"give more, or fewer bands{'' if self.programs == 1 else ' or workers'}."
         )
 

@@ -1,5 +1,6 @@
 """What fits into memory, and that what does not fit is made in parts with the same result."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spaceeye_stac as se
-from spaceeye_stac.budget import PROGRAM_BYTES, Budget, Solving, solving_bytes
+from spaceeye_stac.budget import PROGRAM_BYTES, SPARE, Budget, Solving, solving_bytes
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.jobs import layout_of, plan_job
 from spaceeye_stac.layout import Layout
@@ -39,7 +40,7 @@ def planned(query: se.Query, options: se.Settings) -> tuple[Job, Layout]:
 def least(query: se.Query, options: se.Settings, how: Solving) -> int:
     """Memory with which one cell just fits."""
     job, layout = planned(query, options)
-    return PROGRAM_BYTES + solving_bytes(job, layout, layout.groups(1)[0], how)
+    return math.ceil(PROGRAM_BYTES + SPARE * solving_bytes(job, layout, layout.groups(1)[0], how)) + 1
 
 
 @pytest.mark.parametrize("method", ["damped", "guided"])
@@ -78,7 +79,7 @@ def test_a_single_cell_that_does_not_fit_has_the_same_result_too(
 
 
 def test_too_little_for_the_smallest_part_is_one_sentence(wide: se.Query, tmp_path: Path) -> None:
-    memory = least(wide, se.Settings(), Solving(rows=32, held=False)) - 1
+    memory = least(wide, se.Settings(), Solving(rows=32, held=False)) - 3
     said = r"memory 0\.\d+ GB is too little: 32 rows of one cell of 512 pixels with \d scenes and 2 bands takes"
     with pytest.raises(InvalidInputError, match=said):
         se.run(wide, out=tmp_path / "out", resources=Resources(memory=memory))
