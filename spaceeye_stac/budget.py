@@ -12,14 +12,15 @@ from spaceeye_stac.solver import cached_rows
 
 PROGRAM_BYTES = 420 * 2**20
 SPARE = 1.05  # what is taken varies by as much
-WORKER_BYTES = 38 * 2**20  # of threads that read, and between what is in use
+WORKER_BYTES = 50 * 2**20  # of threads that read, and between what is in use
+OVERLAP = 0.8  # of what they need at most, all workers but one together: they do not need it at the same moment
 ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
 READ_TOGETHER, READ_COPIES = 8, 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
-WORKING = {"damped": 5.6, "guided": 11.8, "reference": 5.0}  # floats a value that is worked on
+WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
-LEARNING = 12.0  # the same of the pixels that are learnt from
+LEARNING = 3.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
 STRIPS = 18  # rows of cells in float32 that are held while bands are written
@@ -70,7 +71,7 @@ class Budget:
         for held in (True, False):
             tries = [Solving(at_work=n, rows=r, held=held) for n in range(self._most(layout), 0, -1) for r in rows]
             for one in tries:
-                if one.at_work * solving_bytes(job, layout, layout.groups(1)[0], one) <= self.free:
+                if together([solving_bytes(job, layout, layout.groups(1)[0], one)] * one.at_work) <= self.free:
                     return replace(one, side=self._side(job, layout, one)) if held else one
         raise InvalidInputError(
             f"memory {self.memory / 1e9:.2g} GB is too little: {_least(job, rows)} of {layout.size} pixels "
@@ -89,7 +90,7 @@ class Budget:
             squares = layout.groups(side + 1)
             if (
                 len(squares) < SQUARES_EACH * how.at_work
-                or how.at_work * solving_bytes(job, layout, squares[0], how) > self.free
+                or together([solving_bytes(job, layout, squares[0], how)] * how.at_work) > self.free
             ):
                 break
             side += 1
@@ -121,6 +122,11 @@ def writing_bytes(job: Job, days: int) -> int:
     if DN_BYTES * height * width > LARGEST_IN_MEMORY:
         day, encoding = LARGEST_IN_MEMORY, ENCODED_COPIES * LARGEST_IN_MEMORY
     return int(ENCODER_BYTES + encoding + STRIPS * FLOAT_BYTES * min(height, 512) * width + days * day)
+
+
+def together(each: Sequence[float]) -> int:
+    """Memory of workers that need so much at most, the most first."""
+    return int(each[0] + OVERLAP * sum(each[1:]))
 
 
 def looks_in(job: Job) -> list[int]:
@@ -163,9 +169,18 @@ def solving_bytes(job: Job, layout: Layout, cells: tuple[Cell, ...], how: Solvin
         values += LEARNING * math.prod(view.shape) / (down * right)
     kept = images_in(job) * (bands + 1) * FLOAT_BYTES * strip
     read = seen_by(cells) if how.held else Block(slice(0, min(how.rows, view.shape[0])), view.x)
-    dn = _dn_bytes(job, read, max(scenes_in(job)))
-    read_at_once = min(READ_TOGETHER * READ_COPIES * DN_BYTES * math.prod(read.shape), dn)
-    return int(WORKER_BYTES + dn + read_at_once + values * looks * bands * FLOAT_BYTES + kept)
+    return int(reading_bytes(job, read) + values * looks * bands * FLOAT_BYTES + kept)
+
+
+def reading_bytes(job: Job, block: Block) -> int:
+    """Memory of one worker that reads and holds the pixels of a block in one window."""
+    dn = held_bytes(job, block)
+    return WORKER_BYTES + dn + min(READ_TOGETHER * READ_COPIES * DN_BYTES * math.prod(block.shape), dn)
+
+
+def held_bytes(job: Job, block: Block) -> int:
+    """Memory of the pixels of a block in one window."""
+    return _dn_bytes(job, block, max(scenes_in(job)))
 
 
 def _dn_bytes(job: Job, block: Block, scenes: int) -> int:

@@ -8,9 +8,12 @@ from statistics import median
 
 from spaceeye_stac.budget import (
     Budget,
+    held_bytes,
     looks_in,
+    reading_bytes,
     solved_together,
     solving_bytes,
+    together,
     writing_bytes,
 )
 from spaceeye_stac.cog import OVERVIEWS_ABOVE_PIXELS, THUMBNAIL_PIXELS, display_bands
@@ -178,8 +181,11 @@ def memory_of(job: Job, budget: Budget) -> int:
     """Peak of the memory of all workers together; InvalidInputError where the budget is too small for a cell."""
     layout = layout_of(job)
     how = budget.solving(job, layout)
-    each = sorted(solving_bytes(job, layout, group, how) for group in layout.groups(how.side))
-    solving = sum(each[-how.at_work :])
+    each = sorted((solving_bytes(job, layout, group, how) for group in layout.groups(how.side)), reverse=True)
+    solving = together(each[: how.at_work])
+    if budget.holds_all(job, layout):  # its pixels are read before it is solved
+        view = layout.cells[0].view
+        solving -= reading_bytes(job, view) - held_bytes(job, view)
     groups = sum(len(knots) for knots in knots_of(job))
     at_once, writers = budget.days_together(job)
     writers = min(writers, groups)
