@@ -17,18 +17,19 @@ from spaceeye_stac.estimates import knots_of
 from spaceeye_stac.fill import Filling, stretches
 from spaceeye_stac.illumination import untouched
 from spaceeye_stac.jobs import layout_of
-from spaceeye_stac.methods import method_of, one_torch_thread
+from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Block, Cell, Job, Pixels
 from spaceeye_stac.reading import Given
 
-BLOCK_PIXELS = 64
-LEARNING_PIXELS = 256  # of a method that learns from some pixels of a large cell
+BLOCK_PIXELS = 256  # of a side: what is learnt from some pixels of a cell takes as long for a smaller one
 IMAGE_PIXELS = 640
-OPENING_SECONDS = 0.004  # of one asset of one scene: header, virtual raster, graph
-DAY_SECONDS = 0.02  # item and thumbnail
-VISUAL_IMAGES = 2.0  # three layers of a byte and their stretch, in bands
-TRUST_IMAGES = 0.8  # clear_distance and uncertainty, in bands
+START_SECONDS = 1.5  # modules, and the collection at the end
+OPENING_SECONDS = 0.003  # of one asset of one scene: header, virtual raster, graph
+DAY_SECONDS = 0.015  # item and thumbnail
+VISUAL_IMAGES = 1.6  # three layers of a byte and their stretch, in bands
+TRUST_IMAGES = 0.5  # clear_distance and uncertainty, in bands
 SURVEY_SHARE = 1 / 16
+REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Speed:
         writing = days * (images * math.prod(job.grid.shape) * self.write + DAY_SECONDS)
         solvers = min(workers, len(layout.cells))
         writers = min(workers, sum(map(len, knots_of(job))))
-        return (reading + opening + solving) / solvers + writing / writers
+        return START_SECONDS + (reading + opening + solving) / solvers + writing / writers
 
 
 def measured(job: Job, encoding: Encoding) -> Speed:
@@ -109,15 +110,14 @@ def _solving(job: Job) -> float:
     days, windows = max(solved_together(job).items(), key=lambda one: len(one[0]))
     if not max(looks_in(job)):
         return 0.0
-    size = LEARNING_PIXELS if method_of(job.settings).learns else BLOCK_PIXELS
-    place = Block(*(slice(0, min(size, side)) for side in job.grid.shape))
+    place = Block(*(slice(0, min(BLOCK_PIXELS, side)) for side in job.grid.shape))
     cell = Cell((0, 0), place, place, place)
     source = Given(_made_up(job, place.shape), place)
     light, plain = untouched(len(job.bands), len(job.acquisitions), job.span), _undilated(job)
     window = job.windows.index(windows[0])
     stretch = replace(next(s for s in stretches(plain, light) if window in s.windows), windows=(window,))
     with one_torch_thread():
-        took = _best(lambda: Filling(source, light, plain, cell, stretch).whole(), 1)
+        took = _best(lambda: Filling(source, light, plain, cell, stretch).whole())
     return took / len(days) / math.prod(place.shape)
 
 
@@ -136,10 +136,10 @@ def _made_up(job: Job, shape: tuple[int, int]) -> Pixels:
     return Pixels(list(values.astype(np.uint16)), list(labels))
 
 
-def _best(task: Callable[[], object], repeats: int = 2) -> float:
-    """Shortest of a few runs, in seconds."""
+def _best(task: Callable[[], object]) -> float:
+    """Shortest of a few runs, in seconds; the first makes ready."""
     times = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.perf_counter()
         task()
         times.append(time.perf_counter() - start)
