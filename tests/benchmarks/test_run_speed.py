@@ -46,7 +46,7 @@ def test_whole_run_against_the_floor(method: str, limit: float, tmp_path: Path) 
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize(("side", "memory"), [(1024, "700MB"), (1536, "1500MB")])
+@pytest.mark.parametrize(("side", "memory"), [(1024, "730MB"), (1536, "1500MB")])
 def test_against_what_one_would_write_instead(side: int, memory: str, tmp_path: Path) -> None:
     """The same files of every day, but thumbnails, items, checksums and uncertainty, which only this package writes."""
     query = catalog((side, side), tmp_path / "catalog", ("B02", "B03", "B04", "B08"))
