@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.layout import Layout, seen_by
@@ -68,20 +69,19 @@ class Budget:
         Pixels are held where that fits; and of so many workers as there are, rather each with smaller strips than less.
         """
         rows = STRIP_ROWS if method_of(job.settings).strips else STRIP_ROWS[:1]
+        cells, most = layout.groups(1)[0], min(self.workers, len(layout.cells))
         for held in (True, False):
-            tries = [Solving(at_work=n, rows=r, held=held) for n in range(self._most(layout), 0, -1) for r in rows]
-            for one in tries:
-                if together([solving_bytes(job, layout, layout.groups(1)[0], one)] * one.at_work) <= self.free:
+            each = {r: solving_bytes(job, layout, cells, Solving(rows=r, held=held)) for r in rows}
+            for at_work, r in product(range(most, 0, -1), rows):
+                if together([each[r]] * at_work) <= self.free:
+                    one = Solving(at_work=at_work, rows=r, held=held)
                     return replace(one, side=self._side(job, layout, one)) if held else one
         raise InvalidInputError(
             f"memory {self.memory / 1e9:.2g} GB is too little: {_least(job, rows)} of {layout.size} pixels "
             f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes "
-            f"{(self.taken + SPARE * solving_bytes(job, layout, layout.groups(1)[0], tries[-1])) / 1e9:.2g} GB; "
+            f"{(self.taken + SPARE * each[rows[-1]]) / 1e9:.2g} GB; "
             f"give more, or fewer bands{'' if self.programs == 1 else ' or workers'}."
         )
-
-    def _most(self, layout: Layout) -> int:
-        return min(self.workers, len(layout.cells))
 
     def _side(self, job: Job, layout: Layout, how: Solving) -> int:
         """Side of the largest squares that leave work for all, and fit."""

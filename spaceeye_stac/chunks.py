@@ -17,8 +17,8 @@ BYTE_ORDER: Final = "little"
 class GrowingChunk:
     """The file of a chunk `(y, x)`, which counts as damaged until it is finished; its place may be linked elsewhere."""
 
-    def __init__(self, path: Path, shape: tuple[int, int], fill: float) -> None:
-        self._path, self._shape, self._fill = path, shape, fill
+    def __init__(self, path: Path, shape: tuple[int, int], dtype: "np.dtype[np.generic]", fill: float) -> None:
+        self._path, self._shape, self._dtype, self._fill = path, shape, dtype, fill
         self._rows = self._check = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -32,9 +32,9 @@ class GrowingChunk:
         self._rows += len(whole)
         self._check = google_crc32c.extend(self._check, whole.view(np.uint8))
 
-    def finish(self, dtype: "np.dtype[np.generic]") -> None:
+    def finish(self) -> None:
         """Fill the rows that are lacking, and say what all must be."""
-        self.add(np.full((self._shape[0] - self._rows, self._shape[1]), self._fill, dtype))
+        self.add(np.full((self._shape[0] - self._rows, self._shape[1]), self._fill, self._dtype))
         with self._path.open("ab") as file:
             file.write(self._check.to_bytes(CHECK_BYTES, BYTE_ORDER))
 

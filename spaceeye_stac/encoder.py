@@ -71,7 +71,7 @@ class Encoder:
 
     def encode(self, source: "Pixels | Path", path: Path, profile: Profile, options: Mapping[str, object]) -> None:
         """Make the COG `path` of pixels or of a raster file; OutputError where that fails, WorkerError if it died."""
-        self.start()
+        self._start()
         rough, memory = (str(source), None) if isinstance(source, Path) else (None, source.memory)
         line = json.dumps([rough, str(path), dict(profile), dict(options)]).encode() + b"\n"
         try:
@@ -87,7 +87,7 @@ class Encoder:
             path.unlink(missing_ok=True)
             raise OutputError(f"{path} cannot be written: {why.rstrip('.')}; see that there is room, and run again.")
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Start the process, unless it runs."""
         if self._process is None:
             self._socket, theirs = socket.socketpair()

@@ -456,12 +456,12 @@ class CellWriter:
 
     def __init__(self, store: KeyframeStore, cell: Cell, window: int) -> None:
         self._store, self._cell, self._window = store, cell, window
-        self._growing: dict[Path, tuple[GrowingChunk, np.dtype[Any]]] = {}
+        self._growing: dict[Path, GrowingChunk] = {}
 
     def add(self, part: KeyframeRows) -> None:
         """Keep the next rows."""
         known = self._store.contents
-        for name in ("images", "shown", "spread"):
+        for name in (*BANDED, "spread"):
             values = getattr(part, name)
             if values is not None:
                 self._grow(name, known.first_knots[self._window], values, known.layout.tile)
@@ -473,13 +473,13 @@ class CellWriter:
             path = self._store.chunk_file(name, (first + at[0], *at[1:]), self._cell)
             if path not in self._growing:
                 fill = False if values.dtype == bool else np.nan
-                self._growing[path] = GrowingChunk(path, tile, fill), values.dtype
-            self._growing[path][0].add(values[at])
+                self._growing[path] = GrowingChunk(path, tile, values.dtype, fill)
+            self._growing[path].add(values[at])
 
     def finish(self, facts: WindowFacts, key: str) -> None:
         """Say that all is there; `key` stands for what it was made from."""
-        for chunk, dtype in self._growing.values():
-            chunk.finish(dtype)
+        for chunk in self._growing.values():
+            chunk.finish()
         self._store.mark(self._cell, self._window, facts, key)
 
 

@@ -234,7 +234,7 @@ def _filled(work: Work, crew: Workers, progress: Progress, *, update: bool) -> F
 
 
 def _encoders(work: Work, crew: Workers) -> AbstractContextManager[None]:
-    """Processes that encode, which start while the run still reads: where threads would wait, and it is worth it."""
+    """Processes that encode, each started when it is first needed: where threads would wait, and it is worth it."""
     height, width = work.job.grid.shape
     _, writers = work.budget.days_together(work.job)
     return encoders(writers) if crew.shares_lock and height * width > WORTH_PIXELS else nullcontext()
