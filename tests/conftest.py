@@ -1,21 +1,15 @@
 """Fixtures shared by all tests: reference material, real runs, and a guard that lets only loopback through."""
 
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.model import Mask
 from spaceeye_stac.simulate import Simulation
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-BE_BBOX = (3.0194, 50.8132, 3.0283, 50.8187)
-BE_DAYS = "2018-04-11/2018-08-08"
+from tests.support.command import as_bbox, command
+from tests.support.material import BE_BBOX, BE_DAYS, material
 
 
 class NetworkBlockedError(RuntimeError):
@@ -32,23 +26,6 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-
-
-def material(name: str) -> Path:
-    """A folder or file of the reference material; skips where a user's clone has none, fails in CI."""
-    path = SHARED / name
-    if not path.exists():
-        reason = f"reference material {name!r} is not here"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
-
-
-def labels_of(scene: se.Scene) -> Mask:
-    """The mask of a scene that has one."""
-    assert scene.labels is not None, scene.id
-    return scene.labels
 
 
 @pytest.fixture(scope="session")
@@ -83,17 +60,10 @@ def simulated_query(simulation: Simulation, simulated: Path) -> se.Query:
     return se.Query(catalog=simulated, bbox=box.bbox, datetime="2023-04-01/2023-04-24", bands=["B02", "B04", "B11"])
 
 
-def command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the installed command as a user does."""
-    line = [sys.executable, "-m", "spaceeye_stac.cli", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300, **options)
-
-
 @pytest.fixture(scope="session")
 def belgium_run(belgium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a real 120-day run by the command line."""
     out = tmp_path_factory.mktemp("belgium") / "out"
-    bbox = ",".join(map(str, BE_BBOX))
-    done = command("run", "--catalog", belgium, "--bbox", bbox, "--datetime", BE_DAYS, "--out", out)
+    done = command("run", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", BE_DAYS, "--out", out)
     assert done.returncode == 0, done.stderr
     return out

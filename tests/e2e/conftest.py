@@ -1,15 +1,14 @@
 """Servers shared by the end-to-end tests, and a real 120-day run whose sources are served over HTTP."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import BE_BBOX, BE_DAYS, command
-from tests.e2e import servers
-from tests.e2e.servers import Process, running
-from tests.ports import free_port
+from tests.e2e import services
+from tests.support.command import as_bbox, command
+from tests.support.material import BE_BBOX, BE_DAYS
+from tests.support.servers import Process, running, serve_command
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +23,13 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[dict[str, str]]:
-    with servers.postgres() as clients:
+    with services.postgres() as clients:
         yield clients
 
 
 @pytest.fixture(scope="session")
 def api_process(database: dict[str, str], logs: Path) -> Iterator[Process]:
-    with running(servers.stac_api(database, logs / "api.log")) as process:
+    with running(services.stac_api(database, logs / "api.log")) as process:
         yield process
 
 
@@ -43,23 +42,24 @@ def api(api_process: Process) -> str:
 @pytest.fixture(scope="session")
 def source(belgium: Path, logs: Path) -> Iterator[str]:
     """Address of the source catalog, served over HTTP."""
-    with running(served(belgium.parent, logs / "source.log", "catalog.json")) as process:
+    with running(serve_command(belgium.parent, logs / "source.log", "catalog.json")) as process:
         yield f"{process.address}/catalog.json"
-
-
-def served(folder: Path, log: Path, document: str, *options: object) -> Process:
-    """This package's own server over a folder; not yet started."""
-    port = free_port()
-    line = [sys.executable, "-m", "spaceeye_stac.cli", "serve", str(folder), "--port", str(port), *map(str, options)]
-    return Process(line, f"http://127.0.0.1:{port}", f"/{document}", log)
 
 
 @pytest.fixture(scope="session")
 def finished(source: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a 120-day run of four bands."""
     out = tmp_path_factory.mktemp("e2e") / "days"
-    bbox = ",".join(map(str, BE_BBOX))
-    options = ["--bbox", bbox, "--datetime", BE_DAYS, "--bands", "B02,B03,B04,B08", "--collection-id", "field"]
+    options = [
+        "--bbox",
+        as_bbox(BE_BBOX),
+        "--datetime",
+        BE_DAYS,
+        "--bands",
+        "B02,B03,B04,B08",
+        "--collection-id",
+        "field",
+    ]
     options += ["--allow-hrefs", source.removesuffix("/catalog.json")]  # a remote catalog may not name this machine
     done = command("run", "--catalog", source, *options, "--out", out)
     assert done.returncode == 0, done.stderr

@@ -21,10 +21,12 @@ import spaceeye_stac as se
 from spaceeye_stac.publication import with_digest
 from spaceeye_stac.stac_api import StacApi
 from spaceeye_stac.targets import target_of
-from tests.conftest import command
-from tests.e2e.proxy import failing
-from tests.e2e.servers import Process, need_module
-from tests.schemas import validate
+from tests.e2e.services import need_module
+from tests.support.command import command
+from tests.support.failing_proxy import FailingProxy
+from tests.support.loopback import serving
+from tests.support.servers import Process
+from tests.support.stac_validation import validate
 
 DAYS = 120
 COUNT = 5000
@@ -94,9 +96,9 @@ def test_every_third_request_fails(
     monkeypatch.setattr("spaceeye_stac.stac_api.BULK_FROM", bulk_from)
     monkeypatch.setattr("spaceeye_stac.stac_api.BULK_ITEMS", 10)
     folder = renamed(finished, f"shaky{bulk_from}", tmp_path)
-    with failing(api) as (address, statuses):
-        report = se.publish(folder, address)
-    assert statuses.count(500) >= len(statuses) // 3
+    with serving(FailingProxy(api)) as proxy:
+        report = se.publish(folder, proxy.url)
+    assert proxy.statuses.count(500) >= len(proxy.statuses) // 3
     assert len(report.sent) == DAYS
     items = held(api, f"shaky{bulk_from}")
     assert len({item.id for item in items}) == len(items) == DAYS

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 import spaceeye_stac as se
-from tests.e2e import servers
-from tests.e2e.conftest import served
-from tests.e2e.servers import Process, running
+from tests.e2e import services
+from tests.support.servers import Process, running, serve_command
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Response
@@ -56,7 +55,7 @@ class Seen:
         self.page.locator("h1").first.wait_for(timeout=PATIENCE)
 
     def shot(self, name: str) -> Path:
-        folder = servers.CACHE / "screenshots"
+        folder = services.CACHE / "screenshots"
         folder.mkdir(exist_ok=True)
         self.page.screenshot(path=folder / f"{name}.png")
         return folder / f"{name}.png"
@@ -64,12 +63,12 @@ class Seen:
 
 @pytest.fixture
 def seen() -> Iterator[Seen]:
-    servers.need(servers.CHROMIUM, "Chromium")
-    servers.need_module("playwright")
+    services.need(services.CHROMIUM, "Chromium")
+    services.need_module("playwright")
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the extra e2e
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(servers.CHROMIUM), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=str(services.CHROMIUM), args=FLAGS)
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
         found = Seen(page)
         page.on("console", found.console)
@@ -83,8 +82,8 @@ def seen() -> Iterator[Seen]:
 @pytest.fixture(scope="module")
 def static(finished: Path, logs: Path) -> Iterator[Process]:
     """The run's folder and a built stac-browser on one port."""
-    build = servers.need(servers.BROWSER_BUILD, "stac-browser")
-    with running(served(finished, logs / "static.log", "data/collection.json", "--browse", build)) as process:
+    build = services.need(services.BROWSER_BUILD, "stac-browser")
+    with running(serve_command(finished, logs / "static.log", "data/collection.json", "--browse", build)) as process:
         yield process
 
 
@@ -93,7 +92,7 @@ def map_picture(seen: Seen) -> np.ndarray:
     place = seen.page.locator(".map-container canvas").first
     place.wait_for(timeout=PATIENCE)
     seen.page.wait_for_timeout(4000)
-    path = servers.CACHE / "screenshots" / "map.png"
+    path = services.CACHE / "screenshots" / "map.png"
     seen.page.locator(".map-container").first.screenshot(path=path)
     return np.asarray(Image.open(path).convert("RGB"))
 

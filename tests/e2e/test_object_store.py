@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -19,11 +18,11 @@ from obstore.store import S3Store
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import PublishError, TargetError
-from tests.conftest import command
-from tests.e2e import servers
-from tests.e2e.servers import Process, running
-from tests.ports import free_port
-from tests.small_api import SmallApi, serving
+from tests.e2e import services
+from tests.support.command import command, command_line
+from tests.support.loopback import serving
+from tests.support.servers import Process, free_port, running
+from tests.support.transactions_api import SmallApi
 
 DAYS = 120
 FILES_A_DAY = 8
@@ -32,7 +31,7 @@ SECRET = "hunter22secret"  # noqa: S105 - of a server on loopback
 
 @pytest.fixture(scope="module")
 def s3(logs: Path) -> Iterator[Process]:
-    with running(servers.object_store(logs / "moto.log")) as process:
+    with running(services.object_store(logs / "moto.log")) as process:
         yield process
 
 
@@ -56,7 +55,7 @@ def bucket(s3: Process, monkeypatch: pytest.MonkeyPatch) -> str:
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
     subprocess.run(
-        [servers.SERVICES / "python", "-c", MAKE_BUCKET, s3.address, name], check=True, timeout=60, env=os.environ
+        [services.SERVICES / "python", "-c", MAKE_BUCKET, s3.address, name], check=True, timeout=60, env=os.environ
     )
     return name
 
@@ -104,7 +103,7 @@ def test_public_addresses_and_the_table(finished: Path, bucket: str, s3: Process
 
 
 def test_an_interrupted_upload_goes_on_where_it_was(finished: Path, bucket: str) -> None:
-    line = [sys.executable, "-m", "spaceeye_stac.cli", "publish", str(finished), "--to", f"s3://{bucket}"]
+    line = command_line("publish", finished, "--to", f"s3://{bucket}")
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(names(bucket)) < 200:
         time.sleep(0.02)

@@ -15,23 +15,22 @@ from PIL import Image
 from rasterio.warp import transform
 
 import spaceeye_stac as se
-from tests.e2e import servers
-from tests.e2e.conftest import served
-from tests.e2e.servers import Process, running
+from tests.e2e import services
+from tests.support.servers import Process, running, serve_command
 
 DAY = "field_2018-05-08"
 
 
 @pytest.fixture(scope="module")
 def tiles(logs: Path) -> Iterator[str]:
-    with running(servers.titiler(logs / "titiler.log")) as process:
+    with running(services.titiler(logs / "titiler.log")) as process:
         yield process.address
 
 
 @pytest.fixture(scope="module")
 def files(finished: Path, logs: Path) -> Iterator[Process]:
     """The run's folder over HTTP."""
-    with running(served(finished, logs / "files.log", "collection.json")) as process:
+    with running(serve_command(finished, logs / "files.log", "collection.json")) as process:
         yield process
 
 

@@ -1,0 +1,141 @@
+"""Runs that are killed, gone on with, and brought up to date: never a wrong pixel, nothing done twice."""
+
+import json
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import spaceeye_stac as se
+from spaceeye_stac.errors import OutputError
+from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.static import staging
+from tests.support.command import command, options_of
+from tests.support.forked_runs import starting
+from tests.support.same_files import assert_same_files
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def line(simulated_query: se.Query) -> list[str]:
+    return ["run", *options_of(replace(simulated_query, bands=["B02", "B04"])), "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def whole(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbs."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    se.run(replace(simulated_query, bands=["B02", "B04"]), out=out)
+    return out
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
+    """Moments are drawn over the time of a whole run that has everything imported."""
+    rng = random.Random(5)  # noqa: S311 - moments, not secrets
+    reference, out, work = tmp_path / "reference", tmp_path / "out", tmp_path / ".out.partial"
+    query = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-12")
+    killed, finds = 0, set[int]()
+    with starting() as starter:
+        start = time.monotonic()
+        starter.start(query, reference)
+        assert starter.end() == [0]
+        seconds = time.monotonic() - start
+        for _ in range(10 * KILLS):
+            starter.start(query, out, kill_after=rng.uniform(0, seconds))
+            killed += starter.end() == [-signal.SIGKILL]
+            finds.add(len(list(work.glob("spaceeye_*"))))
+            if out.exists():  # whole, or not there
+                assert_same_files(out, reference)
+                shutil.rmtree(out)
+            if killed == KILLS:
+                break
+        assert killed == KILLS
+        assert {0} < finds, "some were killed before a day was finished, and some after"
+        starter.start(query, out)
+        assert starter.end() == [0]
+    assert_same_files(out, reference)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "reference"]
+
+
+def test_what_is_finished_is_not_done_again(simulated_query: se.Query, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = se.run(simulated_query, out=out)
+    before = {path: path.stat().st_ino for path in out.rglob("*.tif")}
+    again = se.run(simulated_query, out=out, update=True)
+    assert again.kept == again.days == first.days
+    assert {path: path.stat().st_ino for path in out.rglob("*.tif")} == before, "the very same files"
+
+
+def test_a_longer_range_redoes_only_the_windows_it_touches(
+    simulated: Path, simulated_query: se.Query, tmp_path: Path
+) -> None:
+    def query(days: str) -> se.Query:
+        return se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime=days, bands=["B04"])
+
+    settings = se.Settings(duration=8, normalize_illuminance=False)
+    se.run(query("2023-04-01/2023-04-20"), settings, out=tmp_path / "out")
+    longer = query("2023-04-01/2023-04-24")
+    result = se.run(longer, settings, out=tmp_path / "out", update=True)
+    made = [day for day in result.days if day not in result.kept]
+    assert result.days[-1] == "2023-04-24"
+    assert set(made) >= {"2023-04-21", "2023-04-24"}
+    assert len(result.kept) >= 10
+    se.run(longer, settings, out=tmp_path / "fresh")
+    assert_same_files(tmp_path / "out", tmp_path / "fresh")
+
+
+def test_a_reprocessed_scene_redoes_the_days_it_touches(simulation: Simulation, tmp_path: Path) -> None:
+    catalog = simulation.write(tmp_path / "catalog")
+    box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox
+    query = se.Query(catalog=catalog, bbox=box.bbox, datetime="2023-04-01/2023-04-24", bands=["B04"])
+    settings = se.Settings(duration=8, normalize_illuminance=False)
+    se.run(query, settings, out=tmp_path / "out")
+    item = next((tmp_path / "catalog").rglob("*20230410*.json"))
+    document = json.loads(item.read_text())
+    document["properties"]["updated"] = "2026-01-01T00:00:00Z"
+    item.write_text(json.dumps(document))
+    result = se.run(query, settings, out=tmp_path / "out", update=True)
+    made = [day for day in result.days if day not in result.kept]
+    assert "2023-04-10" in made
+    assert {"2023-04-01", "2023-04-24"} <= set(result.kept)
+    assert all("2023-04-03" <= day <= "2023-04-17" for day in made), made
+
+
+def test_other_settings_are_refused_until_overwritten(simulated_query: se.Query, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    se.run(simulated_query, out=out)
+    other = se.Settings(damping_factor=0.5)
+    with pytest.raises(OutputError, match="was asked for another damping_factor; overwrite it"):
+        se.run(simulated_query, other, out=out, update=True)
+    shutil.copytree(out, tmp_path / ".new.partial")
+    with pytest.raises(OutputError, match=r"unfinished run .* was asked for another damping_factor"):
+        se.run(simulated_query, other, out=tmp_path / "new")
+    result = se.run(simulated_query, other, out=tmp_path / "new", overwrite=True)
+    assert not result.kept
+
+
+def test_two_runs_never_work_on_one_folder(line: list[str], tmp_path: Path) -> None:
+    with staging(tmp_path / "out", overwrite=False):
+        done = command(*line, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "Another run is at work on" in done.stderr
+
+
+def test_damaged_files_of_an_interrupted_run_are_made_again(
+    simulated_query: se.Query, whole: Path, tmp_path: Path
+) -> None:
+    query = replace(simulated_query, bands=["B02", "B04"])
+    out = tmp_path / "out"
+    shutil.copytree(whole, tmp_path / ".out.partial")
+    days = sorted((tmp_path / ".out.partial").glob("spaceeye_*"))
+    (days[0] / "B04.tif").write_bytes(b"short")
+    (days[1] / "B02.tif").unlink()
+    (days[2] / f"{days[2].name}.json").write_text("{")
+    result = se.run(query, out=out)
+    assert len(result.kept) == len(days) - 3
+    assert_same_files(out, whole)

@@ -1,0 +1,68 @@
+"""The picture of the scores."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.holdout import Estimate, Example, Scores, linear, nearest
+from spaceeye_stac.plots import error, picture, rgb
+from tests.support.still_landscape import BANDS, oracle, scored
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    return scored({"nearest": nearest, "linear": linear, "truth + 0.1": oracle(0.1)}, 0.02)
+
+
+def test_a_picture_is_a_png_with_something_in_it(scores: Scores, tmp_path: Path) -> None:
+    picture(scores, tmp_path / "scores.png", BANDS)
+    with Image.open(tmp_path / "scores.png") as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"))
+    assert min(pixels.shape[:2]) > 600
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200
+
+
+def test_the_same_scores_give_the_same_picture(scores: Scores, tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        picture(scores, tmp_path / name, BANDS)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_method_without_a_value_is_drawn_as_nothing(tmp_path: Path) -> None:
+    none = scored({"linear": linear, "never": lambda values, *_: Estimate(np.full_like(values[:, 0], np.nan))}, 0.02)
+    picture(none, tmp_path / "scores.png", BANDS)
+    assert (tmp_path / "scores.png").stat().st_size > 10_000
+
+
+def test_bands_that_do_not_fit_are_named(scores: Scores, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="B04"):
+        picture(scores, tmp_path / "scores.png", ["B04"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_error_is_that_of_hidden_pixels_over_all_bands() -> None:
+    truth = np.full((2, 2, 2), 0.2, np.float32)
+    hidden = np.array([[True, True], [True, False]])
+    values = truth + np.array([0.3, 0.4], np.float32)[:, None, None]
+    values[0, 1, 0] = np.nan
+    example = Example("cloud", 0, truth, hidden, {"m": values})
+    expected = np.sqrt((0.09 + 0.16) / 2)
+    np.testing.assert_allclose(error(example, values), [[expected, expected], [np.nan, np.nan]], rtol=1e-6)
+
+
+def test_colours_are_stretched_and_nothing_is_grey() -> None:
+    layers = np.array([[[0.0, 0.1, 0.2, 0.5, np.nan]]] * 3, np.float32)
+    low, high = np.full((3, 1, 1), 0.1, np.float32), np.full((3, 1, 1), 0.2, np.float32)
+    np.testing.assert_allclose(rgb(layers, low, high)[0, :, 0], [0, 0, 1, 1, 0.85])
+
+
+def test_matplotlib_is_loaded_for_a_picture_alone() -> None:
+    code = "import sys, spaceeye_stac.plots, spaceeye_stac.holdout; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

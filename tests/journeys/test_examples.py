@@ -1,0 +1,36 @@
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.command import as_bbox
+from tests.support.material import BE_BBOX, ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def example(name: str, *arguments: object) -> list[str]:
+    line = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_ndvi_of_a_season(belgium: Path) -> None:
+    lines = example("ndvi_series.py", belgium)
+    days = [line.split() for line in lines if line.startswith("2018-") and len(line.split()) == 2]
+    assert (days[0][0], days[-1][0], len(days)) == ("2018-04-11", "2018-06-10", 61)
+    assert all(0 < float(value) < 1 for _, value in days)
+
+
+def test_publishing(belgium: Path, tmp_path: Path) -> None:
+    lines = example("publish_days.py", belgium, as_bbox(BE_BBOX), "2018-05-01/2018-05-03", tmp_path / "out")
+    assert lines[0].startswith("3 days in")
+    assert lines[1].startswith("field_2018-05-01 seen ")
+
+
+def test_a_model_of_ones_own(belgium: Path, tmp_path: Path) -> None:
+    lines = example("own_model.py", belgium, as_bbox(BE_BBOX), "2018-04-15/2018-07-15", tmp_path / "out")
+    assert lines[0].startswith("92 days in")
+    found = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
+    assert set(found) == {"linear", "KernelSmoother", "guided"}
+    assert found["guided"] > found["KernelSmoother"]

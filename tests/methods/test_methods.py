@@ -1,0 +1,97 @@
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import spaceeye_stac as se
+from spaceeye_stac import methods
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.methods import CellLooks, method_of
+from spaceeye_stac.query import METHOD_GROUP, parse_datetime
+from spaceeye_stac.reference import iterate
+
+
+def looks(seed: int = 0) -> CellLooks:
+    rng = np.random.default_rng(seed)
+    values = torch.from_numpy(rng.uniform(0.05, 0.5, (2, 4, 40, 40)).astype(np.float32))
+    clear = torch.from_numpy(rng.random((4, 40, 40)) < 0.7)
+    clear[:, 0, 0] = False
+    return CellLooks(torch.where(clear, values, 0), clear, (1, 4, 9, 20), range(24))
+
+
+@pytest.mark.parametrize("name", ["damped", "guided", "reference"])
+def test_never_clear_pixels_are_marked_and_no_other(name: str) -> None:
+    settings = se.Settings(method=name)
+    state = method_of(settings).solve(looks(), settings)
+    for image in (state.smooth, state.shown if state.shown is not None else state.smooth):
+        assert image[:, :, 0, 0].isnan().all()
+        assert image.isnan().sum() == image.shape[0] * image.shape[1] * int((~looks().clear.any(0)).sum())
+
+
+def test_guided_shows_what_was_seen_unless_asked_for_the_smooth_state() -> None:
+    cell = looks()
+    seen = method_of(se.Settings(method="guided")).solve(cell, se.Settings(method="guided"))
+    assert seen.shown is not None
+    assert torch.equal(seen.shown[:, cell.clear], cell.values[:, cell.clear])
+    settings = se.Settings(method="guided", appearance="smooth")
+    smooth = method_of(settings).solve(cell, settings)
+    assert smooth.shown is None
+    assert torch.equal(smooth.smooth.nan_to_num(), seen.smooth.nan_to_num())
+
+
+def test_reference_gives_every_day_by_its_own_rule() -> None:
+    cell = looks()
+    settings = se.Settings(method="reference", max_iterations=7)
+    state = method_of(settings).solve(cell, settings)
+    expected = iterate(cell.values, cell.clear, cell.days, 24, max_iterations=7)
+    assert state.days == tuple(range(24))
+    assert torch.equal(state.smooth.nan_to_num(), expected.nan_to_num())
+
+
+class Constant(torch.nn.Module):
+    def forward(self, values: Any, _clear: Any, _days: Any) -> Any:
+        return torch.full_like(values, 0.25)
+
+
+def test_a_module_and_a_function_are_methods() -> None:
+    for model, name in ((Constant(), "Constant"), (lambda v, _c, _d: v.numpy() * 0 + 0.25, "<lambda>")):
+        settings = se.Settings(method=model)
+        assert settings.method_name == name
+        assert settings.window_days(parse_datetime("2020")) == 48
+        state = method_of(settings).solve(looks(), settings)
+        assert (state.smooth[:, :, looks().clear.any(0)] == 0.25).all()
+        assert state.widths is None
+
+
+def test_a_method_of_the_wrong_shape_is_named() -> None:
+    settings = se.Settings(method=lambda values, _clear, _days: values[:1])
+    with pytest.raises(InvalidInputError, match=r"returned shape \(1, 4, 40, 40\) for values of shape \(2, 4"):
+        method_of(settings).solve(looks(), settings)
+
+
+def test_installed_packages_can_add_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("constant", "tests.methods.test_methods:constant", METHOD_GROUP)
+    broken = EntryPoint("broken", "no.such:thing", METHOD_GROUP)
+
+    def found(*, group: str, name: str | None = None) -> EntryPoints:
+        return EntryPoints([entry, broken]).select(group=group, **({"name": name} if name else {}))  # type: ignore[arg-type]
+
+    monkeypatch.setattr("importlib.metadata.entry_points", found)
+    monkeypatch.setattr(methods, "entry_points", found)
+    settings = se.Settings(method="constant")
+    filled = method_of(settings).solve(looks(), settings).smooth
+    assert (filled[:, :, looks().clear.any(0)] == 0.25).all()
+    with pytest.raises(InvalidInputError, match=r"'broken' .no\.such:thing. cannot be loaded"):
+        method_of(se.Settings(method="broken"))
+
+
+constant = Constant()
+
+
+def test_own_durations() -> None:
+    days = parse_datetime("2020")
+    assert se.Settings(method="guided").window_days(days) == 96
+    assert se.Settings(method="reference").window_days(days) == 48
+    assert se.Settings(method="guided", duration=30).window_days(days) == 30

@@ -1,0 +1,137 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from shapely.geometry import mapping
+
+import spaceeye_stac as se
+from spaceeye_stac.catalog import search
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.grid import Clip, inside, output_grid, tile_grid
+from spaceeye_stac.model import BandAsset, Block, Grid, Mask, Scene
+from tests.support.material import BE_BBOX, BE_DAYS
+
+
+@pytest.fixture(scope="module")
+def query(belgium: Path) -> se.Query:
+    return se.Query(catalog=belgium, bbox=BE_BBOX, datetime=BE_DAYS)
+
+
+@pytest.fixture(scope="module")
+def scenes(query: se.Query) -> list[Scene]:
+    return list(search(query))
+
+
+def test_grid_is_the_sources_own_and_covers_the_region(query: se.Query, scenes: list[Scene]) -> None:
+    grid = output_grid(query, scenes, se.Settings())
+    assert grid.epsg == 32631
+    transform = grid.geobox.transform
+    assert (transform.a, transform.e) == (10, -10)
+    assert (transform.c - 501360) % 10 == 0
+    assert (transform.f - 5629680) % 10 == 0
+    west, south, east, north = grid.geobox.geographic_extent.boundingbox.bbox
+    assert west <= BE_BBOX[0] < BE_BBOX[2] <= east
+    assert south <= BE_BBOX[1] < BE_BBOX[3] <= north
+    assert max(grid.shape) <= 65
+
+
+def test_grid_follows_a_source_that_is_off_the_round_numbers(query: se.Query, scenes: list[Scene]) -> None:
+    bands = {name: replace(asset, origin=(501363.0, 5629684.0)) for name, asset in scenes[0].bands.items()}
+    transform = output_grid(query, [replace(scenes[0], bands=bands)], se.Settings()).geobox.transform
+    assert (transform.c % 10, transform.f % 10) == (3, 4)
+
+
+def test_resolution_and_crs_can_be_chosen(query: se.Query, scenes: list[Scene]) -> None:
+    coarse = output_grid(query, scenes, se.Settings(resolution=20))
+    assert abs(coarse.geobox.resolution.x) == 20
+    other = output_grid(query, scenes, se.Settings(crs="EPSG:3035"))
+    assert other.epsg == 3035
+
+
+def test_absurd_sizes_are_refused(query: se.Query, scenes: list[Scene]) -> None:
+    with pytest.raises(InvalidInputError, match="coarser resolution"):
+        output_grid(query, scenes, se.Settings(resolution=0.001))
+
+
+def tiles_at_a_border(west: float, east: float, many: int) -> list[Scene]:
+    """Scenes of zones 31 and 32 that meet at 6 degrees east and cover from `west` to `east`, `many` of the first."""
+
+    def scene(epsg: int, box: tuple[float, float, float, float]) -> Scene:
+        place = mapping(shapely.box(*box))
+        when = datetime(2023, 4, 1, 10, 50, tzinfo=UTC)
+        band = BandAsset("x.tif", 1e-4, 0, 0, 10.0, (500_000.0, 5_630_000.0))
+        mask = Mask("m.tif", 1.0, 0, 0, 20.0)
+        bands, item = {"B04": band}, {"geometry": place, "assets": {}, "properties": {}}
+        return Scene(f"{epsg}", f"{epsg % 100}UGS", when.date(), when, epsg, None, None, None, bands, mask, item)
+
+    return [*many * [scene(32631, (west, 50, 6, 51))], scene(32632, (6, 50, east, 51))]
+
+
+def over_border(west: float, east: float) -> se.Query:
+    return se.Query(catalog="none", bbox=(west, 50.5, east, 50.51), datetime="2023-04-01")
+
+
+def test_the_crs_is_that_of_most_of_the_area_not_of_most_scenes() -> None:
+    scenes = tiles_at_a_border(5, 7, many=5)
+    for query, epsg in ((over_border(5.99, 6.02), 32632), (over_border(5.98, 6.01), 32631)):
+        for order in (scenes, scenes[::-1]):
+            assert output_grid(query, order, se.Settings()).epsg == epsg
+    assert output_grid(over_border(5.9, 6.1), scenes, se.Settings()).epsg == 32631, "a tie goes to the smaller code"
+    half_empty = tiles_at_a_border(5.995, 7, many=1)
+    assert output_grid(over_border(5.98, 6.01), half_empty, se.Settings()).epsg == 32632, "by what is covered"
+
+
+def test_a_tiles_grid_is_the_part_it_covers() -> None:
+    left, right = tiles_at_a_border(5, 7, many=1)
+    query = over_border(5.98, 6.01)
+    grids = [tile_grid(query, [scene], se.Settings()) for scene in (left, right)]
+    assert [grid.epsg for grid in grids if grid] == [32631, 32632]
+    assert [grid.tile for grid in grids if grid] == ["31UGS", "32UGS"]
+    for grid, (west, east) in zip(grids, ((5.98, 6), (6, 6.01)), strict=True):
+        assert grid is not None
+        found = grid.geobox.geographic_extent.boundingbox
+        assert (found.left, found.right) == pytest.approx((west, east), abs=0.002)
+    assert tile_grid(over_border(6.001, 6.01), [left], se.Settings()) is None
+    assert tile_grid(over_border(6, 6.01), [left], se.Settings()) is None, "to touch is not to cover"
+
+
+def test_cores_tile_the_grid_and_reach_over_their_borders(query: se.Query, scenes: list[Scene]) -> None:
+    grid = output_grid(query, scenes, se.Settings())
+    covered: set[tuple[int, int]] = set()
+    for cell in grid.cells(24, halo=10, margin=4):
+        core = cell.core
+        cells = {(y, x) for y in range(core.y.start, core.y.stop) for x in range(core.x.start, core.x.stop)}
+        assert not cells & covered
+        assert grid.part(core).shape == core.shape
+        covered |= cells
+        for block, reach in ((cell.reach, 4), (cell.view, 10)):
+            assert block.y.start == max(core.y.start - reach, 0)
+            assert block.x.stop == min(cell.index[1] * 24 + 24 + reach, grid.shape[1])
+    assert len(covered) == grid.shape[0] * grid.shape[1]
+
+
+def test_an_outline_is_drawn_once_and_the_same_at_every_asking(
+    query: se.Query, scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = {"type": "Polygon", "coordinates": [[[3.02, 50.814], [3.026, 50.8145], [3.024, 50.818], [3.02, 50.814]]]}
+    cut = replace(output_grid(query, scenes, se.Settings()), outline=field)
+    blocks = [Block(slice(top, top + 20), slice(0, cut.shape[1])) for top in range(0, 60, 20)]
+    expected = [~inside(cut, block) for block in blocks]
+    clip, drawn = Clip(cut), list[Block]()
+
+    def drawing(grid: Grid, block: Block) -> np.ndarray:
+        drawn.append(block)
+        return inside(grid, block)
+
+    monkeypatch.setattr("spaceeye_stac.grid.inside", drawing)
+    for _ in range(2):
+        for block, outside in zip(blocks, expected, strict=True):
+            np.testing.assert_array_equal(clip.outside(block), outside)
+    assert drawn == blocks
+    assert Clip(replace(cut, outline=None)).outside(blocks[0]) is None
+    within = Block(slice(30, 32), slice(30, 32))
+    assert inside(cut, within).all()
+    assert clip.outside(within) is None

@@ -1,0 +1,66 @@
+import logging
+
+import pystac
+import pytest
+from pystac_client.exceptions import APIError
+
+from spaceeye_stac.errors import CatalogError
+from spaceeye_stac.transport import PatientFiles, patient, reason
+from spaceeye_stac.trust import Trust
+from tests.support.failing_api import FlakyApi
+from tests.support.loopback import serving
+
+# what is done at busy, cut and silent servers is tested with a whole search, in test_catalog.py
+
+
+def refuse(href: str) -> None:
+    if "9" in href.partition("//")[2].partition("/")[0].partition(":")[0] or href.startswith("/"):
+        raise CatalogError(f"not {href}")
+
+
+def test_redirects_are_checked_before_they_are_followed() -> None:
+    with serving(FlakyApi([], moved={"/a": "/b", "/b": "/collections", "/bad": "http://127.0.0.9:9/x"})) as api:
+        assert "collections" in patient(check=refuse).request(f"{api.url}/a")
+        with pytest.raises(APIError, match=r"not http://127\.0\.0\.9:9/x") as caught:
+            patient(check=refuse).request(f"{api.url}/bad")
+        assert isinstance(caught.value.__context__, CatalogError)
+
+
+@pytest.mark.parametrize("href", ["/etc/hostname", "http://127.0.0.9:9/x"])
+def test_what_the_check_refuses_is_not_read(href: str) -> None:
+    readers = patient(check=refuse), PatientFiles(refuse)
+    for reader in readers:
+        with pytest.raises(CatalogError, match="not"):
+            reader.read_text(href)
+
+
+def test_the_collection_of_an_old_item_is_checked_too() -> None:
+    """pystac reads it to merge its properties into the item."""
+    item = pystac.Item(
+        "x",
+        None,
+        None,
+        None,
+        {"datetime": None, "start_datetime": "2020-01-01T00:00:00Z", "end_datetime": "2020-01-02T00:00:00Z"},
+    ).to_dict()
+    item["links"] = [{"rel": "collection", "href": "http://127.0.0.1:9/x"}]
+    trust = Trust("https://stac.example.org/catalog.json")
+    with pytest.raises(CatalogError, match=r"links to http://127\.0\.0\.1:9/x, which is an address of this machine"):
+        PatientFiles(trust.check_link).stac_object_from_dict({**item, "stac_version": "0.8.1"}, trust.root)
+    assert PatientFiles(trust.check_link).stac_object_from_dict(item, trust.root).id == "x"
+
+
+def test_requests_are_logged_without_what_is_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "pystac_client")
+    with serving(FlakyApi([])) as api:
+        patient().request(f"{api.url}/collections?token=secret", headers={"Ocp-Apim-Subscription-Key": "secret"})
+    assert "/collections" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_reasons_tell_no_address() -> None:
+    assert reason(OSError("cannot open http://x.org/?sig=secret")) == "OSError cannot open"
+    assert reason(ValueError("odd ?sig=secret thing")) == "ValueError odd  thing"
+    wrapped = pystac.STACError("HREF: 'http://x.org/?sig=secret'")
+    wrapped.__cause__ = APIError("secret")
+    assert reason(wrapped) == "NoneType"
