@@ -61,6 +61,14 @@ def simulated_query(simulation: Simulation, simulated: Path) -> se.Query:
 
 
 @pytest.fixture(scope="session")
+def simulated_run(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the simulated days that nothing disturbs; not to be changed."""
+    out = tmp_path_factory.mktemp("simulated_run") / "out"
+    se.run(simulated_query, out=out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def belgium_run(belgium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a real 120-day run by the command line."""
     out = tmp_path_factory.mktemp("belgium") / "out"

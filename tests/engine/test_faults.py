@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,26 +20,18 @@ from spaceeye_stac import cog
 from spaceeye_stac.cog import write_cog
 from spaceeye_stac.errors import OutputError, ReadError
 from spaceeye_stac.layout import Layout
-from spaceeye_stac.methods import method_of
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulate import Simulation
 from tests.support.command import command_line, options_of
 from tests.support.forked_runs import Starter, starting
 from tests.support.same_files import assert_same_files
+from tests.support.small_cells import solve_in_cells
 
 
 @pytest.fixture(scope="module")
 def starter() -> Iterator[Starter]:
     with starting() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def whole(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbs."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    se.run(simulated_query, out=out)
-    return out
 
 
 @contextmanager
@@ -59,7 +50,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 
 
 def test_a_full_disk_is_one_sentence_and_with_more_room_the_run_goes_on(
-    starter: Starter, simulated_query: se.Query, whole: Path, tmp_path: Path
+    starter: Starter, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path.with_name(f"{tmp_path.name}_disk")  # as deep as the other run: links to scenes are relative
     with small_disk(disk, "600k"):
@@ -77,13 +68,13 @@ def test_a_full_disk_is_one_sentence_and_with_more_room_the_run_goes_on(
             subprocess.run(["mount", "-o", f"remount,size={size}k", str(disk)], check=True)
             starter.start(simulated_query, out)
         assert ends >= 3
-        assert_same_files(out, whole)
+        assert_same_files(out, simulated_run)
 
 
 def test_files_that_cannot_grow_end_a_run_alike(
-    starter: Starter, simulated_query: se.Query, whole: Path, tmp_path: Path
+    starter: Starter, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
-    largest = max(path.stat().st_size for path in whole.rglob("*.tif"))
+    largest = max(path.stat().st_size for path in simulated_run.rglob("*.tif"))
     out = tmp_path / "out"
     for limit in (1000, largest - 1):
         starter.start(simulated_query, out, file_bytes=limit)
@@ -93,7 +84,7 @@ def test_files_that_cannot_grow_end_a_run_alike(
         assert not out.exists()
     starter.start(simulated_query, out)
     assert starter.end() == [0]
-    assert_same_files(out, whole)
+    assert_same_files(out, simulated_run)
 
 
 @pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
@@ -137,8 +128,7 @@ def test_a_source_that_breaks_in_the_middle_is_named_and_the_run_goes_on(
     simulation: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With cells read one after the other, an asset is cut short after the first group."""
-    cells = replace(method_of(se.Settings()), cell=40)
-    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: cells)
+    solve_in_cells(monkeypatch, se.Settings(), cell=40)
     monkeypatch.setattr(Layout, "groups", lambda self, _: [(cell,) for cell in self.cells])
     catalog = simulation.write(tmp_path / "catalog")
     box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox
@@ -172,7 +162,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 def test_a_worker_process_that_is_killed_ends_the_run_and_it_goes_on(
-    starter: Starter, simulated_query: se.Query, whole: Path, tmp_path: Path
+    starter: Starter, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     pid = starter.start(simulated_query, out, scheduler="processes", workers=2)
@@ -185,7 +175,7 @@ def test_a_worker_process_that_is_killed_ends_the_run_and_it_goes_on(
     assert list((tmp_path / ".out.partial").glob("spaceeye_*"))
     starter.start(simulated_query, out)
     assert starter.end() == [0]
-    assert_same_files(out, whole)
+    assert_same_files(out, simulated_run)
 
 
 def test_no_worker_outlives_the_run(starter: Starter, simulated_query: se.Query, tmp_path: Path) -> None:
@@ -199,7 +189,9 @@ def test_no_worker_outlives_the_run(starter: Starter, simulated_query: se.Query,
     assert not [one for one in crew if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_cluster_worker_that_is_killed_is_replaced(simulated_query: se.Query, whole: Path, tmp_path: Path) -> None:
+def test_a_cluster_worker_that_is_killed_is_replaced(
+    simulated_query: se.Query, simulated_run: Path, tmp_path: Path
+) -> None:
     killed: list[int] = []
     local = {"host": "127.0.0.1", "dashboard_address": None, "processes": True}
     with LocalCluster(n_workers=2, threads_per_worker=1, **local) as cluster, Client(cluster):
@@ -211,12 +203,12 @@ def test_a_cluster_worker_that_is_killed_is_replaced(simulated_query: se.Query, 
 
         se.run(simulated_query, out=tmp_path / "out", progress=kills)
     assert killed
-    assert_same_files(tmp_path / "out", whole)
+    assert_same_files(tmp_path / "out", simulated_run)
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_ctrl_c_ends_at_once_and_says_what_is_kept(
-    scheduler: str, simulated_query: se.Query, whole: Path, tmp_path: Path
+    scheduler: str, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     line = command_line("run", *options_of(simulated_query), "--out", out, "--scheduler", scheduler)
@@ -236,4 +228,4 @@ def test_ctrl_c_ends_at_once_and_says_what_is_kept(
     assert not out.exists()
     result = se.run(simulated_query, out=out)
     assert result.kept
-    assert_same_files(out, whole)
+    assert_same_files(out, simulated_run)

@@ -19,13 +19,6 @@ from tests.support.servers import free_port
 
 
 @pytest.fixture(scope="module")
-def threads(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("threads") / "out"
-    se.run(simulated_query, out=out)
-    return out
-
-
-@pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
@@ -33,25 +26,25 @@ def cluster() -> Iterator[LocalCluster]:
         yield running
 
 
-def test_processes_give_the_same_bytes(simulated_query: se.Query, threads: Path, tmp_path: Path) -> None:
+def test_processes_give_the_same_bytes(simulated_query: se.Query, simulated_run: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     resources = Resources(scheduler="processes", workers=2)
     se.run(simulated_query, out=tmp_path / "out", resources=resources, progress=lambda *step: seen.append(step))
-    assert_same_files(tmp_path / "out", threads)
+    assert_same_files(tmp_path / "out", simulated_run)
     assert {stage for stage, done, total in seen if done == total} == {"solving", "writing days"}
 
 
 def test_a_cluster_gives_the_same_bytes(
-    cluster: LocalCluster, simulated_query: se.Query, threads: Path, tmp_path: Path
+    cluster: LocalCluster, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     address = cluster.scheduler_address
     done = command("run", *options_of(simulated_query), "--out", tmp_path / "named", "--scheduler", address)
     assert done.returncode == 0, done.stderr
-    assert_same_files(tmp_path / "named", threads)
+    assert_same_files(tmp_path / "named", simulated_run)
     seen: list[tuple[str, int, int]] = []
     with Client(cluster):
         se.run(simulated_query, out=tmp_path / "active", progress=lambda *step: seen.append(step))
-    assert_same_files(tmp_path / "active", threads)
+    assert_same_files(tmp_path / "active", simulated_run)
     assert {stage for stage, done, total in seen if done == total} == {"solving", "writing days"}
 
 

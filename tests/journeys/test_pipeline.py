@@ -1,5 +1,4 @@
 import shutil
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from rio_cogeo.cogeo import cog_validate
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError, ReadError
-from spaceeye_stac.methods import method_of
 from spaceeye_stac.query import DEFAULT_BANDS
 from spaceeye_stac.reference import iterate
 from spaceeye_stac.simulate import Simulation
 from tests.support.material import BE_BBOX
 from tests.support.plain_computation import Chip, day_of
 from tests.support.same_files import assert_same_files
+from tests.support.small_cells import solve_in_cells
 
 FIRST = date(2018, 4, 11)
 SPAN = range(-24, 144)
@@ -163,8 +162,7 @@ def test_blocks_do_not_change_the_result(
     """With illuminance off, where nothing is estimated over the region, the cut of the work is invisible."""
     settings = se.Settings(normalize_illuminance=False)
     se.run(simulated_query, settings, out=tmp_path / "one")
-    small = replace(method_of(settings), cell=40)
-    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: small)
+    solve_in_cells(monkeypatch, settings, cell=40)
     se.run(simulated_query, settings, out=tmp_path / "many")
     for path in sorted((tmp_path / "one").rglob("*.tif")):
         if path.stem == "uncertainty":

@@ -1,7 +1,6 @@
 """Cells, their halo and their blending: no seam, and the same bits however the work is cut or ordered."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from spaceeye_stac.output import Output
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulate import Simulation
 from tests.support.same_files import assert_same_files
+from tests.support.small_cells import solve_in_cells
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,7 @@ def test_no_seam_shows_at_the_borders_of_cells(wide: tuple[Path, Simulation], tm
 def small(monkeypatch: pytest.MonkeyPatch) -> se.Settings:
     """Guided with cells so small that a simulated region holds several."""
     settings = se.Settings(method="guided")
-    cells = replace(method_of(settings), cell=40, halo=16, margin=8)
-    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: cells)
+    solve_in_cells(monkeypatch, settings, cell=40, halo=16, margin=8)
     return settings
 
 

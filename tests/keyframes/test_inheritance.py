@@ -9,10 +9,10 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.keyframes import KeyframeStore
-from spaceeye_stac.methods import method_of
 from spaceeye_stac.output import Output
 from spaceeye_stac.simulate import Simulation
 from tests.support.same_files import assert_same_files
+from tests.support.small_cells import solve_in_cells
 
 KEEP = Output(keep_keyframes=True)
 SETTINGS = se.Settings(duration=8, normalize_illuminance=False)
@@ -38,8 +38,7 @@ def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param == "damped":
         return SETTINGS
     asked = replace(SETTINGS, method="guided", duration=12)
-    cells = replace(method_of(asked), cell=60, halo=16, margin=8)
-    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: cells)
+    solve_in_cells(monkeypatch, asked, cell=60, halo=16, margin=8)
     return asked
 
 

@@ -1,9 +1,9 @@
+"""Which pixels a mask says are clear, as its values stand, and what lies near cloud."""
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pystac
 import pytest
 import rasterio
 from hypothesis import given, settings
@@ -13,20 +13,14 @@ from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search
-from spaceeye_stac.errors import InvalidInputError, ItemError, NoScenesError, ReadError
 from spaceeye_stac.jobs import plan_job
 from spaceeye_stac.masks import Judged, away_from_cloud, clear_from_labels, judge, observed
-from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import NO_LABEL, Mask
-from spaceeye_stac.profiles import profile_named, scenes_from_items
-from spaceeye_stac.query import MaskChoice
 from spaceeye_stac.reading import day_totals, observe_part
 from spaceeye_stac.signing import signed
 from spaceeye_stac.stack import load
-from tests.support.command import command, options_of
-from tests.support.items import base_item, edit, items_of, labels_of, read_item
-from tests.support.mask_catalogs import boolean, probability, with_asset
-from tests.support.material import ROOT, material
+from tests.support.items import labels_of
+from tests.support.mask_catalogs import probability, with_asset
 
 SCL = Mask("x.tif", 1.0, 0.0, 0, 20.0)
 VALUES = np.array([0, 1, 3, 4, 7, 8, 11, NO_LABEL], np.uint16)
@@ -104,49 +98,6 @@ def test_the_edge_of_a_swath_loses_nothing() -> None:
     np.testing.assert_array_equal(away_from_cloud(judged, 5), labels == 4)
 
 
-# what a run makes of it
-
-
-def same_days(one: Path, other: Path) -> None:
-    """Every published raster of two runs is the same, bit for bit."""
-    paths = sorted(one.rglob("*.tif"))
-    assert len(paths) > 100
-    for path in paths:
-        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes(), path
-
-
-@pytest.fixture(scope="module")
-def by_classes(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("classes") / "out"
-    se.run(simulated_query, out=out)
-    return out
-
-
-@pytest.mark.parametrize("nodata", [None, 255, 0])
-def test_probability_beside_scl_gives_the_same_days(
-    simulated: Path, simulated_query: se.Query, by_classes: Path, tmp_path: Path, nodata: int | None
-) -> None:
-    """Whatever nodata the raster declares: Earth Search's says 0, which is the surest clear look."""
-    catalog = with_asset(simulated, tmp_path / "catalog", "probs", probability, nodata)
-    se.run(replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs"), out=tmp_path / "out")
-    same_days(by_classes, tmp_path / "out")
-
-
-def test_a_boolean_mask_by_the_command_line_gives_the_same_days(
-    simulated: Path, simulated_query: se.Query, by_classes: Path, tmp_path: Path
-) -> None:
-    catalog = with_asset(simulated, tmp_path / "catalog", "cloudy", boolean)
-    given = ("run", *options_of(replace(simulated_query, catalog=catalog)))
-    mask = ("--mask", "boolean", "--mask-asset", "cloudy")
-    out = ("--out", tmp_path / "out")
-    done = command(*given, *mask, *out)
-    assert done.returncode == 2
-    assert "nothing says which of its values are clear; give mask_clear_values" in done.stderr
-    done = command(*given, *mask, "--mask-clear-values", "0", *out)
-    assert done.returncode == 0, done.stderr
-    same_days(by_classes, tmp_path / "out")
-
-
 def test_a_stricter_threshold_leaves_less_clear(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
     catalog = with_asset(simulated, tmp_path / "catalog", "cloud", probability)
     query = replace(simulated_query, catalog=catalog, mask="probability", profile="generic")
@@ -201,21 +152,6 @@ def test_a_jpeg_2000_mask_is_read_as_it_stands(simulated: Path, simulated_query:
         assert {0, 40} <= set(np.unique(found[1].labels))
 
 
-def test_a_mask_of_fractions_is_refused_as_whole_numbers_would_make_it_clear(
-    simulated: Path, simulated_query: se.Query, tmp_path: Path
-) -> None:
-    catalog = with_asset(
-        simulated, tmp_path / "catalog", "probs", lambda labels: (probability(labels) / 100).astype(np.float32)
-    )
-    query = replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs")
-    with pytest.raises(ReadError, match=r"probs\.tif holds float32, and uint8 or uint16"):
-        se.run(query, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-# dilation
-
-
 @pytest.mark.parametrize("crs", [None, "EPSG:32632"])
 @pytest.mark.parametrize("metres", [10.0, 45.0, 200.0])
 def test_dilation_is_the_same_however_the_grid_is_cut(
@@ -240,26 +176,6 @@ def test_dilation_is_the_same_however_the_grid_is_cut(
         np.testing.assert_array_equal(whole[n], expected)
 
 
-def test_days_do_not_depend_on_the_cells_when_masks_are_dilated(
-    simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = se.Settings(mask_dilation=40, normalize_illuminance=False, min_clear_ratio=0)
-    se.run(simulated_query, settings, out=tmp_path / "one")
-    small = replace(method_of(settings), cell=32)
-    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: small)
-    se.run(simulated_query, settings, out=tmp_path / "many")
-    checked = 0
-    for path in sorted((tmp_path / "one").rglob("*.tif")):
-        if path.stem in {"B02", "B04", "B11", "clear_distance"}:  # widths of the intervals are a cell's own
-            with (
-                rasterio.open(path) as one,
-                rasterio.open(tmp_path / "many" / path.relative_to(tmp_path / "one")) as two,
-            ):
-                np.testing.assert_array_equal(one.read(), two.read())
-            checked += 1
-    assert checked == 24 * 4
-
-
 def test_the_survey_of_a_large_region_dilates_by_the_same_metres_on_its_own_grid(simulated_query: se.Query) -> None:
     scenes = search(simulated_query)
     job = plan_job(scenes, simulated_query, se.Settings(mask_dilation=80))
@@ -272,162 +188,3 @@ def test_the_survey_of_a_large_region_dilates_by_the_same_metres_on_its_own_grid
         for c, labels in zip(clear, stacked.labels, strict=True)
     ]
     assert total.clear.tolist() == expected
-
-
-# scenes without their mask
-
-
-def without_scl(simulated: Path, folder: Path, days: list[int]) -> tuple[Path, list[str]]:
-    """A catalog in which the scenes of these visits have no mask."""
-    catalog = with_asset(simulated, folder, "spare", boolean)
-    paths = items_of(catalog)
-    names = [sorted(paths)[day] for day in days]
-    for name in names:
-        edit(paths[name], lambda item: item["assets"].pop("SCL"))
-    return catalog, names
-
-
-def test_a_scene_without_its_mask_is_refused_cleared_or_dropped(
-    simulated: Path, simulated_query: se.Query, tmp_path: Path
-) -> None:
-    catalog, (name,) = without_scl(simulated, tmp_path / "catalog", [8])
-    query = replace(simulated_query, catalog=catalog)
-    with pytest.raises(ItemError, match=f"{name} fits no profile .*: it has no mask asset"):
-        search(query)
-    dropped = search(replace(query, unmasked="drop"))
-    assert name not in {scene.id for scene in dropped}
-    assert f"Scene {name} left out: it has no mask asset." in dropped.left_out
-    cleared = replace(query, unmasked="clear")
-    scenes = search(cleared)
-    assert [scene.id for scene in scenes if scene.labels is None] == [name]
-    assert len(scenes) == len(dropped) + 1
-    assert f"Scene {name}: it has no mask asset; taken as clear." in scenes.left_out
-    job = plan_job(scenes, cleared, se.Settings(mask_dilation=100))
-    clear = observe_part(job, job.grid.geobox).clear[[scene.id for scene in job.scenes].index(name)]
-    assert clear.all()
-
-
-def test_nothing_left_after_dropping_is_said_so(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
-    catalog, _ = without_scl(simulated, tmp_path / "catalog", list(range(len(items_of(simulated)))))
-    with pytest.raises(NoScenesError, match="0 of them with a mask"):
-        search(replace(simulated_query, catalog=catalog, unmasked="drop"))
-
-
-def test_a_run_of_scenes_all_taken_as_clear_publishes_them_as_they_are(
-    simulated: Path, simulated_query: se.Query, tmp_path: Path
-) -> None:
-    catalog, _ = without_scl(simulated, tmp_path / "catalog", list(range(len(items_of(simulated)))))
-    query = replace(simulated_query, catalog=catalog, unmasked="clear")
-    se.run(query, se.Settings(damping_factor=1e-6, normalize_illuminance=False), out=tmp_path / "out")
-    collection = pystac.Collection.from_file(str(tmp_path / "out" / "collection.json"))
-    item = next(collection.get_items())
-    with rasterio.open(tmp_path / "out" / item.id / "B04.tif") as day:
-        mine, bounds = day.read(1).astype(int), day.bounds
-    scene = next(s for s in search(query) if item.datetime is not None and s.day == item.datetime.date())
-    with rasterio.open(scene.bands["B04"].href) as source:
-        window = source.window(*bounds).round_lengths().round_offsets()
-        assert np.abs(mine - source.read(1, window=window)).max() <= 1
-
-
-def test_level_1c_stays_refused_and_so_does_hls() -> None:
-    hls = next(material("stac-items").glob("lpdaac__*/*.json"))
-    for choice in (MaskChoice(unmasked="clear"), MaskChoice("boolean", "Fmask", (0,)), MaskChoice(separate=True)):
-        with pytest.raises(ItemError, match="is Level-1C"):
-            scenes_from_items([{**base_item(), "id": "S2A_MSIL1C_20200101T000000"}], mask=choice)
-        with pytest.raises(ItemError, match="Harmonized Landsat Sentinel-2 data, whose bands have other names"):
-            scenes_from_items([read_item(hls)], mask=choice)
-
-
-# which asset it is
-
-
-def test_leave_to_be_without_a_mask_opens_no_door_to_other_items() -> None:
-    """Of all real items, those that are refused stay so, and the others become the same scenes."""
-    kept = 0
-    for path in sorted(material("stac-items").glob("*/*.json")):
-        given = read_item(path)
-        try:
-            (usual,) = scenes_from_items([given])
-        except ItemError:
-            with pytest.raises(ItemError):
-                scenes_from_items([given], mask=MaskChoice(unmasked="clear"))
-            continue
-        (found,) = scenes_from_items([given], mask=MaskChoice(unmasked="clear"))
-        assert found == usual
-        (bare,) = scenes_from_items([given], mask=MaskChoice(separate=True))
-        assert bare == replace(usual, labels=None)
-        kept += 1
-    assert kept > 50
-
-
-@pytest.mark.parametrize(
-    ("folder", "ending"),
-    [
-        ("earthsearch-v1__sentinel-2-c1-l2a__1.0.0", "/CLD_20m.tif"),
-        ("earthsearch-v1__sentinel-2-l2a__1.0.0", "/qi/CLD_20m.jp2"),
-        ("deafrica__s2_l2a_c1__1.0.0", "/CLD_20m.tif"),
-        ("cdse__sentinel-2-l2a__1.1.0", "/QI_DATA/MSK_CLDPRB_20m.jp2"),
-    ],
-)
-def test_real_items_give_their_probability_asset(folder: str, ending: str) -> None:
-    items = [read_item(path) for path in sorted(material(f"stac-items/{folder}").glob("*.json"))]
-    having = [i for i in items if any("CLD" in a["href"] for a in i["assets"].values())]
-    assert having
-    for item in having:
-        (scene,) = scenes_from_items([item], mask=MaskChoice("probability"))
-        (usual,) = scenes_from_items([item])
-        mask = labels_of(scene)
-        assert mask.href.endswith(ending)
-        assert (mask.kind, mask.nodata, mask.scale, mask.source) == ("probability", 255, 1.0, None)
-        assert (scene.bands, scene.profile, scene.tile) == (usual.bands, usual.profile, usual.tile)
-
-
-def test_a_profile_without_that_kind_says_so() -> None:
-    item = read_item(min(material("stac-items/pc__sentinel-2-l2a__1.0.0").glob("*.json")))
-    with pytest.raises(ItemError, match=r"no mask asset 'of the kind probability' \(profile planetary-computer\)"):
-        scenes_from_items([item], mask=MaskChoice("probability"))
-    with pytest.raises(ItemError, match=r"no mask asset 'clouds' \(profile planetary-computer\)"):
-        scenes_from_items([item], mask=MaskChoice("boolean", "clouds", (1,)))
-
-
-def test_a_profile_of_ones_own_says_which_values_are_clear(tmp_path: Path) -> None:
-    shipped = ROOT / "catalogs" / "planetary-computer.toml"
-    text = shipped.read_text().replace(
-        'assets = ["SCL"]', 'kind = "boolean"\nassets = ["valid"]\nclear_values = [1, 2]'
-    )
-    (tmp_path / "mine.toml").write_text(text)
-    item = base_item("planetary-computer")
-    item["assets"]["valid"] = item["assets"].pop("SCL")
-    (scene,) = scenes_from_items([item], str(tmp_path / "mine.toml"))
-    assert (labels_of(scene).kind, labels_of(scene).clear_values) == ("boolean", (1, 2))
-    (tmp_path / "bad.toml").write_text(text.replace('"boolean"', '"guess"'))
-    with pytest.raises(se.SpaceEyeError, match="kind must be one of scl, probability, boolean, not 'guess'"):
-        profile_named(str(tmp_path / "bad.toml"))
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        ({"mask": "fmask"}, "mask 'fmask' is not allowed; choose from scl, probability, boolean"),
-        ({"mask_asset": "cld"}, "mask_asset 'cld' needs its kind; give mask, scl, probability or boolean"),
-        ({"mask": "scl", "mask_clear_values": [4]}, "are those of a boolean mask"),
-        ({"mask": "boolean", "mask_clear_values": "x"}, "mask_clear_values 'x' is no value of a mask"),
-        ({"mask": "boolean", "mask_clear_values": [-1]}, "mask_clear_values -1 is no value of a mask"),
-        ({"unmasked": "guess"}, "unmasked 'guess' is not allowed; choose from refuse, clear, drop"),
-    ],
-)
-def test_mask_options_that_make_no_sense_are_refused(given: dict[str, Any], reason: str) -> None:
-    with pytest.raises(InvalidInputError, match=reason):
-        se.Query(catalog="x", bbox=(3, 50, 4, 51), datetime="2020-01-01", **given)
-
-
-@pytest.mark.parametrize("given", [{"max_cloud_probability": 101}, {"mask_dilation": -1}, {"mask_dilation": 6000}])
-def test_mask_settings_have_bounds(given: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match=next(iter(given))):
-        se.Settings(**given)
-
-
-def test_clear_values_may_come_as_text() -> None:
-    query = se.Query(catalog="x", bbox=(3, 50, 4, 51), datetime="2020-01-01", mask="boolean", mask_clear_values="0, 2")
-    assert query.mask_choice == MaskChoice("boolean", None, (0, 2), "refuse", separate=False)
-    assert not query.mask_choice.is_own

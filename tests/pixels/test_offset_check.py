@@ -11,13 +11,13 @@ import rasterio
 import spaceeye_stac as se
 from spaceeye_stac.catalog import search
 from spaceeye_stac.jobs import plan_job
-from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.offset_check import SAMPLE_PIXELS, Sample, Sampling, offset_warnings
 from spaceeye_stac.reading import sample_part
 from tests.support.command import as_bbox, command
 from tests.support.items import NOON, edit, items_of, scene
 from tests.support.material import BE_BBOX
+from tests.support.small_cells import solve_in_cells
 
 RNG = np.random.default_rng(9)
 
@@ -171,8 +171,7 @@ def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_i
     found = se.run(replace(simulated_query, catalog=catalog), out=tmp_path / "one").warnings
     assert len(found) >= 2
     assert all(wrong in text for text in found)
-    small = replace(method_of(se.Settings()), cell=32, halo=8)
-    monkeypatch.setattr("spaceeye_stac.jobs.method_of", lambda _: small)
+    solve_in_cells(monkeypatch, se.Settings(), cell=32, halo=8)
     again = se.run(replace(simulated_query, catalog=catalog), out=tmp_path / "many").warnings
     assert again == found
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,16 @@ def with_asset(
 
         edit(path, add)
     return folder / catalog.name
+
+
+def without_mask(catalog: Path, folder: Path, visits: Sequence[int]) -> tuple[Path, list[str]]:
+    """Copy a catalog in which the scenes of these visits have no mask; gives their ids too."""
+    shutil.copytree(catalog.parent, folder)
+    paths = items_of(folder / catalog.name)
+    names = [sorted(paths)[visit] for visit in visits]
+    for name in names:
+        edit(paths[name], lambda item: item["assets"].pop("SCL"))
+    return folder / catalog.name, names
 
 
 def with_collection(

@@ -22,6 +22,14 @@ def assert_same_files(one: Path, other: Path) -> None:
             assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+def assert_same_rasters(one: Path, other: Path) -> None:
+    """Every published raster of two runs of many days is the same, bit for bit."""
+    paths = sorted(one.rglob("*.tif"))
+    assert len(paths) > 100
+    for path in paths:
+        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes(), path
+
+
 def _rows(path: Path) -> Any:
     rows = rustac.read_sync(str(path))["features"]
     for row in rows:
