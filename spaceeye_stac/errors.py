@@ -74,7 +74,7 @@ class WorkerError(SpaceEyeError):
     """A worker process died or a cluster was lost; what is finished is kept."""
 
 
-def shown(href: str) -> str:
+def redacted(href: str) -> str:
     """Return a path as it is, and a URL without user, password, query and fragment, any of which may be secret."""
     if "://" not in href:
         return href

@@ -1,20 +1,21 @@
 """The frozen dataclasses that travel between the stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.query import DateRange, Json, Settings
+from spaceeye_stac.query import DateRange, Json
+from spaceeye_stac.settings import Settings
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
+
 
 NO_LOOK = 255
 NO_LABEL = 65535
@@ -39,7 +40,7 @@ class BandAsset:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceItem:
     """An item other than the scene's own: its id, its address, and the profile it was read by."""
 
     id: str
@@ -57,7 +58,7 @@ class Mask(BandAsset):
 
     kind: str = "scl"
     clear_values: tuple[int, ...] = ()
-    source: Source | None = None
+    source: SourceItem | None = None
 
 
 @dataclass(frozen=True)
@@ -90,34 +91,6 @@ class Scene:
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands alone, in this order."""
         return replace(self, bands={name: self.bands[name] for name in names})
-
-
-@dataclass(frozen=True)
-class MaskItem:
-    """An item of a collection of masks, before it is paired with its scene."""
-
-    tile: str | None
-    day: date
-    datetime: datetime
-    mask: Mask
-    source: Source
-
-
-class SceneList(list[Scene]):
-    """A list of scenes that prints as a table, with what the search left out and why."""
-
-    def __init__(self, scenes: Sequence[Scene] = (), left_out: Sequence[str] = ()) -> None:
-        super().__init__(scenes)
-        self.left_out = tuple(left_out)
-
-    def __str__(self) -> str:
-        rows = [f"{'day':10}  {'tile':6} {'epsg':>5}  {'cloud':>5}  id"]
-        for s in self:
-            cloud = "" if s.cloud_cover is None else f"{s.cloud_cover:4.0f}%"
-            rows.append(f"{s.day}  {s.tile or '':6} {s.epsg:>5}  {cloud:>5}  {s.id}")
-        return "\n".join([*rows, f"{len(self)} scenes", *self.left_out])
-
-    __repr__ = __str__
 
 
 @dataclass(frozen=True)
@@ -221,7 +194,7 @@ class Grid:
 
 
 def _around(start: int, size: int, reach: int, length: int) -> slice:
-    """Pixels of a cell along one axis with `reach` more on both sides, inside the grid."""
+    """ScenePixels of a cell along one axis with `reach` more on both sides, inside the grid."""
     return slice(max(start - reach, 0), min(start + size + reach, length))
 
 
@@ -240,7 +213,7 @@ class Acquisition:
 
 
 @dataclass(frozen=True)
-class Job:
+class GridJob:
     """One run, decided before any pixel is read: what is solved where, from which scenes, and what is published."""
 
     days: DateRange
@@ -287,114 +260,8 @@ class Illuminance:
         return np.asarray(self.values[:, day - self.first])
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """DN `(band, y, x)` uint16 of some scenes on a part of a grid, and labels `(y, x)`, which may reach farther.
-
-    Labels reach as many pixels farther on every side.
-    """
-
-    values: Sequence[NDArray[np.uint16]]
-    labels: Sequence[NDArray[np.uint16]]
+Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class KeyframeRows:
-    """Some rows of what a window keeps of one cell, as in `WindowKeyframes`.
-
-    `images`, `shown` and `spread` lie on the `rows` of the cell's reach, `clear` on the `core_rows` of its core.
-    """
-
-    rows: slice
-    images: NDArray[np.float32]
-    shown: NDArray[np.float32] | None
-    spread: NDArray[np.float32] | None
-    core_rows: slice
-    clear: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class WindowFacts:
-    """What a window keeps of one cell but the images: its `knots` and the days `looked` on, by index.
-
-    `looks` `(scene,)`: clear pixels taken from each scene of the job. `noise` `(knot,)`: 68 % half width of one look,
-    in reflectance, the largest over bands; `unseen`: that of a day without an acquisition.
-    """
-
-    window: Window
-    knots: tuple[int, ...]
-    looked: tuple[int, ...]
-    looks: NDArray[np.int64]
-    noise: NDArray[np.float32] | None = None
-    unseen: float = np.nan
-
-
-@dataclass(frozen=True)
-class WindowKeyframes:
-    """What a window keeps of one cell, on the days of its knots, over the cell's reach; NaN where never clear.
-
-    `images` `(knot, band, y, x)` float32, normalised, linear in between; `shown` the same, replacing `images` on
-    acquisition days, NaN elsewhere. `spread` `(knot, y, x)`: standard deviation of the state in units of the noise of
-    one look. `clear` `(look, y, x)` of the cell's core on the days looked on.
-    """
-
-    facts: WindowFacts
-    images: NDArray[np.float32]
-    clear: NDArray[np.bool_]
-    shown: NDArray[np.float32] | None = None
-    spread: NDArray[np.float32] | None = None
-
-
-def bridged(
-    left: NDArray[np.float32], right: NDArray[np.float32], gaps: tuple[int, int], damping_factor: float
-) -> NDArray[np.float32]:
-    """Standard deviation of the state between two knots, `gaps` days away, from those at the knots.
-
-    Variance = (blend of the two deviations)^2 + g h / (alpha (g + h)): the posterior variance of the linear blend, its
-    covariance at its upper bound, and the bridge between two known ends. In units of one look's noise.
-    """
-    before, after = gaps
-    share = before / (before + after)
-    ends = (1 - share) * left + share * right
-    return np.asarray(np.sqrt(ends**2 + before * after / (damping_factor * (before + after))), np.float32)
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A file as it stands on the disk: `checksum` is a multihash (sha2-256) in hexadecimal."""
-
-    path: Path
-    size: int
-    checksum: str
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Of the valid pixels of one band, in DN; `valid_percent` is their share of all pixels."""
-
-    minimum: float
-    maximum: float
-    mean: float
-    stddev: float
-    valid_percent: float
-
-
-@dataclass(frozen=True)
-class DayFiles:
-    """The files of one day by asset key, the statistics of each raster band in them, and the bands of `visual`."""
-
-    files: Mapping[str, WrittenFile]
-    statistics: Mapping[str, Sequence[Statistics]]
-    shown: tuple[str, str, str]
-
-
-@dataclass(frozen=True)
-class DayImages:
-    """One published day: its files, the window it was solved in, and the scenes that shaped it."""
-
-    day: date
-    window: DateRange
-    written: DayFiles
-    observed_share: float
-    median_clear_distance: float
-    scenes: tuple[Scene, ...]
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Report to nobody."""

@@ -9,28 +9,18 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from spaceeye_stac.errors import InvalidInputError
 
 Json = dict[str, Any]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-TILINGS = (None, "mgrs")
-RESAMPLING = ("nearest", "bilinear", "cubic")
-METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48}
-OTHER_DURATION = 48
-METHOD_GROUP = "spaceeye_stac.methods"
-APPEARANCES = ("as_seen", "smooth")
-MethodCallable = Callable[..., Any]
 MASK_KINDS = ("scl", "probability", "boolean")
 UNMASKED = ("refuse", "clear", "drop")
 LABEL_VALUES = 65535
 MAX_LATITUDE = 90.0
 MAX_LONGITUDE = 180.0
-MAX_DURATION = 3660
-LAST_SCL_CLASS = 11
-MAX_DILATION = 5000.0
 ALL_CLOUD = 100
 UTM_ZONES = 60
 RELATIVE_ORBITS = 143
@@ -95,16 +85,16 @@ def _bbox(values: Sequence[float]) -> tuple[float, float, float, float]:
         west, south, east, north = (float(v) for v in values)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"bbox {values!r} is not four numbers W,S,E,N in degrees.") from error
-    shown = f"bbox {west:g},{south:g},{east:g},{north:g}"
+    text = f"bbox {west:g},{south:g},{east:g},{north:g}"
     if not all(map(math.isfinite, (west, south, east, north))):
-        raise InvalidInputError(f"{shown} has a value that is no finite number.")
+        raise InvalidInputError(f"{text} has a value that is no finite number.")
     if max(abs(south), abs(north)) > MAX_LATITUDE or max(abs(west), abs(east)) > MAX_LONGITUDE:
-        raise InvalidInputError(f"{shown} lies outside the world; longitudes are -180..180, latitudes -90..90.")
+        raise InvalidInputError(f"{text} lies outside the world; longitudes are -180..180, latitudes -90..90.")
     if west == east or south == north:
-        raise InvalidInputError(f"{shown} is empty; west must be less than east and south less than north.")
+        raise InvalidInputError(f"{text} is empty; west must be less than east and south less than north.")
     # over the antimeridian west > east; what would be half the globe wide that way is taken for swapped corners
     if south > north or (west > east and east + 2 * MAX_LONGITUDE - west >= MAX_LONGITUDE):
-        raise InvalidInputError(f"{shown} has its corners in the wrong order; write W,S,E,N.")
+        raise InvalidInputError(f"{text} has its corners in the wrong order; write W,S,E,N.")
     return west, south, east, north
 
 
@@ -260,8 +250,9 @@ class Query:
     def mask_choice(self) -> MaskChoice:
         """The options on masks, together."""
         separate = self.mask_collection is not None or self.mask_catalog is not None
-        given = self.mask_clear_values
-        values = None if given is None else _each("mask_clear_values", given, _label_value)
+        values = self.mask_clear_values
+        if values is not None:
+            values = _each("mask_clear_values", values, _label_value)
         return MaskChoice(self.mask, self.mask_asset, values, self.unmasked, separate)
 
     @property
@@ -352,151 +343,3 @@ def _prefix(value: object) -> str:
             f"allow_hrefs {value!r} is no folder and no URL; write it as /data or https://host/path."
         )
     return text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to compute; the names and defaults of SpaceEye's workflow are kept where it has them.
-
-    Parameters
-    ----------
-    method
-        "damped": the exact minimiser of SpaceEye's objective. "guided": adds what each date's clear pixels say of its
-        cloudy ones. "reference": FarmVibes.AI's iterate, number for number. Or the name of an installed method
-        (entry-point group `spaceeye_stac.methods`), or a callable `(values, clear, days) -> values` on torch tensors
-        `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
-    duration
-        Days per window; "all" is one window over the whole range; None is the method's own (guided 96, others 48).
-    time_overlap
-        Share of a window that overlaps the next, in [0, 1).
-    damping_factor
-        The weight alpha of the smoothness term, > 0.
-    min_clear_ratio
-        A day takes part where more than this share of its observed pixels is clear, in [0, 1).
-    normalize_illuminance
-        Divide each day by its mean over clear pixels before the solve and multiply back after it.
-    clear_classes
-        SCL classes taken as clear.
-    max_cloud_probability
-        For masks of cloud probability: pixels up to this, in percent, are clear (40, as s2cloudless has it).
-    mask_dilation
-        Pixels within this distance of a cloud, in metres, are not clear either.
-    appearance
-        For guided: on acquisition days "as_seen" (the observation where clear) or the "smooth" state.
-    tolerance, max_iterations, check_interval
-        For reference: its stopping rule.
-    resolution, crs
-        Of the output; left out, those of the finest band and of the scenes.
-    resampling
-        "nearest", "bilinear" or "cubic" for bands that are not on the output grid; labels are always nearest.
-    tiling
-        None: one grid over the region's envelope. "mgrs": one grid, and one item a day, per MGRS tile in its own zone.
-    clip
-        Pixels with their centre outside the region are nodata in everything published.
-    collection_id
-        Id of the published collection.
-
-    Raises InvalidInputError, with the value and the remedy.
-
-    """
-
-    method: str | MethodCallable = "damped"
-    duration: int | Literal["all"] | None = None
-    time_overlap: float = 0.5
-    damping_factor: float = 0.1
-    min_clear_ratio: float = 0.1
-    normalize_illuminance: bool = True
-    clear_classes: Sequence[int] = (4, 5, 6, 7)
-    max_cloud_probability: float = 40.0
-    mask_dilation: float = 0.0
-    appearance: str = "as_seen"
-    tolerance: float = 1e-3
-    max_iterations: int = 200
-    check_interval: int = 5
-    resolution: float | None = None
-    crs: str | int | None = None
-    resampling: str = "nearest"
-    tiling: Literal["mgrs"] | None = None
-    clip: bool = False
-    collection_id: str = "spaceeye"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "clear_classes", tuple(sorted(set(self.clear_classes))))
-        for name, ok, remedy in self._rules():
-            if not ok:
-                raise InvalidInputError(f"{name} {getattr(self, name)!r} is not allowed; {remedy}.")
-
-    def _rules(self) -> Iterator[tuple[str, bool, str]]:
-        whole = isinstance(self.duration, int) and 1 <= self.duration <= MAX_DURATION
-        named = method_names()
-        known = callable(self.method) or self.method in named
-        yield "method", known, f"choose from {', '.join(named)}, or bring a callable"
-        yield "appearance", self.appearance in APPEARANCES, f"choose from {', '.join(APPEARANCES)}"
-        yield "tolerance", 0 <= self.tolerance < math.inf, "give a number from 0"
-        yield "max_iterations", self.max_iterations >= 1, "give a whole number from 1"
-        yield "check_interval", self.check_interval >= 1, "give a whole number from 1"
-        yield (
-            "duration",
-            self.duration in (None, "all") or whole,
-            f'give whole days from 1 to {MAX_DURATION}, or "all"',
-        )
-        yield "time_overlap", 0 <= self.time_overlap < 1, "give a share of the window from 0 to below 1"
-        yield "damping_factor", 0 < self.damping_factor < math.inf, "give a number above 0"
-        yield "min_clear_ratio", 0 <= self.min_clear_ratio < 1, "give a share from 0 to below 1"
-        labels = bool(self.clear_classes) and all(0 <= c <= LAST_SCL_CLASS for c in self.clear_classes)
-        yield "clear_classes", labels, "name SCL classes from 0 to 11"
-        yield "max_cloud_probability", 0 <= self.max_cloud_probability <= ALL_CLOUD, "give percent, from 0 to 100"
-        yield "mask_dilation", 0 <= self.mask_dilation <= MAX_DILATION, f"give metres, from 0 to {MAX_DILATION:g}"
-        yield (
-            "resolution",
-            self.resolution is None or 0 < self.resolution < math.inf,
-            "give the pixel size in units of the crs, above 0",
-        )
-        yield (
-            "crs",
-            self.crs is None or _is_projected(self.crs),
-            "name a projected CRS with an EPSG code, as EPSG:32631",
-        )
-        yield "resampling", self.resampling in RESAMPLING, f"choose from {', '.join(RESAMPLING)}"
-        yield "tiling", self.tiling in TILINGS, "give mgrs, or leave it out for one grid"
-        own_zone = self.tiling is None or self.crs is None
-        yield "crs", own_zone, "tiling mgrs keeps each tile in its own zone, so leave out one of the two"
-        safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.collection_id) is not None
-        yield "collection_id", safe, "use letters, digits, dots, dashes and underscores"
-
-    @property
-    def method_name(self) -> str:
-        """Name of the method, that of the callable where one is given."""
-        return (
-            self.method
-            if isinstance(self.method, str)
-            else getattr(self.method, "__name__", type(self.method).__name__)
-        )
-
-    def window_days(self, days: DateRange) -> int:
-        """Length of a window, in days, for a request of `days`."""
-        if self.duration == "all":
-            return len(days)
-        return self.duration or METHOD_DURATION.get(self.method_name, OTHER_DURATION)
-
-    def context_days(self, days: DateRange) -> int:
-        """Days outside the request whose scenes serve as context: half a window, or none for "all"."""
-        return 0 if self.duration == "all" else self.window_days(days) // 2
-
-
-def method_names() -> list[str]:
-    """Names of the built-in and the installed methods."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 - only when settings are made
-
-    return [*METHOD_DURATION, *sorted(entry.name for entry in entry_points(group=METHOD_GROUP))]
-
-
-def _is_projected(crs: str | int) -> bool:
-    from pyproj import CRS  # noqa: PLC0415 - only when a CRS is given
-    from pyproj.exceptions import CRSError  # noqa: PLC0415
-
-    try:
-        found = CRS.from_user_input(crs)
-    except CRSError:
-        return False
-    return bool(found.is_projected) and found.to_epsg() is not None

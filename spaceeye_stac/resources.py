@@ -1,22 +1,63 @@
 """How much of the machine a run may use; no published pixel depends on it."""
 
-import ctypes
 import os
 import re
-import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from spaceeye_stac.errors import InvalidInputError
+
+HIGHEST_LEVEL = {"deflate": 12, "zstd": 22}
+DEFAULT_LEVEL = {"deflate": 1, "zstd": 1}
+FORMS = ("files", "virtual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How a run writes its days.
+
+    Parameters
+    ----------
+    compress
+        "deflate" or "zstd" (smaller machines' GDAL may lack it; faster to write).
+    level
+        Of the compression, 1 and up; 1 when left out, which is fastest by far and a few percent larger.
+    days
+        "files": a COG per band and day. "virtual": COGs of the keyframes, and one small VRT per band and day that GDAL
+        interpolates as it is read, within 1 DN of the file; a band that cannot be had so on some day is a COG there.
+    keep_keyframes
+        Leave the keyframe store in the collection's folder, for `open_keyframes`.
+
+    Raises InvalidInputError, with the value and the remedy.
+
+    """
+
+    compress: str = "deflate"
+    level: int | None = None
+    days: str = "files"
+    keep_keyframes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.compress not in HIGHEST_LEVEL:
+            raise InvalidInputError(f"compress {self.compress!r} is not allowed; choose from deflate, zstd.")
+        if self.level is not None and not 1 <= self.level <= HIGHEST_LEVEL[self.compress]:
+            raise InvalidInputError(
+                f"level {self.level!r} is not allowed; {self.compress} has 1 to {HIGHEST_LEVEL[self.compress]}."
+            )
+        if self.days not in FORMS:
+            raise InvalidInputError(f"days {self.days!r} is not allowed; choose from {', '.join(FORMS)}.")
+
+    @property
+    def compression_level(self) -> int:
+        """The level asked for, or the default of the compression."""
+        return self.level or DEFAULT_LEVEL[self.compress]
+
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 SHARE_OF_FREE = 0.5
 LEAST_BYTES = 2**30
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 LOCAL = ("threads", "processes")
-M_ARENA_MAX, HEAPS = -8, 2  # of glibc's mallopt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +121,3 @@ def _free_bytes() -> int:
         free = int(found[1]) * 1024 if found else free
     limits = [Path(path).read_text(encoding="ascii").strip() for path in CGROUP_LIMITS if Path(path).is_file()]
     return min([free, *(int(limit) for limit in limits if limit.isdecimal())])
-
-
-@cache
-def keep_few_heaps() -> None:
-    """Let the threads of this process share two heaps: by default each keeps one, with what it once freed."""
-    setting = _of_glibc("mallopt")
-    if setting is not None:
-        setting(M_ARENA_MAX, HEAPS)
-
-
-def give_back() -> None:
-    """Give the system the memory that was freed, where more is not needed soon; glibc keeps what lies between."""
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
-
-
-def _of_glibc(name: str) -> Any:  # noqa: ANN401 - a function of C
-    """One of its own functions; None elsewhere, as on some Linux, too."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

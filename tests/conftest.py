@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import as_bbox, command
 from tests.support.material import BE_BBOX, BE_DAYS, material
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
-from spaceeye_stac.query import Query, Settings, parse_datetime
+from spaceeye_stac.query import Query, parse_datetime
+from spaceeye_stac.settings import Settings
 
 SQUARE = {"type": "Polygon", "coordinates": [[[3, 50], [3.1, 50], [3.1, 50.1], [3, 50.1], [3, 50]]]}
 

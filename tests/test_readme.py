@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from shapely.geometry import box, shape
 
-from spaceeye_stac.output import Output
-from spaceeye_stac.profiles import profiles
-from spaceeye_stac.query import Query, Settings
-from spaceeye_stac.resources import Resources
+from spaceeye_stac.query import Query
+from spaceeye_stac.resources import Output, Resources
+from spaceeye_stac.settings import Settings
+from spaceeye_stac.sources.profiles import shipped_profiles
 from tests.conftest import command, material
 from tests.flaky import FlakyApi, serving
 
@@ -41,7 +41,7 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", profiles())
+@pytest.mark.parametrize("name", shipped_profiles())
 def test_the_command_of_each_catalog_finds_a_real_item_of_it(name: str, tmp_path: Path) -> None:
     """The command as it stands, but for the service's address: that of a loopback API with real items of the kind."""
     marks = f"--profile {name} " if name == "generic" else f"--catalog {name} "
@@ -54,7 +54,7 @@ def test_the_command_of_each_catalog_finds_a_real_item_of_it(name: str, tmp_path
     items = [item for item in items if shape(item["geometry"]).intersects(wanted)]  # as a service would
     for asset in (asset for item in items for asset in item["assets"].values()):
         asset["href"] = re.sub(r"^\./", "https://store.example.org/", asset["href"])
-    collection = profiles()[name].collection
+    collection = shipped_profiles()[name].collection
     with serving(FlakyApi([{**item, "collection": collection} for item in items])) as api:
         shipped = (ROOT / "catalogs" / f"{name}.toml").read_text()
         moved = re.sub(r'^url = ".*"$', f'url = "{api.url}"', shipped, flags=re.MULTILINE)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import spaceeye_stac as se
 from spaceeye_stac.query import DEFAULT_BANDS
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
 
 START = date(2023, 5, 1)
 DAYS = 48

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from spaceeye_stac.guided import reconstruct
-from spaceeye_stac.reference import iterate
-from spaceeye_stac.solver import solve
+from spaceeye_stac.methods.guided_strips import reconstruct
+from spaceeye_stac.methods.reference import iterate
+from spaceeye_stac.methods.solver import solve
 
 BANDS, DAYS, SIDE = 10, 48, 448
 ACQUISITIONS = tuple(range(1, 48, 5))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import rasterio
 
+from spaceeye_stac.cli.server import browser_link, document_in
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.serve import browser_link, document_in
 from tests.support.command import command
 from tests.support.servers import running, serve_command
 

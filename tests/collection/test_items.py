@@ -25,7 +25,7 @@ def test_collection_and_items_are_valid_with_every_extension(collection: pystac.
         assert validate(item) == 1 + 6
 
 
-SCHEMA = json.loads((Path(se.__file__).parent / "schemas" / "spaceeye.json").read_text())
+SCHEMA = json.loads((Path(se.__file__).parent / "collection" / "spaceeye.schema.json").read_text())
 
 
 def test_own_fields_follow_the_schema_beside_them(belgium_run: Path) -> None:

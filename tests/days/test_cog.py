@@ -7,8 +7,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
-from spaceeye_stac import cog
-from spaceeye_stac.cog import (
+from spaceeye_stac.days.cog import (
     Encoding,
     Raster,
     display_bands,
@@ -85,7 +84,7 @@ def test_a_raster_written_in_strips_is_the_same_file(
 ) -> None:
     values = np.random.default_rng(3).integers(0, 9000, (700, 530), dtype=np.uint16)
     whole = write_cog(tmp_path / "whole.tif", values, grid(700, 530), nodata=0)
-    monkeypatch.setattr(cog, "LARGE_BYTES", limit)  # with and without a file in between
+    monkeypatch.setattr("spaceeye_stac.days.cog.LARGE_BYTES", limit)  # with and without a file in between
     raster = Raster(tmp_path / "strips.tif", grid(700, 530), "uint16", encoding=Encoding())
     for top in (0, 300, 512):
         raster.write(values[top : {0: 300, 300: 512, 512: 700}[top]], top)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spaceeye_stac.daily import clear_distance, nearest_looks
+from spaceeye_stac.days.blending import clear_distance, nearest_looks
 
 
 @given(

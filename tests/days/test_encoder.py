@@ -11,8 +11,8 @@ import psutil
 import pytest
 from odc.geo.geobox import GeoBox
 
-from spaceeye_stac.cog import Encoding, Raster
-from spaceeye_stac.encoder import encode, encoders
+from spaceeye_stac.days.cog import Encoding, Raster
+from spaceeye_stac.days.encoder import encode, encoders
 from spaceeye_stac.errors import OutputError, WorkerError
 
 GRID = GeoBox.from_bbox((500_000, 5_590_000, 509_000, 5_600_000), "EPSG:32631", resolution=10, tight=True)
@@ -75,11 +75,11 @@ def test_the_memory_of_a_raster_is_given_back(tmp_path: Path) -> None:
 def test_a_process_ends_with_the_program_that_started_it() -> None:
     here, there = socket.socketpair()
     with there:
-        process = subprocess.Popen([sys.executable, "-m", "spaceeye_stac.encoder"], stdin=there.fileno())
+        process = subprocess.Popen([sys.executable, "-m", "spaceeye_stac.days.encoder"], stdin=there.fileno())
     here.close()
     assert process.wait(60) == 0
 
 
 def children() -> list[int]:
     """Encoders that this program has running."""
-    return [p.pid for p in psutil.Process().children() if "spaceeye_stac.encoder" in p.cmdline()]
+    return [p.pid for p in psutil.Process().children() if "spaceeye_stac.days.encoder" in p.cmdline()]

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import spaceeye_stac as se
-from spaceeye_stac.cog import quantise
+from spaceeye_stac.collection.folder import KEYFRAME_COGS
+from spaceeye_stac.days.cog import quantise
+from spaceeye_stac.days.virtual import knot_cogs_of
 from spaceeye_stac.errors import InvalidInputError, OutputError
-from spaceeye_stac.output import KEYFRAME_COGS
-from spaceeye_stac.simulate import Simulation
-from spaceeye_stac.virtual import sources
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import as_bbox, command, command_line, options_of
 from tests.support.material import BE_BBOX, BE_DAYS
 from tests.support.same_files import assert_same_files
@@ -167,7 +167,7 @@ def test_brought_up_to_date_it_keeps_the_keyframes_of_the_days_it_keeps(
     result = run("2023-04-01/2023-04-24", "out", update=True)
     assert result.kept
     after = {p.relative_to(tmp_path): p.stat().st_ino for p in (tmp_path / "out" / KEYFRAME_COGS).rglob("*.tif")}
-    kept = {s.relative_to(tmp_path) for day in result.kept for s in sources(tmp_path / "out" / f"spaceeye_{day}")}
+    kept = {s.relative_to(tmp_path) for day in result.kept for s in knot_cogs_of(tmp_path / "out" / f"spaceeye_{day}")}
     assert kept
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}, "the very same files"
     run("2023-04-01/2023-04-24", "new")
@@ -216,12 +216,12 @@ def test_what_cannot_be_interpolated_from_whole_numbers_is_a_file(simulated_quer
     for name in ("files", "virtual"):
         se.run(simulated_query, se.Settings(method=gaps), out=tmp_path / name, output=se.Output(days=name))
     virtual = tmp_path / "virtual"
-    real, light = band_files(virtual, ".tif"), band_files(virtual, ".vrt")
+    real, vrts = band_files(virtual, ".tif"), band_files(virtual, ".vrt")
     assert real
-    assert light
-    assert not real.keys() & light.keys()
+    assert vrts
+    assert not real.keys() & vrts.keys()
     for name, path in band_files(tmp_path / "files", ".tif").items():
-        a, b = read(path), read((real | light)[name])
+        a, b = read(path), read((real | vrts)[name])
         np.testing.assert_array_equal(a == 0, b == 0)
         assert np.abs(a - b).max() <= 1
 

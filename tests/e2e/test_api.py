@@ -18,9 +18,9 @@ import stackstac
 from pystac_client import Client
 
 import spaceeye_stac as se
-from spaceeye_stac.publication import with_digest
-from spaceeye_stac.stac_api import StacApi
-from spaceeye_stac.targets import target_of
+from spaceeye_stac.publishing.api import StacApi
+from spaceeye_stac.publishing.digests import with_digest
+from spaceeye_stac.publishing.targets import target_of
 from tests.e2e.services import need_module
 from tests.support.command import command
 from tests.support.failing_proxy import FailingProxy
@@ -82,7 +82,7 @@ def test_the_server_stops_in_the_middle(finished: Path, api_process: Process, tm
     keeper = threading.Thread(target=pause)
     keeper.start()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("spaceeye_stac.stac_api.BULK_FROM", DAYS + 1)  # one by one, so that there is a middle
+        patched.setattr("spaceeye_stac.publishing.api.BULK_FROM", DAYS + 1)  # one by one, so that there is a middle
         report = se.publish(folder, api_process.address, progress=progress)
     keeper.join()
     assert len(report.sent) == DAYS
@@ -93,8 +93,8 @@ def test_the_server_stops_in_the_middle(finished: Path, api_process: Process, tm
 def test_every_third_request_fails(
     finished: Path, api: str, tmp_path: Path, bulk_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.stac_api.BULK_FROM", bulk_from)
-    monkeypatch.setattr("spaceeye_stac.stac_api.BULK_ITEMS", 10)
+    monkeypatch.setattr("spaceeye_stac.publishing.api.BULK_FROM", bulk_from)
+    monkeypatch.setattr("spaceeye_stac.publishing.api.BULK_ITEMS", 10)
     folder = renamed(finished, f"shaky{bulk_from}", tmp_path)
     with serving(FailingProxy(api)) as proxy:
         report = se.publish(folder, proxy.url)

@@ -122,8 +122,8 @@ def test_an_interrupted_upload_goes_on_where_it_was(finished: Path, bucket: str)
 
 
 def test_large_files_go_in_parts_and_damage_is_noticed(bucket: str, tmp_path: Path, finished: Path) -> None:
-    from spaceeye_stac.object_store import Store  # noqa: PLC0415
-    from spaceeye_stac.targets import target_of  # noqa: PLC0415
+    from spaceeye_stac.publishing.store import Store  # noqa: PLC0415
+    from spaceeye_stac.publishing.targets import target_of  # noqa: PLC0415
 
     path = tmp_path / "large.tif"
     path.write_bytes(np.random.default_rng(1).bytes(20 * 2**20))
@@ -176,6 +176,6 @@ def test_strangers_and_wrong_addresses(finished: Path, bucket: str, monkeypatch:
     assert SECRET not in done.stderr
     assert "AWS4" not in done.stderr
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr("spaceeye_stac.object_store.RETRIES", 1)
+    monkeypatch.setattr("spaceeye_stac.publishing.store.RETRIES", 1)
     with pytest.raises(PublishError, match="error sending request"):
         se.publish(finished, f"s3://{bucket}")

@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spaceeye_stac as se
-from spaceeye_stac.budget import PROGRAM_BYTES, SPARE, Budget, Solving, solving_bytes
+from spaceeye_stac.engine.budget import PROGRAM_BYTES, SPARE, Batching, Budget, solving_bytes
+from spaceeye_stac.engine.jobs import grid_job, layout_of
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.jobs import layout_of, plan_job
-from spaceeye_stac.layout import Layout
-from spaceeye_stac.methods import PER_PIXEL, CellLooks, State, learning_steps, method_of
-from spaceeye_stac.model import Job
+from spaceeye_stac.keyframes.cells import CellLayout
+from spaceeye_stac.methods.base import PER_PIXEL, CellLooks, State, learning_steps
+from spaceeye_stac.methods.registry import method_of
+from spaceeye_stac.methods.solver import cached_rows
+from spaceeye_stac.model import GridJob
 from spaceeye_stac.resources import Resources
-from spaceeye_stac.simulate import Simulation
-from spaceeye_stac.solver import cached_rows
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.same_files import assert_same_files
 
 
@@ -32,12 +33,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> se.Query:
     return se.Query(catalog=catalog, bbox=box, datetime="2023-04-03/2023-04-10")
 
 
-def planned(query: se.Query, options: se.Settings) -> tuple[Job, Layout]:
-    job = plan_job(se.search(query, options), query, options)
+def planned(query: se.Query, options: se.Settings) -> tuple[GridJob, CellLayout]:
+    job = grid_job(se.search(query, options), query, options)
     return job, layout_of(job)
 
 
-def least(query: se.Query, options: se.Settings, how: Solving) -> int:
+def least(query: se.Query, options: se.Settings, how: Batching) -> int:
     """Memory with which one cell just fits."""
     job, layout = planned(query, options)
     return math.ceil(PROGRAM_BYTES + SPARE * solving_bytes(job, layout, layout.groups(1)[0], how)) + 1
@@ -48,9 +49,9 @@ def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
     wide: se.Query, method: str, tmp_path: Path
 ) -> None:
     options = se.Settings(method=method, duration=8, mask_dilation=30)
-    memory = least(wide, options, Solving(rows=32, held=False))
+    memory = least(wide, options, Batching(rows=32, cached=False))
     how = Budget(memory, 2).solving(*planned(wide, options))
-    assert how == Solving(1, 1, 32, held=False)
+    assert how == Batching(1, 1, 32, cached=False)
     se.run(wide, options, out=tmp_path / "held")
     se.run(wide, options, out=tmp_path / "strips", resources=Resources(memory=memory))
     assert_same_files(tmp_path / "held", tmp_path / "strips")
@@ -60,10 +61,10 @@ def test_with_less_memory_strips_are_lower_before_workers_are_fewer_before_pixel
     wide: se.Query,
 ) -> None:
     job, layout = planned(wide, se.Settings())
-    lowest = least(wide, se.Settings(), Solving(rows=32, held=False))
+    lowest = least(wide, se.Settings(), Batching(rows=32, cached=False))
     found = [Budget(memory, 2).solving(job, layout) for memory in range(lowest, 2 * lowest, 1_000_000)]
-    assert found == sorted(found, key=lambda how: (how.held, how.at_work, how.rows))
-    assert {(how.held, how.at_work) for how in found} == {(False, 1), (True, 1), (True, 2)}
+    assert found == sorted(found, key=lambda how: (how.cached, how.at_work, how.rows))
+    assert {(how.cached, how.at_work) for how in found} == {(False, 1), (True, 1), (True, 2)}
     assert {how.rows for how in found} == {32, 64, 128}
 
 
@@ -72,14 +73,14 @@ def test_a_single_cell_that_does_not_fit_has_the_same_result_too(
     simulated_query: se.Query, method: str, tmp_path: Path
 ) -> None:
     options = se.Settings(method=method, duration=12)
-    memory = least(simulated_query, options, Solving(rows=32, held=False))
+    memory = least(simulated_query, options, Batching(rows=32, cached=False))
     se.run(simulated_query, options, out=tmp_path / "held")
     se.run(simulated_query, options, out=tmp_path / "strips", resources=Resources(memory=memory))
     assert_same_files(tmp_path / "held", tmp_path / "strips")
 
 
 def test_too_little_for_the_smallest_part_is_one_sentence(wide: se.Query, tmp_path: Path) -> None:
-    memory = least(wide, se.Settings(), Solving(rows=32, held=False)) - 3
+    memory = least(wide, se.Settings(), Batching(rows=32, cached=False)) - 3
     said = r"memory 0\.\d+ GB is too little: 32 rows of one cell of 512 pixels with \d scenes and 2 bands takes"
     with pytest.raises(InvalidInputError, match=said):
         se.run(wide, out=tmp_path / "out", resources=Resources(memory=memory))
@@ -97,7 +98,7 @@ def test_memory_does_not_grow_with_the_time_range(method: str, tmp_path: Path) -
     options, taken = se.Settings(method=method, duration=16), []
     for days in ("2023-04-01/2023-05-10", "2023-04-01/2023-06-19"):
         job, layout = planned(se.Query(catalog=catalog, bbox=box, datetime=days), options)
-        taken.append((len(job.scenes), solving_bytes(job, layout, layout.groups(1)[0], Solving())))
+        taken.append((len(job.scenes), solving_bytes(job, layout, layout.groups(1)[0], Batching())))
     assert taken[1][0] > 1.5 * taken[0][0]
     assert taken[1][1] == taken[0][1]
 
@@ -116,7 +117,7 @@ def test_strips_change_no_bit(method: str, height: int, width: int, seed: int, s
     options = se.Settings(method=method)
     whole = method_of(options).solve(looks, options)
     cut = solved_in_strips(looks, options, strips * cached_rows(width))
-    for name in ("clear", "smooth", "shown", "information", "weights"):
+    for name in ("clear", "smooth", "as_seen", "information", "weights"):
         one, other = getattr(whole, name), getattr(cut, name)
         assert (one is None) == (other is None)
         assert one is None or torch.equal(one.nan_to_num(-1), other.nan_to_num(-1)), name
@@ -135,7 +136,7 @@ def made_up(rng: np.random.Generator, shape: tuple[int, int, int]) -> CellLooks:
 def solved_in_strips(looks: CellLooks, options: se.Settings, rows: int) -> State:
     method = method_of(options)
     height, width = looks.clear.shape[1:]
-    solver = method.solver(options, (height, width))
+    solver = method.start(options, (height, width))
     if method.learns:
         solver.learn(looks.every(learning_steps((height, width))))
     parts = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]

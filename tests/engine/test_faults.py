@@ -16,12 +16,11 @@ from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac import cog
-from spaceeye_stac.cog import write_cog
+from spaceeye_stac.days.cog import write_cog
 from spaceeye_stac.errors import OutputError, ReadError
-from spaceeye_stac.layout import Layout
+from spaceeye_stac.keyframes.cells import CellLayout
 from spaceeye_stac.resources import Resources
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command_line, options_of
 from tests.support.forked_runs import Starter, starting
 from tests.support.same_files import assert_same_files
@@ -97,7 +96,7 @@ def test_a_short_raster_is_never_taken_for_whole(
     geobox = GeoBox.from_bbox((0, 0, 3000, 3000), "EPSG:32631", resolution=10)
     values = np.random.default_rng(1).integers(1, 60000, geobox.shape, np.uint16)
     if large:
-        monkeypatch.setattr(cog, "LARGE_BYTES", 1000)
+        monkeypatch.setattr("spaceeye_stac.days.cog.LARGE_BYTES", 1000)
     tried: set[bool] = set()
     with small_disk(tmp_path / "disk", "4k"):
         for kilobytes in [8, 64, 150, *range(160, 260, 8), *range(660, 780, 8), 2000]:
@@ -129,7 +128,7 @@ def test_a_source_that_breaks_in_the_middle_is_named_and_the_run_goes_on(
 ) -> None:
     """With cells read one after the other, an asset is cut short after the first group."""
     solve_in_cells(monkeypatch, se.Settings(), cell=40)
-    monkeypatch.setattr(Layout, "groups", lambda self, _: [(cell,) for cell in self.cells])
+    monkeypatch.setattr(CellLayout, "groups", lambda self, _: [(cell,) for cell in self.cells])
     catalog = simulation.write(tmp_path / "catalog")
     box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox
     query = se.Query(catalog=catalog, bbox=box.bbox, datetime="2023-04-01/2023-04-24", bands=["B02", "B04"])

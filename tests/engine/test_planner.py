@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.estimates import scratch_of
-from spaceeye_stac.jobs import plan_job
+from spaceeye_stac.engine.costs import scratch_of
+from spaceeye_stac.engine.jobs import grid_job
 from tests.support.command import as_bbox, command, options_of
 from tests.support.material import BE_BBOX, BE_DAYS
 
@@ -59,7 +59,7 @@ def test_disk_of_the_simulated_catalog(method: str, simulated_query: se.Query, t
 
 
 def test_keeping_the_keyframes_moves_them_to_the_disk(simulated_query: se.Query) -> None:
-    job = plan_job(se.search(simulated_query), simulated_query, se.Settings())
+    job = grid_job(se.search(simulated_query), simulated_query, se.Settings())
     gone, kept = (
         se.plan(simulated_query, output=se.Output(keep_keyframes=keep)).cost for keep in (False, True)
     )  # fmt: skip

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import spaceeye_stac as se
+from spaceeye_stac.collection.staging import staged_folder
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.simulate import Simulation
-from spaceeye_stac.static import staging
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command, options_of
 from tests.support.forked_runs import starting
 from tests.support.same_files import assert_same_files
@@ -120,7 +120,7 @@ def test_other_settings_are_refused_until_overwritten(simulated_query: se.Query,
 
 
 def test_two_runs_never_work_on_one_folder(line: list[str], tmp_path: Path) -> None:
-    with staging(tmp_path / "out", overwrite=False):
+    with staged_folder(tmp_path / "out", overwrite=False):
         done = command(*line, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "Another run is at work on" in done.stderr

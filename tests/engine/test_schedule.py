@@ -10,9 +10,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 import spaceeye_stac as se
+from spaceeye_stac.engine.schedulers import open_workers
 from spaceeye_stac.errors import InvalidInputError, WorkerError
 from spaceeye_stac.resources import Resources
-from spaceeye_stac.schedule import workers
 from tests.support.command import command, options_of
 from tests.support.same_files import assert_same_files
 from tests.support.servers import free_port
@@ -50,29 +50,29 @@ def test_a_cluster_gives_the_same_bytes(
 
 def test_an_error_in_a_worker_arrives_as_it_is(cluster: LocalCluster) -> None:
     for resources in (Resources(scheduler="processes"), Resources(scheduler=cluster.scheduler_address), Resources()):
-        with workers(resources) as crew, pytest.raises(InvalidInputError, match="no good: 3"):
+        with open_workers(resources) as crew, pytest.raises(InvalidInputError, match="no good: 3"):
             crew.map(refuse_three, range(6), "trying", quiet, most=2)
 
 
 def test_a_dead_worker_is_named_and_what_is_finished_stays(cluster: LocalCluster) -> None:
     with (
-        workers(Resources(scheduler="processes", workers=2)) as crew,
+        open_workers(Resources(scheduler="processes", workers=2)) as crew,
         pytest.raises(WorkerError, match="A worker died"),
     ):
         crew.map(die, range(4), "trying", quiet, most=2)
     with (
-        workers(Resources(scheduler=cluster.scheduler_address)) as crew,
+        open_workers(Resources(scheduler=cluster.scheduler_address)) as crew,
         pytest.raises(WorkerError, match="The cluster lost its workers while trying"),
     ):
         crew.map(die, range(2), "trying", quiet, most=2)
 
 
 def test_an_unreachable_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spaceeye_stac.schedule.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("spaceeye_stac.engine.schedulers.CONNECT_SECONDS", 1)
     address = f"tcp://127.0.0.1:{free_port()}"
     with (
         pytest.raises(InvalidInputError, match=f"Scheduler {address} cannot be reached"),
-        workers(Resources(scheduler=address)),
+        open_workers(Resources(scheduler=address)),
     ):
         pass
     with pytest.raises(InvalidInputError, match="scheduler 'magic' is not allowed"):

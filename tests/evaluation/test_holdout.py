@@ -11,21 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import spaceeye_stac as se
+from spaceeye_stac.engine.jobs import grid_job
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError
-from spaceeye_stac.holdout import (
-    KINDS,
-    Bool,
-    Estimate,
-    Float,
-    Reconstructor,
-    hidden_pixels,
-    linear,
-    nearest,
-    score,
-    targets,
-)
-from spaceeye_stac.jobs import plan_job
-from spaceeye_stac.reading import observe_part
+from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor, linear, nearest
+from spaceeye_stac.evaluation.hidden import KINDS, hidden_pixels, targets
+from spaceeye_stac.evaluation.holdout import score
+from spaceeye_stac.pixels.first_pass import observe_part
 from tests.support.material import BE_BBOX
 from tests.support.still_landscape import BANDS, DAYS, SIZE, landscape, oracle, scored
 
@@ -248,7 +239,7 @@ def test_linear_interpolation_of_real_stacks(
 ) -> None:
     catalog: Path = request.getfixturevalue(site)
     query = se.Query(catalog=catalog, bbox=bbox, datetime=datetime)
-    job = plan_job(se.search(query), query, se.Settings())
+    job = grid_job(se.search(query), query, se.Settings())
     seen = observe_part(job, job.grid.geobox)
     methods: dict[str, Reconstructor] = {"nearest": nearest, "linear": linear}
     found = score(seen.values, seen.clear, job.acquisition_days, methods, bands=job.bands, duration=48).as_json()

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.holdout import Estimate, Example, Scores, linear, nearest
-from spaceeye_stac.plots import error, picture, rgb
+from spaceeye_stac.evaluation.baselines import Estimate, linear, nearest
+from spaceeye_stac.evaluation.plots import error, picture, rgb
+from spaceeye_stac.evaluation.scores import Example, Scores
 from tests.support.still_landscape import BANDS, oracle, scored
 
 

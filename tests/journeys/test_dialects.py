@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 import spaceeye_stac as se
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
 
 Json = dict[str, Any]
 BOA = 1000

@@ -9,10 +9,10 @@ import pytest
 import rasterio
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
+from spaceeye_stac.engine.jobs import grid_job
 from spaceeye_stac.errors import ItemError, ReadError
-from spaceeye_stac.jobs import plan_job
-from spaceeye_stac.reading import observe_part
+from spaceeye_stac.pixels.first_pass import observe_part
+from spaceeye_stac.sources.selection import search
 from tests.support.command import command, options_of
 from tests.support.items import items_of
 from tests.support.mask_catalogs import boolean, probability, with_asset, without_mask
@@ -91,7 +91,7 @@ def test_a_scene_without_its_mask_is_refused_cleared_or_dropped(
     assert [scene.id for scene in scenes if scene.labels is None] == [name]
     assert len(scenes) == len(dropped) + 1
     assert f"Scene {name}: it has no mask asset; taken as clear." in scenes.left_out
-    job = plan_job(scenes, cleared, se.Settings(mask_dilation=100))
+    job = grid_job(scenes, cleared, se.Settings(mask_dilation=100))
     clear = observe_part(job, job.grid.geobox).clear[[scene.id for scene in job.scenes].index(name)]
     assert clear.all()
 

@@ -10,9 +10,9 @@ from rio_cogeo.cogeo import cog_validate
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError, NoScenesError, OutputError, ReadError
+from spaceeye_stac.methods.reference import iterate
 from spaceeye_stac.query import DEFAULT_BANDS
-from spaceeye_stac.reference import iterate
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.material import BE_BBOX
 from tests.support.plain_computation import Chip, day_of
 from tests.support.same_files import assert_same_files
@@ -65,7 +65,7 @@ def test_belgium_gives_120_days_of_ten_bands_on_the_sources_grid(belgium_run: Pa
 
 def test_a_second_way_agrees_within_one_dn(belgium: Path, belgium_run: Path) -> None:
     second = chip(belgium, belgium_run)
-    light, used = second.illuminance(SPAN)
+    illuminance, used = second.illuminance(SPAN)
     rng = np.random.default_rng(20180411)
     height, width = second.clear.shape[1:]
     pixels = list(zip(rng.integers(0, height, 50), rng.integers(0, width, 50), strict=True))
@@ -73,7 +73,7 @@ def test_a_second_way_agrees_within_one_dn(belgium: Path, belgium_run: Path) -> 
     found = np.stack([[published(belgium_run, t, b)[rows, columns] for b in DEFAULT_BANDS] for t in range(120)])
     for p, (y, x) in enumerate(pixels):
         for read, write in WINDOWS:
-            expected = second.pixel(y, x, read, light, used, SPAN, 0.1)
+            expected = second.pixel(y, x, read, illuminance, used, SPAN, 0.1)
             mine = found[write.start : write.stop, :, p].T.astype(float)
             if expected is None:
                 assert (mine == 0).all()
@@ -299,10 +299,10 @@ def test_reference_publishes_its_own_numbers_truncated(belgium: Path, tmp_path: 
     with rasterio.open(tmp_path / "out" / "spaceeye_2018-05-10" / "B04.tif") as source:
         row, column = round((5629680 - source.transform.f) / 10), round((source.transform.c - 501360) / 10)
         second.crop(slice(row, row + source.height), slice(column, column + source.width))
-    light, used = second.illuminance(range(48))
+    illuminance, used = second.illuminance(range(48))
     days = [second.days[n] for n in used]
-    values = (second.values[used, 2] * 1e-4 / light[2, days][:, None, None])[None].astype(np.float32)
-    expected = iterate(values, second.clear[used], days, 48).numpy()[0] * light[2][:, None, None]
+    values = (second.values[used, 2] * 1e-4 / illuminance[2, days][:, None, None])[None].astype(np.float32)
+    expected = iterate(values, second.clear[used], days, 48).numpy()[0] * illuminance[2][:, None, None]
     found = np.stack([published(tmp_path / "out", day, "B04") for day in range(48)]).astype(int)
     valid = np.isfinite(expected)
     off = found[valid] - np.maximum(np.floor(expected[valid] * 1e4), 1)

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac.layout import Layout, around
-from spaceeye_stac.methods import method_of
+from spaceeye_stac.keyframes.cells import CellLayout, cores_of
+from spaceeye_stac.methods.registry import method_of
 from spaceeye_stac.model import Cell, Grid
-from spaceeye_stac.output import Output
-from spaceeye_stac.resources import Resources
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.resources import Output, Resources
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.same_files import assert_same_files
 from tests.support.small_cells import solve_in_cells
 
@@ -74,7 +73,7 @@ def test_order_threads_and_memory_change_nothing(
     simulated_query: se.Query, small: se.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     se.run(simulated_query, small, out=tmp_path / "one")
-    monkeypatch.setattr(Layout, "groups", lambda self, _: [(cell,) for cell in reversed(self.cells)])
+    monkeypatch.setattr(CellLayout, "groups", lambda self, _: [(cell,) for cell in reversed(self.cells)])
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 2)
     se.run(simulated_query, small, out=tmp_path / "other", resources=Resources(workers=1))
@@ -96,7 +95,7 @@ def test_the_lazy_cubes_are_blended_alike(simulated_query: se.Query, small: se.S
         np.testing.assert_array_equal(np.nan_to_num(lazy).astype(int), image)
 
 
-def weights(layout: Layout, cell: Cell, axis: int) -> np.ndarray:
+def weights(layout: CellLayout, cell: Cell, axis: int) -> np.ndarray:
     """Of a cell over the whole grid along one axis, by the definition."""
     core, margin = (cell.core.y, cell.core.x)[axis], layout.margin
     at = np.arange(layout.grid.shape[axis]) + 0.5
@@ -110,7 +109,7 @@ def weights(layout: Layout, cell: Cell, axis: int) -> np.ndarray:
 def test_blending_is_the_weighted_sum_whatever_run_is_asked_for(data: st.DataObject) -> None:
     shape, anchor = data.draw(st.tuples(*2 * [st.integers(1, 50)])), data.draw(st.tuples(*2 * [st.integers(0, 15)]))
     geobox = GeoBox(shape, Affine(10, 0, 0, 0, -10, 0), "EPSG:32631")
-    layout = Layout(Grid("EPSG32631", geobox), 16, 4, 4, anchor)
+    layout = CellLayout(Grid("EPSG32631", geobox), 16, 4, 4, anchor)
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     tiles = {cell.index: rng.normal(size=cell.reach.shape).astype(np.float32) for cell in layout.cells}
     whole, expected = np.empty(shape, np.float32), np.zeros(shape)
@@ -128,7 +127,7 @@ def test_blending_is_the_weighted_sum_whatever_run_is_asked_for(data: st.DataObj
     for row in range(layout.counts[0]):
         asked.clear()
         run = layout.row(row)[data.draw(st.integers(0, layout.counts[1] - 1)) :]
-        np.testing.assert_array_equal(layout.blend(run, tile), whole[around(run).y, around(run).x])
+        np.testing.assert_array_equal(layout.blend(run, tile), whole[cores_of(run).y, cores_of(run).x])
         own = [index for index in asked if index[0] == row]
         assert len(own) == len(set(own)), "each tile once"
 

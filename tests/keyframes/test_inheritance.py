@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.keyframes import KeyframeStore
-from spaceeye_stac.output import Output
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.keyframes.store import KeyframeStore
+from spaceeye_stac.resources import Output
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.same_files import assert_same_files
 from tests.support.small_cells import solve_in_cells
 

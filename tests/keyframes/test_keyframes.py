@@ -15,9 +15,8 @@ from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import DamagedCellError, OutputError
-from spaceeye_stac.keyframes import KeyframeStore
-from spaceeye_stac.output import Output
-from spaceeye_stac.resources import Resources
+from spaceeye_stac.keyframes.store import KeyframeStore
+from spaceeye_stac.resources import Output, Resources
 from tests.support.same_files import assert_same_files
 
 SETTINGS = se.Settings(duration=12)
@@ -134,13 +133,13 @@ def damage_description(store: Path) -> None:
     (store / "zarr.json").write_text("{")
 
 
-def damage_light(store: Path) -> None:
+def damage_illuminance(store: Path) -> None:
     for path in (store / "illuminance" / "c").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-8] + b"12345678")
 
 
-def remove_light(store: Path) -> None:
+def remove_illuminance(store: Path) -> None:
     shutil.rmtree(store / "illuminance" / "c")
 
 
@@ -158,8 +157,8 @@ DAMAGES = {
     shorten_marker: "lack cell",
     remove_marker: "lack cell",
     damage_description: "damaged: its description cannot be read",
-    damage_light: "damaged: its description",
-    remove_light: "damaged: its description",
+    damage_illuminance: "damaged: its description",
+    remove_illuminance: "damaged: its description",
     remove_all: "holds no keyframes; name one that does",
 }
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spaceeye_stac.query import DateRange, Settings
-from spaceeye_stac.windows import intervals, windows
+from spaceeye_stac.keyframes.windows import intervals, windows_of
+from spaceeye_stac.query import DateRange
+from spaceeye_stac.settings import Settings
 
 
 def test_intervals_agree_with_the_reference(golden: Path) -> None:
@@ -29,7 +30,7 @@ def test_written_days_are_the_request_once_each(length: int, duration: int, over
     first = date(2020, 2, 27)
     days = DateRange(first, first + timedelta(days=length - 1))
     settings = Settings(duration=duration, time_overlap=overlap)
-    laid = windows(days, settings)
+    laid = windows_of(days, settings)
     assert [day for w in laid for day in w.write] == list(range(length))
     for w in laid:
         assert w.read.start <= w.write.start
@@ -43,7 +44,7 @@ def test_written_days_are_the_request_once_each(length: int, duration: int, over
 def test_every_day_has_context_and_a_longer_request_changes_no_earlier_window(length: int, more: int) -> None:
     first = date(2018, 4, 11)
     laid, longer = (
-        windows(DateRange(first, first + timedelta(days=n - 1)), Settings()) for n in (length, length + more)
+        windows_of(DateRange(first, first + timedelta(days=n - 1)), Settings()) for n in (length, length + more)
     )
     for w in laid:
         for day in w.write:
@@ -54,5 +55,5 @@ def test_every_day_has_context_and_a_longer_request_changes_no_earlier_window(le
 
 
 def test_all_is_one_window_over_the_range() -> None:
-    (only,) = windows(DateRange(date(2018, 1, 1), date(2018, 12, 31)), Settings(duration="all"))
+    (only,) = windows_of(DateRange(date(2018, 1, 1), date(2018, 12, 31)), Settings(duration="all"))
     assert only.read == only.write == range(365)

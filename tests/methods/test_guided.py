@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import spaceeye_stac as se
-from spaceeye_stac import guided
-from spaceeye_stac.guided import LEARNT_SIDE, reconstruct, sample_steps
-from spaceeye_stac.jobs import plan_job
-from spaceeye_stac.reading import observe_part
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.engine.jobs import grid_job
+from spaceeye_stac.methods.base import SAMPLE_SIDE, learning_steps
+from spaceeye_stac.methods.guided_strips import reconstruct
+from spaceeye_stac.pixels.first_pass import observe_part
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.material import BE_BBOX, material
 
 
@@ -33,7 +33,7 @@ def prototype() -> ModuleType:
 def looks(catalog: Path, bbox: Any, days: str) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     query = se.Query(catalog=catalog, bbox=bbox, datetime=days)
     settings = se.Settings(duration="all")
-    job = plan_job(se.search(query, settings), query, settings)
+    job = grid_job(se.search(query, settings), query, settings)
     seen = observe_part(job, job.grid.geobox)
     return seen.values, seen.clear, job.acquisition_days
 
@@ -132,10 +132,10 @@ def test_learning_from_some_pixels_of_a_large_cell_is_as_good_as_from_all(monkey
     truth = torch.from_numpy(np.stack([simulation.truth(day) for day in days], axis=1).astype(np.float32))
     values -= (values - truth)[:, clear].median()
     errors = []
-    for least in (LEARNT_SIDE, side):
-        monkeypatch.setattr(guided, "LEARNT_SIDE", least)
+    for least in (SAMPLE_SIDE, side):
+        monkeypatch.setattr("spaceeye_stac.methods.base.SAMPLE_SIDE", least)
         found = reconstruct(values, clear, days)
         errors.append(float((found.loo + found.date_term - truth)[:, ~clear].square().mean().sqrt()))
-    assert sample_steps(side, side) == (1, 1)
+    assert learning_steps((side, side)) == (1, 1)
     assert errors[0] != errors[1]
     assert errors[0] < 1.01 * errors[1]

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import spaceeye_stac as se
-from spaceeye_stac import methods
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.methods import CellLooks, method_of
-from spaceeye_stac.query import METHOD_GROUP, parse_datetime
-from spaceeye_stac.reference import iterate
+from spaceeye_stac.methods.base import CellLooks
+from spaceeye_stac.methods.reference import iterate
+from spaceeye_stac.methods.registry import method_of
+from spaceeye_stac.query import parse_datetime
+from spaceeye_stac.settings import METHOD_GROUP
 
 
 def looks(seed: int = 0) -> CellLooks:
@@ -25,7 +26,7 @@ def looks(seed: int = 0) -> CellLooks:
 def test_never_clear_pixels_are_marked_and_no_other(name: str) -> None:
     settings = se.Settings(method=name)
     state = method_of(settings).solve(looks(), settings)
-    for image in (state.smooth, state.shown if state.shown is not None else state.smooth):
+    for image in (state.smooth, state.as_seen if state.as_seen is not None else state.smooth):
         assert image[:, :, 0, 0].isnan().all()
         assert image.isnan().sum() == image.shape[0] * image.shape[1] * int((~looks().clear.any(0)).sum())
 
@@ -33,11 +34,11 @@ def test_never_clear_pixels_are_marked_and_no_other(name: str) -> None:
 def test_guided_shows_what_was_seen_unless_asked_for_the_smooth_state() -> None:
     cell = looks()
     seen = method_of(se.Settings(method="guided")).solve(cell, se.Settings(method="guided"))
-    assert seen.shown is not None
-    assert torch.equal(seen.shown[:, cell.clear], cell.values[:, cell.clear])
+    assert seen.as_seen is not None
+    assert torch.equal(seen.as_seen[:, cell.clear], cell.values[:, cell.clear])
     settings = se.Settings(method="guided", appearance="smooth")
     smooth = method_of(settings).solve(cell, settings)
-    assert smooth.shown is None
+    assert smooth.as_seen is None
     assert torch.equal(smooth.smooth.nan_to_num(), seen.smooth.nan_to_num())
 
 
@@ -79,7 +80,7 @@ def test_installed_packages_can_add_methods(monkeypatch: pytest.MonkeyPatch) -> 
         return EntryPoints([entry, broken]).select(group=group, **({"name": name} if name else {}))  # type: ignore[arg-type]
 
     monkeypatch.setattr("importlib.metadata.entry_points", found)
-    monkeypatch.setattr(methods, "entry_points", found)
+    monkeypatch.setattr("spaceeye_stac.methods.registry.entry_points", found)
     settings = se.Settings(method="constant")
     filled = method_of(settings).solve(looks(), settings).smooth
     assert (filled[:, :, looks().clear.any(0)] == 0.25).all()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from spaceeye_stac.cog import truncate
+from spaceeye_stac.days.cog import truncate
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.reference import iterate
-from spaceeye_stac.solver import solve
+from spaceeye_stac.methods.reference import iterate
+from spaceeye_stac.methods.solver import solve
 
 Array = Any
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.solver import Solution, solve
+from spaceeye_stac.methods.solver import Solution, solve
 
 Array = Any
 

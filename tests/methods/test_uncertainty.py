@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from spaceeye_stac.uncertainty import _few_dates, scales
+from spaceeye_stac.methods.uncertainty import _few_dates, scales
 
 
 def drawn(dates: int, pixels: int, sigma: list[float]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

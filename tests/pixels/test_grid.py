@@ -8,10 +8,10 @@ import shapely
 from shapely.geometry import mapping
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.grid import Clip, inside, output_grid, tile_grid
 from spaceeye_stac.model import BandAsset, Block, Grid, Mask, Scene
+from spaceeye_stac.pixels.grid import Clip, inside, output_grid, tile_grid
+from spaceeye_stac.sources.selection import search
 from tests.support.material import BE_BBOX, BE_DAYS
 
 
@@ -126,7 +126,7 @@ def test_an_outline_is_drawn_once_and_the_same_at_every_asking(
         drawn.append(block)
         return inside(grid, block)
 
-    monkeypatch.setattr("spaceeye_stac.grid.inside", drawing)
+    monkeypatch.setattr("spaceeye_stac.pixels.grid.inside", drawing)
     for _ in range(2):
         for block, outside in zip(blocks, expected, strict=True):
             np.testing.assert_array_equal(clip.outside(block), outside)

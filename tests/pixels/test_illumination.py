@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from spaceeye_stac.illumination import DayTotals, illuminance, totals, uniform
+from spaceeye_stac.pixels.illumination import DayTotals, daily_illuminance, totals, uniform_illuminance
 
 
 def test_agrees_with_the_reference_on_a_real_chip(golden: Path, belgium: Path) -> None:
@@ -16,7 +16,7 @@ def test_agrees_with_the_reference_on_a_real_chip(golden: Path, belgium: Path) -
     clear = np.stack([np.isin(_pixels(f / "SCL.tif"), [4, 5, 6, 7]) for f in days.values()])
     bands = [np.stack([_pixels(f / f"{band}.tif") for f in days.values()]) for band in case["bands"]]
     values = np.stack(bands).astype(np.float32) * np.float32(1e-4) * clear
-    found = illuminance(totals(values, clear, np.full(len(days), 64 * 64)), list(days), range(48), 0.1)
+    found = daily_illuminance(totals(values, clear, np.full(len(days), 64 * 64)), list(days), range(48), 0.1)
     assert [d for d, used in zip(days, found.used, strict=True) if used] == list(case["observed_days"])
     np.testing.assert_allclose(found.values, case["illuminance"], rtol=1e-5)
 
@@ -39,14 +39,14 @@ def _some() -> DayTotals:
 
 
 def test_days_with_few_clear_pixels_take_no_part() -> None:
-    found = illuminance(_some(), [0, 300, 900], range(901), 0.05)
+    found = daily_illuminance(_some(), [0, 300, 900], range(901), 0.05)
     assert found.used.tolist() == [True, False, True]
     np.testing.assert_allclose(found.at(0), [0.1])
     np.testing.assert_allclose(found.at(900), [0.2])
 
 
 def test_long_gaps_do_not_underflow_but_take_the_nearest() -> None:
-    found = illuminance(_some(), [0, 300, 900], range(-400, 2000), 0.05)
+    found = daily_illuminance(_some(), [0, 300, 900], range(-400, 2000), 0.05)
     assert np.isfinite(found.values).all()
     np.testing.assert_allclose(found.at(-400), [0.1])
     np.testing.assert_allclose(found.at(449), [0.1], rtol=0.3)
@@ -56,17 +56,17 @@ def test_long_gaps_do_not_underflow_but_take_the_nearest() -> None:
 
 def test_shares_are_of_the_pixels_that_hold_data() -> None:
     half_swath = DayTotals(np.array([50]), np.array([40]), np.array([[4.0]]))
-    assert illuminance(half_swath, [0], range(3), 0.5).used.all()
+    assert daily_illuminance(half_swath, [0], range(3), 0.5).used.all()
 
 
 def test_no_usable_day_is_nan_and_unused() -> None:
-    found = illuminance(_some(), [0, 1, 2], range(3), 0.95)
+    found = daily_illuminance(_some(), [0, 1, 2], range(3), 0.95)
     assert not found.used.any()
     assert np.isnan(found.values).all()
 
 
 def test_uniform_is_one_and_uses_the_same_days() -> None:
-    found = uniform(_some(), [0, 1, 2], range(3), 0.05)
+    found = uniform_illuminance(_some(), [0, 1, 2], range(3), 0.05)
     assert (found.values == 1).all()
     assert found.used.tolist() == [True, False, True]
 

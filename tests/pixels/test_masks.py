@@ -12,13 +12,13 @@ from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
-from spaceeye_stac.jobs import plan_job
-from spaceeye_stac.masks import Judged, away_from_cloud, clear_from_labels, judge, observed
+from spaceeye_stac.engine.jobs import grid_job
 from spaceeye_stac.model import NO_LABEL, Mask
-from spaceeye_stac.reading import day_totals, observe_part
-from spaceeye_stac.signing import signed
-from spaceeye_stac.stack import load
+from spaceeye_stac.pixels.first_pass import day_totals, observe_part
+from spaceeye_stac.pixels.loader import load
+from spaceeye_stac.pixels.masks import Classified, away_from_cloud, classify, clear_from_labels, observed
+from spaceeye_stac.pixels.signing import signed
+from spaceeye_stac.sources.selection import search
 from tests.support.items import labels_of
 from tests.support.mask_catalogs import probability, with_asset
 
@@ -26,7 +26,7 @@ SCL = Mask("x.tif", 1.0, 0.0, 0, 20.0)
 VALUES = np.array([0, 1, 3, 4, 7, 8, 11, NO_LABEL], np.uint16)
 
 
-def told(judged: Judged) -> list[str]:
+def told(judged: Classified) -> list[str]:
     """Each pixel as "clear", "cloud" or "", and never both."""
     assert not (judged.clear & judged.cloud).any()
     return [str(one) for one in np.select([judged.clear, judged.cloud], ["clear", "cloud"], "")]
@@ -39,18 +39,18 @@ def test_only_the_chosen_classes_are_clear_and_nodata_never_is() -> None:
 
 
 def test_no_data_and_defects_are_neither_clear_nor_cloud() -> None:
-    assert told(judge(VALUES, SCL, se.Settings())) == ["", "", "cloud", "clear", "clear", "cloud", "cloud", ""]
+    assert told(classify(VALUES, SCL, se.Settings())) == ["", "", "cloud", "clear", "clear", "cloud", "cloud", ""]
 
 
 def test_probability_is_clear_up_to_the_threshold_and_0_is_sure_to_be_clear() -> None:
     labels = np.array([0, 25, 40, 41, 100, 101, 255, NO_LABEL], np.uint16)
     mask = replace(SCL, kind="probability", nodata=255)
     expected = ["clear", "clear", "clear", "cloud", "cloud", "", "", ""]
-    assert told(judge(labels, mask, se.Settings())) == expected
-    lower = told(judge(labels, mask, se.Settings(max_cloud_probability=25)))
+    assert told(classify(labels, mask, se.Settings())) == expected
+    lower = told(classify(labels, mask, se.Settings(max_cloud_probability=25)))
     assert lower == ["clear", "clear", "cloud", "cloud", "cloud", "", "", ""]
     of_255 = replace(mask, scale=100 / 255, nodata=NO_LABEL)
-    assert told(judge(np.array([0, 102, 103, 255], np.uint16), of_255, se.Settings())) == [
+    assert told(classify(np.array([0, 102, 103, 255], np.uint16), of_255, se.Settings())) == [
         "clear",
         "clear",
         "cloud",
@@ -61,11 +61,11 @@ def test_probability_is_clear_up_to_the_threshold_and_0_is_sure_to_be_clear() ->
 def test_of_a_boolean_mask_the_named_values_are_clear() -> None:
     labels = np.array([0, 1, 2, 255, NO_LABEL], np.uint16)
     mask = replace(SCL, kind="boolean", nodata=255, clear_values=(0, 2))
-    assert told(judge(labels, mask, se.Settings())) == ["clear", "cloud", "clear", "", ""]
+    assert told(classify(labels, mask, se.Settings())) == ["clear", "cloud", "clear", "", ""]
 
 
 def test_without_a_mask_everything_is_clear() -> None:
-    assert set(told(judge(VALUES, None, se.Settings()))) == {"clear"}
+    assert set(told(classify(VALUES, None, se.Settings()))) == {"clear"}
 
 
 def test_observed_needs_data_in_every_band() -> None:
@@ -87,14 +87,14 @@ def far_from(cloud: np.ndarray, reach: float) -> np.ndarray:
     st.sampled_from([0, 1, 1.5, 2, 4, 40]),
 )
 def test_dilation_is_the_euclidean_distance_to_cloud_and_no_data_is_no_cloud(kinds: np.ndarray, reach: float) -> None:
-    judged = Judged(kinds == 0, kinds == 1)  # 2: nothing is said
+    judged = Classified(kinds == 0, kinds == 1)  # 2: nothing is said
     np.testing.assert_array_equal(away_from_cloud(judged, reach), (kinds == 0) & far_from(kinds == 1, reach))
 
 
 def test_the_edge_of_a_swath_loses_nothing() -> None:
     labels = np.zeros((20, 20), np.uint16)
     labels[:, 7:] = 4
-    judged = judge(labels, SCL, se.Settings())
+    judged = classify(labels, SCL, se.Settings())
     np.testing.assert_array_equal(away_from_cloud(judged, 5), labels == 4)
 
 
@@ -105,7 +105,7 @@ def test_a_stricter_threshold_leaves_less_clear(simulated: Path, simulated_query
     assert {labels_of(scene).kind for scene in scenes} == {"probability"}
     shares = []
     for most in (0, 39, 40, 41, 100):
-        job = plan_job(scenes, query, se.Settings(max_cloud_probability=most))
+        job = grid_job(scenes, query, se.Settings(max_cloud_probability=most))
         shares.append(float(observe_part(job, job.grid.geobox).clear.mean()))
     assert 0 < shares[0] == shares[1] < shares[2] < shares[3] < shares[4] == 1
 
@@ -159,7 +159,7 @@ def test_dilation_is_the_same_however_the_grid_is_cut(
 ) -> None:
     query = replace(simulated_query, bands=["B04"], datetime="2023-04-04/2023-04-09")
     settings = se.Settings(mask_dilation=metres, crs=crs, resolution=10, duration=6)
-    job = plan_job(search(query, settings), query, settings)
+    job = grid_job(search(query, settings), query, settings)
     whole = observe_part(job, job.grid.geobox).clear
     for cell in job.grid.cells(37, halo=5):
         found = observe_part(job, job.grid.part(cell.view)).clear
@@ -178,7 +178,7 @@ def test_dilation_is_the_same_however_the_grid_is_cut(
 
 def test_the_survey_of_a_large_region_dilates_by_the_same_metres_on_its_own_grid(simulated_query: se.Query) -> None:
     scenes = search(simulated_query)
-    job = plan_job(scenes, simulated_query, se.Settings(mask_dilation=80))
+    job = grid_job(scenes, simulated_query, se.Settings(mask_dilation=80))
     total = day_totals(job)
     coarse = job.grid.geobox.zoom_out(4)
     stacked = load(job.scenes, coarse.pad(2), resampling=dict.fromkeys(job.bands, "nearest"), sign=signed)

@@ -9,11 +9,11 @@ import pytest
 import rasterio
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
-from spaceeye_stac.jobs import plan_job
+from spaceeye_stac.engine.jobs import grid_job
 from spaceeye_stac.model import BandAsset, Scene
-from spaceeye_stac.offset_check import SAMPLE_PIXELS, Sample, Sampling, offset_warnings
-from spaceeye_stac.reading import sample_part
+from spaceeye_stac.pixels.first_pass import sample_part
+from spaceeye_stac.pixels.offset_check import SAMPLE_PIXELS, Sample, Sampling, offset_warnings
+from spaceeye_stac.sources.selection import search
 from tests.support.command import as_bbox, command
 from tests.support.items import NOON, edit, items_of, scene
 from tests.support.material import BE_BBOX
@@ -114,7 +114,7 @@ def test_the_facts_of_each_scene_stand_in_the_warning() -> None:
 def sampled(catalog: Path, query: se.Query) -> tuple[str, ...]:
     """The warnings of a whole catalog as a run makes them."""
     scenes = search(query, se.Settings(duration="all"))
-    job = plan_job(scenes, query, se.Settings(duration="all"))
+    job = grid_job(scenes, query, se.Settings(duration="all"))
     found = sample_part(job, job.grid.geobox)
     assert np.isfinite(found.values).any(axis=(1, 2)).sum() > 60, catalog
     return offset_warnings(job.scenes, [found])
@@ -177,7 +177,7 @@ def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_i
 
 
 def test_cells_sample_the_same_pixels_as_the_whole_and_each_once(simulated_query: se.Query) -> None:
-    job = plan_job(search(simulated_query), simulated_query, se.Settings())
+    job = grid_job(search(simulated_query), simulated_query, se.Settings())
     whole = sample_part(job, job.grid.geobox)
     parts = [sample_part(job, job.grid.part(c.view)).inside(c.core) for c in job.grid.cells(37, halo=9)]
     rows, columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "columns"))
@@ -191,5 +191,5 @@ def test_cells_sample_the_same_pixels_as_the_whole_and_each_once(simulated_query
 
 def test_four_bands_are_enough(belgium: Path) -> None:
     query = se.Query(catalog=belgium, bbox=BE_BBOX, datetime="2018-05-06")
-    job = plan_job(search(query), query, se.Settings())
+    job = grid_job(search(query), query, se.Settings())
     assert [job.bands[n] for n in Sampling.of(job, job.grid.geobox).bands] == ["B02", "B05", "B08", "B12"]

@@ -14,12 +14,12 @@ from rasterio.warp import Resampling, reproject
 from rasterio.windows import Window
 
 import spaceeye_stac as se
-from spaceeye_stac.grid import output_grid, tile_grid
 from spaceeye_stac.model import NO_LABEL, BandAsset, Scene
-from spaceeye_stac.query import RESAMPLING
-from spaceeye_stac.region import bbox, split, unwrapped
-from spaceeye_stac.signing import signed
-from spaceeye_stac.stack import load, resampling_of
+from spaceeye_stac.outlines import bbox, split, unwrapped
+from spaceeye_stac.pixels.grid import output_grid, tile_grid
+from spaceeye_stac.pixels.loader import load, resampling_of
+from spaceeye_stac.pixels.signing import signed
+from spaceeye_stac.settings import RESAMPLING
 from tests.support.items import labels_of
 
 TEN, TWENTY, SIXTY = {"B04": 10, "B08": 10, "B11": 20}, {"B8A": 20, "B11": 20}, {"B01": 60, "B09": 60}

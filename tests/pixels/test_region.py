@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Polygon, box, shape
 
-from spaceeye_stac.region import bbox, footprint, joined, middle, split, unwrapped
+from spaceeye_stac.outlines import bbox, footprint, joined, middle, split, unwrapped
 
 OVER = {
     "type": "MultiPolygon",

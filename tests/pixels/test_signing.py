@@ -15,12 +15,12 @@ import rasterio
 from odc.geo.geobox import GeoBox
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import BandAsset, Mask, Scene
-from spaceeye_stac.signing import AzureTokens, PlainHrefs, signed
-from spaceeye_stac.simulate import Simulation
-from spaceeye_stac.stack import Stacked, load
+from spaceeye_stac.pixels.loader import Stacked, load
+from spaceeye_stac.pixels.signing import AzureTokens, PlainHrefs, signed
+from spaceeye_stac.simulation.landscape import Simulation
+from spaceeye_stac.sources.selection import search
 from tests.support.failing_api import FlakyApi
 from tests.support.image_store import ACCOUNT, SECRET, Store
 from tests.support.items import labels_of
@@ -33,7 +33,7 @@ BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a/B02.tif"
 def scenes(simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
     """Scenes of the Planetary Computer's kind, with no token in its cache."""
     monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {})
-    monkeypatch.setattr("spaceeye_stac.transport.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(planetary_computer.sas.Settings.get(), "subscription_key", SECRET)
     found = list(search(simulated_query))[:3]
     assert {scene.profile for scene in found} == {"planetary-computer"}
@@ -69,8 +69,8 @@ def test_only_unsigned_azure_hrefs_are_signed(sign: AzureTokens, monkeypatch: py
 
 
 def test_signing_without_an_answer_ends(sign: AzureTokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spaceeye_stac.signing.TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr("spaceeye_stac.signing.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("spaceeye_stac.pixels.signing.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.pixels.signing.RETRY_SECONDS", 0.5)
     said = r"^Assets in sentinel2l2a01/sentinel2-l2 cannot be signed: no answer in time; check the network"
     with serving(FlakyApi([])) as api:
         use_service(f"{api.url}/stall/secret", monkeypatch)

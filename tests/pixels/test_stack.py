@@ -13,12 +13,13 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import from_bounds
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import NO_LABEL, BandAsset, Mask, Scene
+from spaceeye_stac.pixels.loader import _environment, load, resampling_of
+from spaceeye_stac.pixels.reader import _gdal_name
+from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.query import DEFAULT_BANDS
-from spaceeye_stac.signing import signed
-from spaceeye_stac.stack import _environment, _gdal_name, load, resampling_of
+from spaceeye_stac.sources.selection import search
 from tests.support.image_store import Store
 from tests.support.items import labels_of
 from tests.support.loopback import serving

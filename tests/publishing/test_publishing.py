@@ -13,9 +13,8 @@ import rasterio
 import rustac
 
 import spaceeye_stac as se
-from spaceeye_stac import stac_api
 from spaceeye_stac.errors import OutputError, PublishError, TargetError
-from spaceeye_stac.stac_api import HEADER, PASSWORD, TOKEN, TOKEN_COMMAND, USER
+from spaceeye_stac.publishing.credentials import HEADER, PASSWORD, TOKEN, TOKEN_COMMAND, USER
 from tests.support.command import command, options_of
 from tests.support.loopback import serving
 from tests.support.servers import free_port
@@ -41,7 +40,7 @@ def days(finished: Path, tmp_path: Path) -> Path:
 def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (TOKEN, TOKEN_COMMAND, USER, PASSWORD, HEADER):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(stac_api, "FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("spaceeye_stac.publishing.api.FIRST_WAIT_SECONDS", 0.02)
     return iter(())
 
 
@@ -427,7 +426,7 @@ def test_secrets_never_go_unencrypted_to_another_machine(finished: Path, monkeyp
 
 
 def test_nobody_there_or_no_stac_api(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stac_api, "MAX_TRIES", 2)
+    monkeypatch.setattr("spaceeye_stac.publishing.api.MAX_TRIES", 2)
     with pytest.raises(PublishError, match="cannot be reached: no connection; try again later"):
         se.publish(finished, f"http://127.0.0.1:{free_port()}")
     with serving(SmallApi(transactions=False)) as api, pytest.raises(TargetError, match="takes no changes"):

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spaceeye_stac.errors import TargetError
-from spaceeye_stac.publication import digest, static_items, with_digest, with_extent
-from spaceeye_stac.targets import Target, base_url, redacted, target_of, without_query
+from spaceeye_stac.publishing.digests import document_digest, with_digest
+from spaceeye_stac.publishing.placing import static_items, with_extent
+from spaceeye_stac.publishing.targets import Target, base_url, target_of, without_query, without_secrets
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -46,7 +47,7 @@ def test_no_public_address(text: str) -> None:
 def test_a_secret_of_the_environment_is_never_shown(secret: str, before: str, after: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SOME_SERVICE_TOKEN", secret)
-        assert secret not in redacted(f"{before} {secret} {after}")
+        assert secret not in without_secrets(f"{before} {secret} {after}")
 
 
 @given(st.text(alphabet="abc?#&=@:/", max_size=20))
@@ -57,19 +58,19 @@ def test_a_query_is_never_shown(tail: str) -> None:
 
 
 def test_an_authorization_is_never_shown() -> None:
-    assert "abc" not in redacted("got Authorization: Bearer abc123 and Basic abc456")
-    assert "AKIA" not in redacted("AWS4-HMAC-SHA256 Credential=AKIA123/2026, Signature=ffff")
-    assert len(redacted("x" * 5000)) == 300
+    assert "abc" not in without_secrets("got Authorization: Bearer abc123 and Basic abc456")
+    assert "AKIA" not in without_secrets("AWS4-HMAC-SHA256 Credential=AKIA123/2026, Signature=ffff")
+    assert len(without_secrets("x" * 5000)) == 300
 
 
 @given(st.dictionaries(st.text(max_size=4), VALUES, max_size=5))
 def test_a_digest_is_of_the_content_alone(properties: dict[str, object]) -> None:
     document = {"id": "a", "properties": properties}
     turned = {"properties": dict(reversed(properties.items())), "id": "a"}
-    assert digest(document) == digest(turned)
+    assert document_digest(document) == document_digest(turned)
     signed = with_digest(document)
     assert with_digest(signed) == signed
-    assert digest({**document, "id": "b"}) != digest(document)
+    assert document_digest({**document, "id": "b"}) != document_digest(document)
 
 
 def an_item(name: str, day: str, *bbox: float) -> dict[str, object]:

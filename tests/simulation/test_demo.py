@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from spaceeye_stac.demo import demo
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.query import Settings
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.settings import Settings
+from spaceeye_stac.simulation.demonstration import demo
+from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 from rasterio.warp import Resampling, reproject
 
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
 
 SMALL = Simulation(shape=(64, 80), days=20, revisit=2)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import as_records, search
 from spaceeye_stac.errors import CatalogError, ItemError, NoScenesError, SpaceEyeError
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.simulation.landscape import Simulation
+from spaceeye_stac.sources.selection import as_records, search
 from tests.support.failing_api import FlakyApi
 from tests.support.items import absolute_items, labels_of
 from tests.support.loopback import serving
@@ -87,7 +87,7 @@ def test_search_is_a_function_whatever_was_imported_before() -> None:
     import spaceeye_stac.pipeline  # noqa: F401, PLC0415
 
     assert callable(se.search)
-    assert all(callable(getattr(se, name)) for name in se.__all__)
+    assert all(callable(getattr(se, name)) for name in dir(se) if name != "__version__")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_search_is_a_function_whatever_was_imported_before() -> None:
     ],
 )
 def test_catalogs_that_are_not_there(catalog: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 0)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 0)
     with pytest.raises(CatalogError, match=said):
         search(se.Query(catalog=catalog, bbox=BE_BBOX, datetime=BE_DAYS))
 
@@ -148,7 +148,7 @@ Changes = Callable[..., FlakyApi]
 @pytest.fixture
 def flaky(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changes]:
     """A server over the simulated items that fails as told; waits are short."""
-    monkeypatch.setattr("spaceeye_stac.transport.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.FIRST_WAIT_SECONDS", 0.01)
     with serving(FlakyApi(absolute_items(simulated))) as api:
 
         def changed(**changes: Any) -> FlakyApi:
@@ -182,7 +182,7 @@ def test_every_page_is_read(method: str, page_size: int, flaky: Changes, simulat
 def test_what_may_pass_is_tried_again(
     failure: str, method: str, flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.3)
     api = flaky(method=method, failures=["", failure, failure], page_size=6)
     assert ids(search(at(api, simulated_query))) == ids(search(simulated_query))
     assert len(api.searches) == -(-len(api.items) // 6) + 2
@@ -202,8 +202,8 @@ def test_what_may_pass_is_tried_again(
 def test_what_does_not_pass_ends_with_a_clear_error(
     failure: str, said: str, tries: int, flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 2)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 2)
     api = flaky(failures=[failure] * 9)
     with pytest.raises(CatalogError) as caught:
         search(at(api, simulated_query, catalog=f"{api.url}/?token=secret"))
@@ -221,7 +221,7 @@ def test_retry_after_is_honoured_and_bounded(
     assert 1 <= second - first < 2
     api = flaky(failures=["503"], retry_after="soon")
     assert search(at(api, simulated_query))
-    monkeypatch.setattr("spaceeye_stac.transport.RETRY_SECONDS", 30)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.RETRY_SECONDS", 30)
     api = flaky(failures=["429"], retry_after="3600")
     start = time.monotonic()
     with pytest.raises(CatalogError, match="429"):
@@ -230,8 +230,8 @@ def test_retry_after_is_honoured_and_bounded(
 
 
 def test_tries_are_bounded_in_time(flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.RETRY_SECONDS", 0.5)
-    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.RETRY_SECONDS", 0.5)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.2)
     api = flaky(failures=["stall"] * 99)
     with pytest.raises(CatalogError, match="no answer in time"):
         search(at(api, simulated_query))
@@ -269,7 +269,7 @@ def test_order_of_the_server_does_not_matter(flaky: Changes, simulated_query: se
 def test_secrets_in_the_catalog_url_are_never_shown(
     flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 0)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 0)
     here = flaky(failures=["404"]).url.removeprefix("http://")
     for catalog in (f"http://me:secret@{here}/?token=secret#secret", "http://127.0.0.1:9/x?token=secret"):
         with pytest.raises(CatalogError) as caught:
@@ -407,7 +407,7 @@ def static(flaky: Changes, simulated: Path) -> FlakyApi:
 def test_static_catalogs_are_read_patiently(
     failure: str, static: FlakyApi, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.5)
     static.failures = ["", failure, "", failure, failure]
     scenes = search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json"))
     assert ids(scenes) == ids(search(simulated_query))
@@ -420,7 +420,7 @@ def test_static_catalogs_are_read_patiently(
 def test_static_catalogs_that_fail_are_an_error_not_fewer_scenes(
     static: FlakyApi, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 1)
+    monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 1)
     static.failures = ["", "", "", "500", "500"]
     with pytest.raises(CatalogError) as caught:
         search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json?token=secret"))

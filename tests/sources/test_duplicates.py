@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spaceeye_stac.duplicates import without_duplicates
 from spaceeye_stac.model import Scene
-from spaceeye_stac.profiles import scenes_from_items
+from spaceeye_stac.sources.duplicates import without_duplicates
+from spaceeye_stac.sources.scenes import scenes_from_items
 from tests.support import items
 from tests.support.items import ASSET
 from tests.support.material import material

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import InvalidInputError, ItemError, NoScenesError
-from spaceeye_stac.profiles import profile_named, scenes_from_items
 from spaceeye_stac.query import MaskChoice
+from spaceeye_stac.sources.profiles import profile_named
+from spaceeye_stac.sources.scenes import scenes_from_items
+from spaceeye_stac.sources.selection import search
 from tests.support.items import base_item, items_of, labels_of, read_item
 from tests.support.mask_catalogs import without_mask
 from tests.support.material import ROOT, material

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import ItemError, ReadError
-from spaceeye_stac.model import Mask, MaskItem, Scene, Source
-from spaceeye_stac.pairing import TOLERANCE, Paired, paired, settled
-from spaceeye_stac.profiles import masks_from_items, solar_day
+from spaceeye_stac.model import Mask, Scene, SourceItem
+from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.query import MaskChoice
-from spaceeye_stac.signing import signed
+from spaceeye_stac.sources.pairing import TOLERANCE, MaskItem, Paired, paired, settled
+from spaceeye_stac.sources.scenes import masks_from_items, solar_day
+from spaceeye_stac.sources.selection import search
 from tests.support.command import command, options_of
 from tests.support.failing_api import FlakyApi
 from tests.support.items import NOON, absolute, items_of, labels_of, scene
@@ -33,7 +33,7 @@ BOOLEAN = MaskChoice("boolean", None, (0,), separate=True)
 
 
 def mask(name: str, when: datetime = NOON, tile: str | None = "31UDS") -> MaskItem:
-    source = Source(name, None, "generic")
+    source = SourceItem(name, None, "generic")
     raster = Mask(f"{name}.tif", 1.0, 0.0, 255, 20.0, kind="boolean", clear_values=(0,), source=source)
     return MaskItem(tile, when.date(), when, raster, source)
 
@@ -293,7 +293,7 @@ def test_a_missing_file_of_a_mask_is_named_with_its_scene(query: se.Query, separ
 def test_a_mask_is_signed_as_its_own_profile_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {})
     mine, other = (f"https://account.blob.core.windows.net/masks/{name}.tif" for name in ("mask", "B02"))
-    source = Source("m", None, "planetary-computer")
+    source = SourceItem("m", None, "planetary-computer")
     own = Mask(mine, 1.0, 0.0, 255, 20.0, kind="boolean", clear_values=(0,), source=source)
     with serving(FlakyApi([])) as api:
         monkeypatch.setattr(planetary_computer.sas.Settings.get(), "sas_url", f"{api.url}/token")

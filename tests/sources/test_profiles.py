@@ -7,7 +7,8 @@ import pystac
 import pytest
 
 from spaceeye_stac.errors import CatalogError, ItemError
-from spaceeye_stac.profiles import profile_named, profiles, scenes_from_items, solar_day
+from spaceeye_stac.sources.profiles import profile_named, shipped_profiles
+from spaceeye_stac.sources.scenes import scenes_from_items, solar_day
 from tests.support.items import labels_of
 from tests.support.material import material
 
@@ -17,7 +18,7 @@ def items(kind: str) -> list[dict[str, Any]]:
 
 
 def test_shipped_profiles_are_known_by_name() -> None:
-    found = list(profiles())
+    found = list(shipped_profiles())
     assert {"planetary-computer", "earth-search", "earth-search-c1", "earth-search-v0", "cdse"} <= set(found)
     assert found[-1] == "generic"
     assert profile_named("digital-earth-africa").gdal_env["AWS_NO_SIGN_REQUEST"] == "YES"

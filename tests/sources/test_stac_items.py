@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from spaceeye_stac.errors import CatalogError, ItemError, SpaceEyeError
 from spaceeye_stac.model import Scene
-from spaceeye_stac.profiles import offset_of, profile_named, profiles, scenes_from_items
+from spaceeye_stac.sources.item_fields import offset_of
+from spaceeye_stac.sources.profiles import profile_named, shipped_profiles
+from spaceeye_stac.sources.scenes import scenes_from_items
 from tests.support.items import DIALECTS, base_item, labels_of, read_item
 from tests.support.material import ROOT, material
 
@@ -214,7 +216,7 @@ def places(node: Any) -> list[tuple[Any, Any]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.data(), st.sampled_from([None, *profiles()]))
+@given(st.data(), st.sampled_from([None, *shipped_profiles()]))
 def test_whatever_an_item_holds_only_a_scene_or_an_own_error_comes_out(
     data: st.DataObject, profile: str | None
 ) -> None:

@@ -5,8 +5,8 @@ import pytest
 from pystac_client.exceptions import APIError
 
 from spaceeye_stac.errors import CatalogError
-from spaceeye_stac.transport import PatientFiles, patient, reason
-from spaceeye_stac.trust import Trust
+from spaceeye_stac.sources.transport import PatientFiles, patient, reason
+from spaceeye_stac.sources.trust import Trust
 from tests.support.failing_api import FlakyApi
 from tests.support.loopback import serving
 

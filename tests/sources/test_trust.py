@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spaceeye_stac as se
-from spaceeye_stac.catalog import search
 from spaceeye_stac.errors import CatalogError, InvalidInputError, ItemError
-from spaceeye_stac.simulate import Simulation
-from spaceeye_stac.trust import Trust
+from spaceeye_stac.simulation.landscape import Simulation
+from spaceeye_stac.sources.selection import search
+from spaceeye_stac.sources.trust import Trust
 from tests.support.command import command, options_of
 from tests.support.failing_api import FlakyApi
 from tests.support.loopback import serving
@@ -212,7 +212,7 @@ def elsewhere(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     with serving(FlakyApi(remote_items(simulated, "https://example.org/data"))) as api:
         monkeypatch.setenv("http_proxy", api.url)
         monkeypatch.setenv("no_proxy", "")
-        monkeypatch.setattr("spaceeye_stac.transport.MAX_RETRIES", 0)
+        monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 0)
         api.url = "http://stac.example.org"
         yield api
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyproj import Transformer
 
-from spaceeye_stac.cog import TRUE_COLOUR, visual
-from spaceeye_stac.simulate import Simulation
+from spaceeye_stac.days.cog import TRUE_COLOUR, visual
+from spaceeye_stac.simulation.landscape import Simulation
 
 ZONE_BORDER = (6.0, 50.81)
 DATE_LINE = (180.0, -17.0)

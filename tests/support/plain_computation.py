@@ -52,7 +52,7 @@ class Chip:
         return np.stack(columns, axis=1), used
 
     def pixel(
-        self, y: int, x: int, read: range, light: Array, used: list[int], span: range, alpha: float
+        self, y: int, x: int, read: range, illuminance: Array, used: list[int], span: range, alpha: float
     ) -> Array | None:
         """Reflectance `(band, day)` over `read` by a dense solve over every day, or None where never clear."""
         weights, looks = np.zeros(len(read)), np.zeros((len(DEFAULT_BANDS), len(read)))
@@ -60,12 +60,12 @@ class Chip:
             if self.days[n] in read and self.clear[n, y, x]:
                 t = self.days[n] - read.start
                 weights[t] = 1
-                looks[:, t] = self.values[n, :, y, x] * 1e-4 / light[:, self.days[n] - span.start]
+                looks[:, t] = self.values[n, :, y, x] * 1e-4 / illuminance[:, self.days[n] - span.start]
         if not weights.any():
             return None
         step = np.diff(np.eye(len(read)), axis=0)
         normalised = np.linalg.solve(np.diag(weights) + alpha * step.T @ step, looks.T).T
-        return np.asarray(normalised * light[:, read.start - span.start : read.stop - span.start])
+        return np.asarray(normalised * illuminance[:, read.start - span.start : read.stop - span.start])
 
 
 def day_of(first: date, index: int) -> str:

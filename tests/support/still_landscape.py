@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from spaceeye_stac.holdout import Bool, Estimate, Float, Reconstructor, Scores, score
+from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor
+from spaceeye_stac.evaluation.holdout import score
+from spaceeye_stac.evaluation.scores import Scores
 
 BANDS = ("B04", "B11")
 DAYS = tuple(range(0, 60, 5))

@@ -1,0 +1,301 @@
+"""The command `spaceeye-stac`: parse, call, print; nothing imports it."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spaceeye_stac.cli.options import (
+    Appearance,
+    AsJson,
+    AssetBaseUrl,
+    AssetsTo,
+    CollectionId,
+    Duration,
+    Method,
+    Out,
+    Overwrite,
+    Prune,
+    Quiet,
+    Replace,
+    RunTo,
+    TilesUrl,
+    To,
+    Update,
+    days_of,
+    with_groups,
+)
+from spaceeye_stac.cli.printing import (
+    BarProgress,
+    err_console,
+    out_console,
+    print_report,
+    print_result,
+    printed_failures,
+    progress_bars,
+    score_table,
+)
+from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
+from spaceeye_stac.query import Query
+from spaceeye_stac.resources import Output, Resources
+from spaceeye_stac.settings import Settings
+
+if TYPE_CHECKING:
+    from spaceeye_stac.pipeline import Holdout
+    from spaceeye_stac.publishing import DayStream
+
+
+app = typer.Typer(
+    help="A cloud-free Sentinel-2 image for every day, from any STAC catalog.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
+
+
+@app.command()
+@with_groups
+def search(
+    query: Query,
+    duration: Duration = None,
+    as_json: AsJson = False,  # noqa: FBT002 - a flag of the command line
+) -> None:
+    """List the scenes of a region and time, with those outside the days that serve as context."""
+    from spaceeye_stac.sources import as_records  # noqa: PLC0415 - imports take seconds; --help does not wait for them
+    from spaceeye_stac.sources import search as find  # noqa: PLC0415
+
+    scenes = find(query, Settings(duration=days_of(duration)))
+    print(json.dumps(as_records(scenes), indent=1) if as_json else scenes)  # noqa: T201 - data goes to stdout unstyled
+
+
+@app.command()
+@with_groups
+def plan(
+    query: Query,
+    settings: Settings,
+    resources: Resources,
+    output: Output,
+    method: Method = "damped",
+    appearance: Appearance = "as_seen",
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what a run would read, hold in memory, write and take, and what is missing, before any pixel is read."""
+    from spaceeye_stac.engine import plan as planned  # noqa: PLC0415
+
+    settings = replace(settings, method=method, appearance=appearance)
+    found = planned(query, settings, resources=resources, output=output)
+    print(json.dumps(found.as_json(), indent=1) if as_json else found)  # noqa: T201 - data goes to stdout unstyled
+
+
+@app.command()
+@with_groups
+def run(
+    query: Query,
+    settings: Settings,
+    resources: Resources,
+    output: Output,
+    out: Out,
+    collection_id: CollectionId = "spaceeye",
+    method: Method = "damped",
+    appearance: Appearance = "as_seen",
+    evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
+    overwrite: Overwrite = False,  # noqa: FBT002
+    update: Update = False,  # noqa: FBT002
+    target: RunTo = None,
+    asset_base_url: AssetBaseUrl = None,
+    assets_to: AssetsTo = None,
+    tiles_url: TilesUrl = None,
+    quiet: Quiet = False,  # noqa: FBT002
+) -> None:
+    """Search, solve, and publish one cloud-free item a day as a new STAC collection.
+
+    With --to, days are published there as they are finished; see `publish --help`.
+    """
+    settings = replace(settings, method=method, appearance=appearance, collection_id=collection_id)
+    from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
+
+    where: dict[str, Any] = {"asset_base_url": asset_base_url, "assets_to": assets_to, "tiles_url": tiles_url}
+    if target is not None and output.days == "virtual":
+        raise InvalidInputError("days 'virtual' cannot be published with to; run with days 'files', or without to.")
+    stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
+    with progress_bars(quiet=quiet) as bars, _ends_at_once(out):
+        result = run_all(
+            query,
+            settings,
+            out=out,
+            overwrite=overwrite,
+            update=update,
+            output=output,
+            resources=resources,
+            progress=BarProgress(bars),
+            holdout=_holdout(evaluate_too),
+            each_day=stream.day if stream else None,
+            announce=None if quiet else lambda plan: err_console.print(plan.short, markup=False),
+        )
+    print_result(result, out)
+    if target is None:
+        out_console.print(f"Look at it: spaceeye-stac serve {out}")
+    else:
+        publish(out, target, **where, overwrite=overwrite, quiet=quiet)
+
+
+@contextmanager
+def _ends_at_once(out: Path) -> Iterator[None]:
+    """Let Ctrl-C end a run without waiting for the cells at work; a run may end at any moment and loses little."""
+    from spaceeye_stac.collection import leave_staged  # noqa: PLC0415
+
+    def end(*_signal: object) -> None:
+        err_console.show_cursor()
+        kept = f"what is finished is kept beside {out}" if leave_staged(out) else "nothing was finished"
+        err_console.print(f"Interrupted: {kept}; the same command again goes on from there.", markup=False)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _day_stream(target: str, **options: Any) -> "DayStream":  # noqa: ANN401 - of PublishOptions
+    from spaceeye_stac.publishing import DayStream, PublishOptions  # noqa: PLC0415
+
+    return DayStream(target, PublishOptions(**options))
+
+
+def _holdout(wanted: bool) -> "Holdout | None":  # noqa: FBT001
+    if not wanted:
+        return None
+    from spaceeye_stac.evaluation import summary  # noqa: PLC0415
+
+    return summary
+
+
+@app.command()
+@with_groups
+def evaluate(
+    query: Query,
+    settings: Settings,
+    methods: Annotated[str, typer.Option(help="Comma-separated.")] = "nearest,linear,damped,reference,guided",
+    seed: Annotated[int, typer.Option(help="What is hidden follows from it.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="At most so many dates of each kind.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG with an example and the error by gap length.")] = None,
+    quiet: Quiet = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Hide clear pixels and score how each method gives them back."""
+    from spaceeye_stac.evaluation import evaluate as score  # noqa: PLC0415
+    from spaceeye_stac.evaluation import picture as draw  # noqa: PLC0415
+    from spaceeye_stac.sources import search as find  # noqa: PLC0415
+
+    with progress_bars(quiet=quiet) as bars:
+        scenes, report = find(query, Settings(duration="all")), BarProgress(bars)
+        scores = score(scenes, query, settings, methods=methods.split(","), seed=seed, limit=limit, progress=report)
+    if picture is not None:
+        draw(scores, picture, scores.bands)
+    if as_json:
+        print(json.dumps(scores.as_json(), indent=1))  # noqa: T201 - data goes to stdout unstyled
+    else:
+        out_console.print(score_table(scores.as_json()))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the demo's catalog and days.")] = Path("demo"),
+    quiet: Quiet = False,  # noqa: FBT002
+) -> None:
+    """Simulate a small cloudy Sentinel-2 catalog, run the whole line on it, and compare with the truth."""
+    from spaceeye_stac.simulation import demo as run_demo  # noqa: PLC0415
+
+    with progress_bars(quiet=quiet) as bars:
+        report = run_demo(out, Settings(), BarProgress(bars))
+    out_console.print(f"Published {report.count} days from a simulated catalog: {report.days}")
+    out_console.print(
+        f"Under cloud and shadow ({report.pixels:,} values) the published days differ from the truth by "
+        f"{report.error:.4f} in reflectance on average; the cloudy scenes differ by {report.scene_error:.4f}."
+    )
+    out_console.print(f"Picture (scene, published day, truth): {report.picture}")
+    out_console.print(f"Look at it: spaceeye-stac serve {out}")
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A folder that a run has made.")],
+    target: To,
+    asset_base_url: AssetBaseUrl = None,
+    assets_to: AssetsTo = None,
+    tiles_url: TilesUrl = None,
+    prune: Prune = False,  # noqa: FBT002
+    overwrite: Replace = False,  # noqa: FBT002
+    quiet: Quiet = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Publish a run to a STAC API, an object store or a folder; a second time sends only what changed.
+
+    Credentials come from the environment: SPACEEYE_STAC_TOKEN, _TOKEN_COMMAND, _USER and _PASSWORD, or _HEADER for an
+    API; AWS_*, AZURE_STORAGE_*, GOOGLE_* for a store.
+    """
+    from spaceeye_stac.publishing import publish as bring  # noqa: PLC0415
+
+    with progress_bars(quiet=quiet) as bars, printed_failures(as_json=as_json):
+        report = bring(
+            folder,
+            target,
+            asset_base_url=asset_base_url,
+            assets_to=assets_to,
+            tiles_url=tiles_url,
+            prune=prune,
+            overwrite=overwrite,
+            progress=BarProgress(bars),
+        )
+    print_report(report, as_json=as_json)
+
+
+@app.command()
+def unpublish(
+    collection: Annotated[str, typer.Argument(help="Id of a collection that was published.")],
+    target: Annotated[str, typer.Option("--from", help="STAC API, s3://, az://, gs://, or folder.")],
+    datetime: Annotated[str | None, typer.Option(help="A/B: these days alone, both included.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Withdraw a published collection, or some of its days, from where it is; the run's own folder stays."""
+    from spaceeye_stac.publishing import unpublish as withdraw  # noqa: PLC0415
+
+    print_report(withdraw(collection, target, datetime=datetime), as_json=as_json)
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A folder that a run or the demo has published.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8123,
+    browse: Annotated[Path | None, typer.Option(help="A built stac-browser (its dist) to serve beside it.")] = None,
+) -> None:
+    """Serve a published folder on this machine and print its stac-browser link."""
+    from spaceeye_stac.cli import server  # noqa: PLC0415 - only a server needs what it imports
+
+    if browse is not None:
+        server.check_browser(browse)
+    link = server.browser_link(folder, port, browse)
+    out_console.print(f"Serving {folder} on {server.address(folder, port, browse)} (Ctrl-C ends it)")
+    out_console.print(f"stac-browser: {link}")
+    server.serve(folder, port, browse)
+
+
+def main() -> None:
+    """Run the command; an error of this package is one sentence on stderr and its exit code."""
+    try:
+        app()
+    except SpaceEyeError as error:
+        err_console.print(f"Error: {error}", markup=False)
+        for note in getattr(error, "__notes__", ()):
+            err_console.print(note, markup=False)
+        sys.exit(error.exit_code)

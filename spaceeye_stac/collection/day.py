@@ -1,0 +1,50 @@
+"""What is known of one finished day, from which its item is made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from spaceeye_stac.model import Scene
+from spaceeye_stac.query import DateRange
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file as it stands on the disk: `checksum` is a multihash (sha2-256) in hexadecimal."""
+
+    path: Path
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the valid pixels of one band, in DN; `valid_percent` is their share of all pixels."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+    valid_percent: float
+
+
+@dataclass(frozen=True)
+class DayFiles:
+    """The files of one day by asset key, the statistics of each raster band in them, and the bands of `visual`."""
+
+    files: Mapping[str, WrittenFile]
+    statistics: Mapping[str, Sequence[Statistics]]
+    rgb_bands: tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class DayImages:
+    """One published day: its files, the window it was solved in, and the scenes that shaped it."""
+
+    day: date
+    window: DateRange
+    written: DayFiles
+    observed_share: float
+    median_clear_distance: float
+    scenes: tuple[Scene, ...]

@@ -1,0 +1,61 @@
+"""The documents of a self-contained collection in its folder, and what else lies there."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pystac
+
+from spaceeye_stac.collection.geoparquet import PARQUET, table_of
+from spaceeye_stac.collection.json_files import write_json
+
+KEYFRAME_COGS = "keyframe-cogs"
+COLLECTION_FILE = "collection.json"
+THUMBNAIL_FILE = "thumbnail.png"
+SCHEMA_FILE = "spaceeye.schema.json"
+KEYFRAMES = "keyframes"
+SCRATCH = ".keyframes"  # where they are while a run is at work
+LOCK_FILE = ".lock"
+OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES, KEYFRAME_COGS)
+
+
+def write_static(folder: Path, collection: pystac.Collection, items: Sequence[pystac.Item]) -> None:
+    """Write the documents of a self-contained collection into `folder`, where the assets already are.
+
+    Beside them stand a stac-geoparquet table of the items and the schema of this package's own fields.
+    """
+    collection.set_self_href(str(folder / COLLECTION_FILE))
+    for item in items:
+        collection.add_item(item)
+        item.set_self_href(str(folder / item.id / f"{item.id}.json"))
+    collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
+    documents = [item.to_dict(include_self_link=False) for item in items]
+    for document in documents:
+        write_json(folder / document["id"] / f"{document['id']}.json", document)
+    (folder / PARQUET).write_bytes(table_of(documents))
+    (folder / SCHEMA_FILE).write_bytes((files(__package__) / SCHEMA_FILE).read_bytes())
+    write_json(folder / COLLECTION_FILE, collection.to_dict(include_self_link=False))
+
+
+def read_item(place: Path) -> pystac.Item:
+    """Read the item of a day's folder, without the links that make it part of a collection."""
+    item = pystac.Item.from_dict(json.loads((place / f"{place.name}.json").read_text(encoding="utf-8")))
+    for rel in ("self", "root", "parent", "collection"):
+        item.clear_links(rel)
+    return item
+
+
+def is_ours(collection: Mapping[str, Any]) -> bool:
+    """Whether this package made a collection."""
+    return any(str(name).startswith("spaceeye:") for name in collection.get("summaries") or {})
+
+
+def drop_strangers(folder: Path, ids: set[str]) -> None:
+    """Remove from a finished work folder what is no part of the collection."""
+    ours = {COLLECTION_FILE, THUMBNAIL_FILE, LOCK_FILE, *OTHER_ENTRIES, *ids}
+    for entry in folder.iterdir():
+        if entry.name not in ours:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,334 @@
+"""What was computed, as STAC 1.1 Items and a Collection; pure."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, date, datetime, time
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pystac
+from odc.geo.geobox import GeoBox
+from pystac.provider import ProviderRole
+from shapely import Geometry
+
+from spaceeye_stac.collection.day import DayImages, Statistics, WrittenFile
+from spaceeye_stac.model import GridJob
+from spaceeye_stac.outlines import bbox, split, unwrapped
+from spaceeye_stac.query import Json
+from spaceeye_stac.settings import Settings
+
+VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+ITEM_EXTENSIONS = [
+    "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/render/v2.0.0/schema.json",
+]
+COLLECTION_EXTENSIONS = [*ITEM_EXTENSIONS[:3], ITEM_EXTENSIONS[-1]]
+SCHEMA_FILE = "spaceeye.schema.json"
+GRID_EXTENSION = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
+FOOTPRINT_POINTS = 16
+FOOTPRINT_TOLERANCE_DEGREES = 1e-6
+LICENSE = "other"
+LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_Legal_Notice"
+SOFTWARE = "spaceeye-stac"
+PAPER = "https://arxiv.org/abs/2106.08408"
+RUN_DIGITS = 16
+LINEAGE = {
+    "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER}),",
+    "guided": f"Temporal damped interpolation ({PAPER}), guided by what clear pixels say of cloudy ones of their date,",
+    "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it,",
+}
+# name: (common name, title, centre wavelength and full width at half maximum in micrometres)
+BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
+    "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
+    "B02": ("blue", "Blue", 0.49, 0.098),
+    "B03": ("green", "Green", 0.56, 0.045),
+    "B04": ("red", "Red", 0.665, 0.038),
+    "B05": ("rededge071", "Red edge 1", 0.704, 0.019),
+    "B06": ("rededge075", "Red edge 2", 0.74, 0.018),
+    "B07": ("rededge078", "Red edge 3", 0.783, 0.028),
+    "B08": ("nir", "Near infrared", 0.842, 0.145),
+    "B8A": ("nir08", "Near infrared, narrow", 0.865, 0.033),
+    "B09": ("nir09", "Water vapour", 0.945, 0.026),
+    "B11": ("swir16", "Short-wave infrared 1.6", 1.61, 0.143),
+    "B12": ("swir22", "Short-wave infrared 2.2", 2.19, 0.242),
+}
+
+
+def item_id(job: GridJob, day: date) -> str:
+    """`<collection>_<YYYY-MM-DD>`, or `<collection>_<tile>_<YYYY-MM-DD>` where a run has a grid per tile."""
+    return "_".join(filter(None, (job.settings.collection_id, job.grid.tile, day.isoformat())))
+
+
+def day_item(job: GridJob, images: DayImages, folder: Path, created: datetime) -> pystac.Item:
+    """Describe one day, whose files lie in `folder`, as an item with relative hrefs."""
+    outline = _rounded(job.grid.outline or split(_footprint(job.grid.geobox)))
+    item = pystac.Item(
+        id=item_id(job, images.day),
+        geometry=outline,
+        bbox=list(bbox([outline])),
+        datetime=datetime.combine(images.day, time(), UTC),
+        properties=_properties(job, images, created),
+        stac_extensions=[*ITEM_EXTENSIONS, *([GRID_EXTENSION] if job.grid.tile else [])],
+        collection=job.settings.collection_id,
+    )
+    for key, file in images.written.files.items():
+        item.add_asset(key, pystac.Asset.from_dict(_asset(key, file, images, job)))
+    item.add_link(_described_by(f"../{SCHEMA_FILE}"))
+    for scene in images.scenes:
+        item.add_link(_derived_from(scene.href or next(iter(scene.bands.values())).href, scene.id, folder))
+        mask = scene.labels
+        if mask is not None and mask.source is not None:
+            item.add_link(_derived_from(mask.source.href or mask.href, mask.source.id, folder))
+    return item
+
+
+def _footprint(geobox: GeoBox) -> Geometry:
+    """Outline in degrees and one piece: the corners, and points on sides where a straight line is visibly off."""
+    extent = geobox.extent
+    spacing = max(extent.boundingbox.span_x, extent.boundingbox.span_y) / FOOTPRINT_POINTS
+    return unwrapped(extent.to_crs("EPSG:4326", resolution=spacing).geom).simplify(FOOTPRINT_TOLERANCE_DEGREES)
+
+
+def _rounded(geometry: Any) -> Any:  # noqa: ANN401 - GeoJSON coordinates nest to any depth
+    if isinstance(geometry, dict):
+        return {**geometry, "coordinates": _rounded(geometry["coordinates"])}
+    if isinstance(geometry, list | tuple):
+        return [_rounded(part) for part in geometry]
+    return round(geometry, 7)
+
+
+def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
+    settings, day = job.settings, images.day.isoformat()
+    return {
+        "title": f"Cloud-free Sentinel-2, {day}",
+        "start_datetime": f"{day}T00:00:00Z",
+        "end_datetime": f"{day}T23:59:59.999Z",
+        "constellation": "sentinel-2",
+        "instruments": ["msi"],
+        "gsd": abs(job.grid.geobox.resolution.x),
+        "eo:cloud_cover": 0,
+        "proj:code": f"EPSG:{job.grid.epsg}",
+        **({"grid:code": _grid_code(job)} if job.grid.tile else {}),
+        "processing:level": "L3",
+        "processing:lineage": _lineage(settings, len(images.scenes)),
+        "processing:software": {SOFTWARE: version(SOFTWARE)},
+        "processing:datetime": created.isoformat().replace("+00:00", "Z"),
+        "spaceeye:method": settings.method_name,
+        "spaceeye:damping_factor": settings.damping_factor,
+        "spaceeye:duration": settings.window_days(job.days),
+        "spaceeye:time_overlap": settings.time_overlap,
+        "spaceeye:window": [images.window.start.isoformat(), images.window.stop.isoformat()],
+        "spaceeye:observed_share": round(images.observed_share, 4),
+        "spaceeye:median_clear_distance": images.median_clear_distance,
+        "spaceeye:scene_count": len(images.scenes),
+        "spaceeye:scenes": [scene.id for scene in images.scenes],
+        "renders": renders(images.written.files, images.written.rgb_bands),
+    }
+
+
+def renders(keys: Iterable[str], rgb_bands: Sequence[str]) -> Json:
+    """Say how tile servers should show what there is: the visual, vegetation, an infrared view, and the quality."""
+    have = set(keys)
+    found: Json = {
+        "visual": {"title": f"Visual ({', '.join(rgb_bands)})", "assets": ["visual"]},
+        "clear_distance": {
+            "title": "Days to the nearest clear look",
+            "assets": ["clear_distance"],
+            "rescale": [[0, 30]],
+            "colormap_name": "viridis",
+        },
+    }
+    if {"B08", "B04"} <= have:
+        found["ndvi"] = {
+            "title": "Vegetation index (NDVI)",
+            "assets": ["B08", "B04"],
+            "expression": "(b1-b2)/(b1+b2)",
+            "rescale": [[-0.2, 1]],
+            "colormap_name": "rdylgn",
+        }
+    if {"B08", "B04", "B03"} <= have:
+        found["infrared"] = {
+            "title": "Infrared (B08, B04, B03)",
+            "assets": ["B08", "B04", "B03"],
+            "rescale": [[1, 6000], [1, 3558], [1, 3558]],
+        }
+    return found
+
+
+def _described_by(href: str) -> pystac.Link:
+    return pystac.Link("describedby", href, "application/schema+json", "Schema of the spaceeye: fields")
+
+
+def _grid_code(job: GridJob) -> str:
+    return f"MGRS-{job.grid.tile}"
+
+
+def _lineage(settings: Settings, scenes: int) -> str:
+    """What was done, in a sentence."""
+    how = LINEAGE.get(settings.method_name, f"Temporal interpolation by the method {settings.method_name}")
+    return f"{how} of {scenes} Sentinel-2 L2A scenes."
+
+
+def _asset(key: str, file: WrittenFile, images: DayImages, job: GridJob) -> Json:
+    raster = key != "thumbnail"
+    return {
+        "href": f"./{file.path.name}",
+        **_described(key, images.written.rgb_bands, job.grid.geobox),
+        **({"type": VRT_TYPE} if file.path.suffix == ".vrt" else {}),
+        **(_projection(job) if raster else {}),
+        **({"bands": _bands(key, images.written.rgb_bands, images.written.statistics[key])} if raster else {}),
+        "file:size": file.size,
+        "file:checksum": file.checksum,
+    }
+
+
+def _described(key: str, rgb_bands: Sequence[str], geobox: GeoBox) -> Json:
+    """Return the fields of an asset that are the same on every day."""
+    if key == "thumbnail":
+        return {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]}
+    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": abs(geobox.resolution.x)}
+    if key == "visual":
+        return {**common, "title": f"Visual ({', '.join(rgb_bands)})", "roles": ["visual", "overview"]}
+    if key == "clear_distance":
+        title = "Days to the nearest clear look that was used"
+        return {**common, "title": title, "roles": ["metadata", "quality"], "nodata": 255, "unit": "d"}
+    title, roles = f"{BAND_FACTS.get(key, ('', ''))[1]} ({key})", ["data", "reflectance"]
+    if key == "uncertainty":
+        title = "Half width of the 68 % interval of reflectance, the largest over bands"
+        roles = ["metadata", "quality", "uncertainty"]
+    fields = {"title": title, "roles": roles, "data_type": "uint16"}
+    return {**common, **fields, "raster:scale": 0.0001, "raster:offset": 0}
+
+
+def _projection(job: GridJob) -> Json:
+    transform = [*tuple(job.grid.geobox.transform)[:6]]
+    return {"proj:code": f"EPSG:{job.grid.epsg}", "proj:shape": list(job.grid.shape), "proj:transform": transform}
+
+
+def _bands(key: str, rgb_bands: Sequence[str], found: Sequence[Statistics]) -> list[Json]:
+    names = rgb_bands if key == "visual" else [key]
+    facts = [_band(name) if name in BAND_FACTS else {"name": name} for name in names]
+    if key in BAND_FACTS or key == "uncertainty":
+        facts[0] |= {"raster:scale": 0.0001, "raster:offset": 0}
+    return [{**band, "statistics": asdict(stats)} for band, stats in zip(facts, found, strict=True)]
+
+
+def _band(name: str) -> Json:
+    common, _, centre, width = BAND_FACTS[name]
+    return {
+        "name": name,
+        "eo:common_name": common,
+        "eo:center_wavelength": centre,
+        "eo:full_width_half_max": width,
+    }
+
+
+def _derived_from(href: str, title: str, folder: Path) -> pystac.Link:
+    """Link to a source item: its own address, or for a local file the way there from `folder`."""
+    if "://" not in href:
+        href = Path(os.path.relpath(href, folder)).as_posix()
+    return pystac.Link("derived_from", href, media_type="application/geo+json", title=title)
+
+
+def collection_of(
+    jobs: Sequence[GridJob], items: Sequence[pystac.Item], rgb_bands: tuple[str, str, str]
+) -> pystac.Collection:
+    """Describe all days of all grids: extent, assets, summaries, providers, licence and links to the items."""
+    job, settings = jobs[0], jobs[0].settings
+    starts = [item.common_metadata.start_datetime for item in items]
+    ends = [item.common_metadata.end_datetime for item in items]
+    scenes = sum(len(one.scenes) for one in jobs)
+    found = pystac.Collection(
+        id=settings.collection_id,
+        title=f"Cloud-free daily Sentinel-2, {job.days.start} to {job.days.stop}",
+        description=(
+            f"One cloud-free Sentinel-2 image a day, reconstructed from {scenes} scenes by SpaceEye's "
+            f"temporal damped interpolation ({PAPER}). Surface reflectance as in Sentinel-2 L2A: uint16, scale 0.0001, "
+            "offset 0, nodata 0. `clear_distance` says how many days away the nearest clear look is.\n\n"
+            "Contains modified Copernicus Sentinel data."
+        ),
+        extent=pystac.Extent(
+            _spatial_extent(items), pystac.TemporalExtent([[min(filter(None, starts)), max(filter(None, ends))]])
+        ),
+        license=LICENSE,
+        keywords=["Sentinel-2", "cloud-free", "daily", "surface reflectance", "SpaceEye"],
+        providers=_providers(),
+        stac_extensions=list(COLLECTION_EXTENSIONS),
+        summaries=pystac.Summaries(_summaries(jobs)),
+    )
+    found.extra_fields["spaceeye:run"] = run_id(jobs)
+    found.extra_fields["item_assets"] = {
+        key: {**_described(key, rgb_bands, job.grid.geobox), "type": asset.media_type}
+        for key, asset in items[0].assets.items()
+    }
+    found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
+    found.extra_fields["renders"] = renders(items[0].assets, rgb_bands)
+    found.add_link(_described_by(f"./{SCHEMA_FILE}"))
+    found.add_link(pystac.Link("cite-as", PAPER, title="SpaceEye"))
+    return found
+
+
+def run_id(jobs: Sequence[GridJob]) -> str:
+    """What tells one run from another, the same whatever days are asked for: where, which bands, from what, and how.
+
+    Where there is a grid per tile, other days may bring other tiles: then the settings alone say where.
+    """
+    job = jobs[0]
+    one_grid = [job.grid.epsg, *job.grid.shape, *job.grid.geobox.transform[:6]]
+    settings = {f.name: str(getattr(job.settings, f.name)) for f in fields(job.settings) if f.name != "method"}
+    facts = {
+        **settings,
+        "method": job.settings.method_name,
+        "grid": one_grid if job.grid.tile is None else "tiles",
+        "bands": list(job.bands),
+        "profiles": sorted({scene.profile for one in jobs for scene in one.scenes}),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:RUN_DIGITS]
+
+
+def _providers() -> list[pystac.Provider]:
+    return [
+        pystac.Provider("ESA", roles=[ProviderRole.PRODUCER, ProviderRole.LICENSOR], url="https://sentinel.esa.int"),
+        pystac.Provider(SOFTWARE, roles=[ProviderRole.PROCESSOR], extra_fields={"processing:level": "L3"}),
+    ]
+
+
+def _spatial_extent(items: Sequence[pystac.Item]) -> pystac.SpatialExtent:
+    """Of everything, and where there are several grids also of each."""
+    boxes = list(dict.fromkeys(tuple(item.bbox) for item in items if item.bbox))
+    whole = bbox([item.geometry for item in items if item.geometry])
+    return pystac.SpatialExtent([list(whole), *(list(one) for one in boxes if len(boxes) > 1)])
+
+
+def _summaries(jobs: Sequence[GridJob]) -> Json:
+    codes = [_grid_code(job) for job in jobs if job.grid.tile]
+    return {
+        "constellation": ["sentinel-2"],
+        "instruments": ["msi"],
+        "gsd": sorted({abs(job.grid.geobox.resolution.x) for job in jobs}),
+        "proj:code": sorted({f"EPSG:{job.grid.epsg}" for job in jobs}),
+        **({"grid:code": codes} if codes else {}),
+        "spaceeye:method": [jobs[0].settings.method_name],
+        "bands": [_band(name) for name in jobs[0].bands],
+    }
+
+
+def link_in_order(items: Iterable[pystac.Item]) -> None:
+    """Add `prev` and `next` links between the items of consecutive days."""
+    ordered = list(items)
+    for item in ordered:
+        item.clear_links("prev")
+        item.clear_links("next")
+    for before, after in pairwise(ordered):
+        before.add_link(pystac.Link("next", f"../{after.id}/{after.id}.json", pystac.MediaType.GEOJSON))
+        after.add_link(pystac.Link("prev", f"../{before.id}/{before.id}.json", pystac.MediaType.GEOJSON))

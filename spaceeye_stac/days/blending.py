@@ -1,0 +1,190 @@
+"""Days from keyframes: I[band, day] * lerp(keyframes)(day), row of cells by row of cells."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaceeye_stac.keyframes import Contents, Tiles, cores_of
+from spaceeye_stac.methods import bridged
+from spaceeye_stac.model import NO_LOOK, Block, Cell
+
+FARTHEST = 254
+NEVER = 30_000
+
+
+@dataclass(frozen=True)
+class DayGroup:
+    """Consecutive written days of a window that lie on or after its knot `knot` and before the next."""
+
+    window: int
+    knot: int
+    days: range
+
+
+def day_groups(contents: Contents) -> list[DayGroup]:
+    """Every requested day once, in order."""
+    groups = []
+    for w, (window, knots) in enumerate(zip(contents.windows, contents.knots, strict=True)):
+        stops = [*knots[1:], window.write.stop]
+        groups += [DayGroup(w, k, range(a, b)) for k, (a, b) in enumerate(zip(knots, stops, strict=True))]
+    return groups
+
+
+def nearest_looks(
+    clear: Iterable[NDArray[np.bool_]], looked: Sequence[int], days: range, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Last clear look not after `days`, and first one after them, as day indices `(y, x)`; +-NEVER where there is none.
+
+    `clear` gives `(y, x)` of each of the days `looked`, increasing; none of them is after the first of `days` and not
+    after the last.
+    """
+    before, after = np.full(shape, -NEVER, np.int16), np.full(shape, NEVER, np.int16)
+    for seen, day in zip(clear, looked, strict=True):
+        if day <= days[0]:
+            np.copyto(before, np.int16(day), where=seen)
+        else:
+            np.copyto(after, np.int16(day), where=seen & (after == NEVER))
+    return before, after
+
+
+def clear_distance(before: NDArray[np.int16], after: NDArray[np.int16], day: int) -> NDArray[np.uint8]:
+    """Days to the nearest of two looks `(y, x)`: 0 = seen that day, 254 = that or more, 255 = no look at all."""
+    gap = np.minimum(day - before.clip(min=day - NEVER), after - day)
+    out: NDArray[np.uint8] = np.minimum(gap, FARTHEST).astype(np.uint8)
+    out[(before == -NEVER) & (after == NEVER)] = NO_LOOK
+    return out
+
+
+class DayView:
+    """The days of one group, for any run of cells of one row; what two days share is read once."""
+
+    def __init__(self, tiles: Tiles, group: DayGroup) -> None:
+        self.tiles, self.group = tiles, group
+        self.contents = tiles.contents
+
+    @cached_property
+    def knots(self) -> tuple[int, ...]:
+        """Knot days of the group's window."""
+        return self.contents.knots[self.group.window]
+
+    def reflectance(self, days: Sequence[int], band: int, cells: Sequence[Cell]) -> Iterator[NDArray[np.float32]]:
+        """Yield `(y, x)` over the cores of `cells`, one array for each of the `days`, NaN where there is nothing.
+
+        An array is good until the next is asked for.
+        """
+        known, knot = self.contents, self.group.knot
+        left = step = None
+        for day in days:
+            illuminance = known.illuminance.at(day)[band]
+            if known.as_seen and day in known.acquired:
+                seen = self.image("as_seen", self.knots.index(day), band, cells)
+                seen *= illuminance
+                yield seen
+                continue
+            if left is None:
+                left = self.image("images", knot, band, cells)
+            share = self._share(day)
+            if share and step is None:
+                step = self.image("images", knot + 1, band, cells)
+                step -= left
+            yield _blended_day(left, step, share, illuminance)
+
+    def _share(self, day: int) -> float:
+        """How far a day is on the way from its knot to the next, 0 to 1."""
+        start = self.knots[self.group.knot]
+        return 0.0 if day == start else (day - start) / (self.knots[self.group.knot + 1] - start)
+
+    def image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
+        """Give `images` or `as_seen` of a knot `(y, x)` over the cores of `cells`, normalised."""
+        window = self.group.window
+        return self.contents.layout.blend(cells, lambda cell: self.tiles.tile(name, window, knot, cell, band))
+
+    def distances(self, days: Sequence[int], cells: Sequence[Cell]) -> Iterator[NDArray[np.uint8]]:
+        """Yield `clear_distance` `(y, x)` over the cores of `cells` for each of the `days`."""
+        looked = self.contents.looked(self.group.window)
+        whole = cores_of(cells)
+        clear = (self._clear(index, cells, whole) for index in range(len(looked)))
+        before, after = nearest_looks(clear, looked, self.group.days, whole.shape)
+        for day in days:
+            yield clear_distance(before, after, day)
+
+    def _clear(self, index: int, cells: Sequence[Cell], whole: Block) -> NDArray[np.bool_]:
+        out = np.empty(whole.shape, bool)
+        for cell in cells:
+            out[cell.core.within(whole)] = self.tiles.tile("clear", self.group.window, index, cell)
+        return out
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether the method says how far to trust it."""
+        return not np.isnan(self.tiles.noise(self.group.window, self.group.knot, self.contents.layout.cells[0]))
+
+    def uncertainty(self, cells: Sequence[Cell]) -> "Uncertainty":
+        """Of the days over the cores of `cells`."""
+        return Uncertainty(self, cells)
+
+
+class Uncertainty:
+    """68 % half width of the error of a group's days over a run of cells; what two days share is assembled once.
+
+    It is noise * sqrt(1 + spread^2); where the day itself was seen, the noise of one look. NaN where there is no data,
+    and where no look was left out to learn it from.
+    """
+
+    def __init__(self, view: DayView, cells: Sequence[Cell]) -> None:
+        self._view, self._cells = view, cells
+        self._ends: dict[int, NDArray[np.float32]] = {}
+
+    def of(self, day: int, distance: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """`(y, x)` in reflectance, the largest over bands, on a day of that `clear_distance`."""
+        knots, alpha = self._view.knots, self._view.contents.damping_factor
+        if day in knots:
+            index = knots.index(day)
+            spread, noise = self._spread(index).copy(), self._noise(index)
+        else:
+            index = self._view.group.knot
+            gaps = day - knots[index], knots[index + 1] - day
+            spread, noise = bridged(self._spread(index), self._spread(index + 1), gaps, alpha), self._unseen
+        with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
+            np.multiply(spread, spread, out=spread)
+            spread += 1
+            np.sqrt(spread, out=spread)
+            spread[distance == 0] = 1
+            spread *= noise
+        spread[(distance == NO_LOOK) | ~(noise > 0)] = np.nan
+        return spread
+
+    def _spread(self, knot: int) -> NDArray[np.float32]:
+        """Spread of the group's own knot, or the next, over the cells."""
+        if knot not in self._ends:
+            tiles, window = self._view.tiles, self._view.group.window
+            self._ends[knot] = self._blended(lambda cell: tiles.tile("spread", window, knot, cell))
+        return self._ends[knot]
+
+    @cached_property
+    def _unseen(self) -> NDArray[np.float32]:
+        return self._noise(-1)
+
+    def _noise(self, index: int) -> NDArray[np.float32]:
+        tiles, window = self._view.tiles, self._view.group.window
+        return self._blended(
+            lambda cell: np.broadcast_to(np.float32(tiles.noise(window, index, cell)), cell.reach.shape)
+        )
+
+    def _blended(self, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
+        return self._view.contents.layout.blend(self._cells, tile)
+
+
+def _blended_day(
+    left: NDArray[np.float32], step: NDArray[np.float32] | None, share: float, illuminance: np.float32
+) -> NDArray[np.float32]:
+    """Return (left + share * step) * illuminance, exact at share 0; NaN stays NaN."""
+    if step is None or not share:
+        return left * illuminance
+    out = step * np.float32(share)
+    out += left
+    out *= illuminance
+    return out

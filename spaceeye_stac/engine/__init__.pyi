@@ -1,0 +1,16 @@
+from .budget import Budget as Budget
+from .finishing import Result as Result
+from .finishing import finish as finish
+from .jobs import grid_job as grid_job
+from .jobs import grid_jobs as grid_jobs
+from .jobs import retention_of as retention_of
+from .lazy import lazy_days as lazy_days
+from .phases import EachDay as EachDay
+from .phases import GridWork as GridWork
+from .phases import fill_grid as fill_grid
+from .plans import Plan as Plan
+from .plans import plan as plan
+from .plans import plan_of_scenes as plan_of_scenes
+from .request import RunRequest as RunRequest
+from .request import settled_request as settled_request
+from .schedulers import open_workers as open_workers

@@ -1,0 +1,194 @@
+"""What fits into memory: how cells are read and solved, how many days are written together; pure arithmetic."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from spaceeye_stac.days import LARGE_BYTES
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.keyframes import CellLayout, views_of
+from spaceeye_stac.methods import cached_rows, learning_steps, method_of
+from spaceeye_stac.model import Block, Cell, GridJob, Window
+from spaceeye_stac.pixels import READ_THREADS
+
+PROGRAM_BYTES = 420 * 2**20
+SPARE = 1.05  # what is taken varies by as much
+WORKER_BYTES = 50 * 2**20  # of threads that read, and between what is in use
+OVERLAP = 0.8  # of what they need at most, all workers but one together: they do not need it at the same moment
+ENCODER_BYTES = 48 * 2**20
+DN_BYTES, FLOAT_BYTES = 2, 4
+READ_COPIES = 2  # images on their way into the array of what is read
+STRIP_ROWS = (128, 64, 32)
+WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0}  # floats a value that is worked on
+OTHER_WORKING = 8.0
+LEARNING = 3.0  # the same of the pixels that are learnt from
+MOST_CELLS_A_SIDE = 4
+SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
+STRIPS = 18  # rows of cells in float32 that stand in memory while bands are written
+RASTER_PIXEL_BYTES = 3  # of the rasters of a day that are open together, the largest and all
+DAY_PIXEL_BYTES = 3 * DN_BYTES + RASTER_PIXEL_BYTES
+ENCODED_COPIES = 2.4  # of a raster that is encoded
+MOST_DAYS = 8
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How cells are solved: in squares of `side` cells, `at_work` squares at once, about so many `rows` of a cell.
+
+    `cached`: the pixels of a square are read once and kept in memory; otherwise they are read strip by strip.
+    """
+
+    side: int = 1
+    at_work: int = 1
+    rows: int = STRIP_ROWS[0]
+    cached: bool = True
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes for all workers together, how many workers there are at most, and in how many processes with the main."""
+
+    memory: int
+    workers: int
+    programs: int = 1
+
+    @property
+    def free(self) -> float:
+        """Bytes that may be taken beside the programs themselves."""
+        return (self.memory - self.taken) / SPARE
+
+    @property
+    def taken(self) -> int:
+        """Bytes of the programs themselves."""
+        return self.programs * PROGRAM_BYTES
+
+    def solving(self, job: GridJob, layout: CellLayout) -> Batching:
+        """How the cells of a job are solved; InvalidInputError where one alone is too much even strip by strip.
+
+        Pixels are cached where that fits; of the workers there are, rather all with lower strips than fewer.
+        """
+        rows = STRIP_ROWS if method_of(job.settings).strips else STRIP_ROWS[:1]
+        cells, most = layout.groups(1)[0], min(self.workers, len(layout.cells))
+        for cached in (True, False):
+            each = {r: solving_bytes(job, layout, cells, Batching(rows=r, cached=cached)) for r in rows}
+            for at_work, r in product(range(most, 0, -1), rows):
+                if together([each[r]] * at_work) <= self.free:
+                    one = Batching(at_work=at_work, rows=r, cached=cached)
+                    return replace(one, side=self._side(job, layout, one)) if cached else one
+        raise InvalidInputError(
+            f"memory {self.memory / 1e9:.2g} GB is too little: {_least(job, rows)} of {layout.size} pixels "
+            f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes "
+            f"{(self.taken + SPARE * each[rows[-1]]) / 1e9:.2g} GB; "
+            f"give more, or fewer bands{'' if self.programs == 1 else ' or workers'}."
+        )
+
+    def _side(self, job: GridJob, layout: CellLayout, how: Batching) -> int:
+        """Side of the largest squares that leave work for all, and fit."""
+        side = 1
+        while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
+            squares = layout.groups(side + 1)
+            if (
+                len(squares) < SQUARES_EACH * how.at_work
+                or together([solving_bytes(job, layout, squares[0], how)] * how.at_work) > self.free
+            ):
+                break
+            side += 1
+        return side
+
+    def holds_all(self, job: GridJob, layout: CellLayout) -> bool:
+        """Whether the pixels of all scenes fit into memory while one cell is solved."""
+        view = layout.cells[0].view
+        more = len(job.scenes) - max(scenes_in(job))
+        taken = solving_bytes(job, layout, layout.cells, Batching()) + _dn_bytes(job, view, more)
+        return len(layout.cells) == 1 and taken <= self.free
+
+    def days_together(self, job: GridJob) -> tuple[int, int]:
+        """How many days of a group are written together, and how many groups are at work at once."""
+        alone = writing_bytes(job, 0)
+        day = writing_bytes(job, 1) - alone
+        at_work = int(max(1, min(self.workers, self.free // (alone + day))))
+        return int(max(1, min(MOST_DAYS, (self.free / at_work - alone) // day))), at_work
+
+
+def _least(job: GridJob, rows: Sequence[int]) -> str:
+    return f"{rows[-1]} rows of one cell" if method_of(job.settings).strips else "one cell"
+
+
+def writing_bytes(job: GridJob, days: int) -> int:
+    """Memory of one worker that writes so many days together, and of the encoder that it keeps busy."""
+    height, width = job.grid.shape
+    day, encoding = ((n * height * width) for n in (DAY_PIXEL_BYTES, ENCODED_COPIES * RASTER_PIXEL_BYTES))
+    if DN_BYTES * height * width > LARGE_BYTES:
+        day, encoding = LARGE_BYTES, ENCODED_COPIES * LARGE_BYTES
+    return int(ENCODER_BYTES + encoding + STRIPS * FLOAT_BYTES * min(height, 512) * width + days * day)
+
+
+def together(each: Sequence[float]) -> int:
+    """Memory of workers that need so much at most, the most first."""
+    return int(each[0] + OVERLAP * sum(each[1:]))
+
+
+def looks_in(job: GridJob) -> list[int]:
+    """Acquisition days in each window."""
+    return [sum(day in window.read for day in job.acquisition_days) for window in job.windows]
+
+
+def scenes_in(job: GridJob) -> list[int]:
+    """Scenes in each window."""
+    days = list(zip(job.acquisition_days, job.acquisitions, strict=True))
+    return [sum(len(one.scenes) for day, one in days if day in window.read) for window in job.windows]
+
+
+def solved_together(job: GridJob) -> dict[tuple[int, ...], list[Window]]:
+    """Windows by the days that they are solved on: those of the same acquisitions are solved once."""
+    every_day = method_of(job.settings).every_day
+    found: dict[tuple[int, ...], list[Window]] = {}
+    for window in job.windows:
+        days = window.read if every_day else [day for day in job.acquisition_days if day in window.read]
+        found.setdefault(tuple(days), []).append(window)
+    return found
+
+
+def images_in(job: GridJob) -> int:
+    """Knots, times their images, of the windows that are solved together and have the most, as all are kept at once."""
+    method = method_of(job.settings)
+    knots = [sum(len(w.knots(days)) for w in windows) for days, windows in solved_together(job).items()]
+    return max(knots) * (2 if method.shows and job.settings.appearance == "as_seen" else 1)
+
+
+def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how: Batching) -> int:
+    """Memory that one worker takes to read and solve some cells."""
+    method, bands = method_of(job.settings), len(job.bands)
+    view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
+    looks = max(map(len, solved_together(job)))
+    strip = _strip_pixels(view, how.rows, layout.halo) if method.strips else math.prod(view.shape)
+    values = WORKING.get(method.name, OTHER_WORKING) * strip
+    if method.learns:
+        down, right = learning_steps(view.shape)
+        values += LEARNING * math.prod(view.shape) / (down * right)
+    kept = images_in(job) * (bands + 1) * FLOAT_BYTES * strip
+    read = views_of(cells) if how.cached else Block(slice(0, min(how.rows, view.shape[0])), view.x)
+    return int(reading_bytes(job, read) + values * looks * bands * FLOAT_BYTES + kept)
+
+
+def reading_bytes(job: GridJob, block: Block) -> int:
+    """Memory of one worker that reads and holds the pixels of a block in one window."""
+    dn = held_bytes(job, block)
+    return WORKER_BYTES + dn + min(READ_THREADS * READ_COPIES * DN_BYTES * math.prod(block.shape), dn)
+
+
+def held_bytes(job: GridJob, block: Block) -> int:
+    """Memory of the pixels of a block in one window."""
+    return _dn_bytes(job, block, max(scenes_in(job)))
+
+
+def _dn_bytes(job: GridJob, block: Block, scenes: int) -> int:
+    return scenes * (len(job.bands) + 1) * DN_BYTES * math.prod(block.shape)
+
+
+def _strip_pixels(view: Block, rows: int, halo: int) -> int:
+    """Pixels of the view that are worked on at once, those above and below that are looked at with them."""
+    height, width = view.shape
+    whole = max(rows, cached_rows(width))
+    return min(height, whole + halo) * width

@@ -1,0 +1,80 @@
+"""The end of a run: the days of all grids described together as one collection."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pystac
+
+from spaceeye_stac.collection import (
+    COLLECTION_FILE,
+    KEYFRAMES,
+    SCRATCH,
+    THUMBNAIL_FILE,
+    collection_of,
+    drop_strangers,
+    link_in_order,
+    read_item,
+    write_static,
+)
+from spaceeye_stac.days import display_bands, drop_unused_knot_cogs
+from spaceeye_stac.engine.phases import FilledGrid
+from spaceeye_stac.errors import NoClearLookError
+from spaceeye_stac.query import Json
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run published: the collection, where it is, and the days that hold nothing and were not published.
+
+    `kept`: days that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences
+    on scenes whose pixels contradict each other; they stand in the collection, too. With `tiling`, `days` are those
+    that some tile holds, and `skipped` and `kept` say tile and day.
+    """
+
+    collection: pystac.Collection
+    path: Path
+    days: tuple[str, ...]
+    skipped: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def finish(grids: Sequence[FilledGrid], scored: Json | None) -> Result:
+    """Link the days' items, describe them together, and leave nothing else in the folder."""
+    work = grids[0].work
+    folder, out = work.folder, work.out
+    documents = [item for grid in grids for item in _items(grid)]
+    if not documents:
+        raise NoClearLookError("No requested day has a clear look in its window; widen datetime or duration.")
+    whole = collection_of([grid.work.job for grid in grids], documents, display_bands(work.job.bands))
+    _add_thumbnail(whole, documents, folder)
+    warnings = tuple(warning for grid in grids for warning in grid.warnings)
+    found = {"spaceeye:holdout": scored, "spaceeye:warnings": list(warnings)}
+    whole.extra_fields |= {name: value for name, value in found.items() if value}
+    write_static(folder, whole, documents)
+    if work.output.keep_keyframes:
+        (folder / SCRATCH).rename(folder / KEYFRAMES)
+    drop_strangers(folder, {item.id for item in documents})
+    drop_unused_knot_cogs(folder, [folder / item.id for item in documents])
+    whole.set_self_href(str(out / COLLECTION_FILE))
+    for item in documents:
+        item.set_self_href(str(out / item.id / f"{item.id}.json"))
+    days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
+    skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
+    return Result(whole, out, tuple(days), skipped, kept, warnings)
+
+
+def _items(grid: FilledGrid) -> list[pystac.Item]:
+    """Items of one grid, linked from day to day."""
+    found = [read_item(grid.work.place(day)) for day in grid.full]
+    link_in_order(found)
+    return found
+
+
+def _add_thumbnail(collection: pystac.Collection, documents: Sequence[pystac.Item], folder: Path) -> None:
+    """Give the collection the thumbnail of the day that was seen best."""
+    best = max(documents, key=lambda item: float(item.properties["spaceeye:observed_share"]))
+    (folder / THUMBNAIL_FILE).write_bytes((folder / best.id / "thumbnail.png").read_bytes())
+    asset = pystac.Asset(f"./{THUMBNAIL_FILE}", "Thumbnail", media_type="image/png", roles=["thumbnail"])
+    collection.add_asset("thumbnail", asset)

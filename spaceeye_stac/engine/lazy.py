@@ -1,0 +1,41 @@
+"""The days of a job as a lazy cube: dask reads and solves a cell when something of it is computed."""
+
+from typing import TYPE_CHECKING
+
+from dask.delayed import delayed
+
+from spaceeye_stac.days import clipped, solved_days
+from spaceeye_stac.engine.cell import CellSolve, stretches
+from spaceeye_stac.engine.jobs import layout_of, retention_of
+from spaceeye_stac.keyframes import CellLayout, WindowKeyframes
+from spaceeye_stac.model import Cell, GridJob, Illuminance
+from spaceeye_stac.pixels import MemoryPixels, ScenePixels, read_part, survey
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def lazy_days(job: GridJob) -> "xr.Dataset":
+    """Every day of a job, over cells that are solved when they are first needed; see `interpolate`."""
+    layout = layout_of(job)
+    read = [delayed(read_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
+    illuminance = delayed(_surveyed)(job, layout, read[0] if len(layout.cells) == 1 else None)
+    solved = [
+        delayed(solved_windows, nout=len(job.windows))(job, illuminance, cell, part)
+        for part, cell in zip(read, layout.cells, strict=True)
+    ]
+    return clipped(solved_days(job, layout, retention_of(job.settings), illuminance, solved), job.grid)
+
+
+def _surveyed(job: GridJob, layout: CellLayout, whole: ScenePixels | None) -> Illuminance:
+    return survey(job, None if whole is None else MemoryPixels(whole, layout.cells[0].view))
+
+
+def solved_windows(job: GridJob, illuminance: Illuminance, cell: Cell, read: ScenePixels) -> list[WindowKeyframes]:
+    """Every window of one cell from what was read of its view."""
+    source = MemoryPixels(read, cell.view)
+    return [
+        part
+        for stretch in stretches(job, illuminance)
+        for part in CellSolve(source, illuminance, job, cell, stretch).whole()
+    ]

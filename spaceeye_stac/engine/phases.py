@@ -1,0 +1,289 @@
+"""One grid of a run: every cell to keyframes, then every day to files."""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from spaceeye_stac.collection import KEYFRAMES, SCRATCH, collection_of, item_id, read_item
+from spaceeye_stac.days import (
+    DayGroup,
+    Encoding,
+    Knots,
+    KnotTask,
+    day_groups,
+    display_bands,
+    encoders,
+    knot_groups,
+    reuse_knot_cogs,
+)
+from spaceeye_stac.engine.budget import Budget
+from spaceeye_stac.engine.jobs import layout_of, retention_of
+from spaceeye_stac.engine.memory import give_back
+from spaceeye_stac.engine.request import RunRequest
+from spaceeye_stac.engine.schedulers import Workers
+from spaceeye_stac.engine.solving import SolveTask
+from spaceeye_stac.engine.writing import WriteTask, finished
+from spaceeye_stac.errors import DamagedCellError, NoClearLookError
+from spaceeye_stac.keyframes import (
+    CellLayout,
+    Contents,
+    KeyframeStore,
+    contents_of,
+    day_key,
+    reuse_windows,
+    views_of,
+    window_keys,
+)
+from spaceeye_stac.model import GridJob, Progress
+from spaceeye_stac.pixels import CachedPixels, PixelSource, Sample, StreamedPixels, offset_warnings, survey
+from spaceeye_stac.query import Json
+from spaceeye_stac.resources import Output
+
+WORTH_PIXELS = 2**19  # of a grid, to start processes that encode it
+EachDay = Callable[[Path, Json, Json], None]
+
+
+@dataclass(frozen=True)
+class GridWork:
+    """A run at work: what is made, in which folder, where it will stand, and how."""
+
+    job: GridJob
+    folder: Path
+    out: Path
+    request: RunRequest
+    output: Output
+    budget: "Budget"
+    each_day: EachDay | None = None
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rasters are compressed."""
+        return Encoding(self.output.compress.upper(), self.output.compression_level)
+
+    @property
+    def store(self) -> Path:
+        """Folder of the keyframes."""
+        return self.folder / SCRATCH / self.job.grid.name
+
+    def place(self, day: int) -> Path:
+        """Folder of a day."""
+        return self.folder / item_id(self.job, self.job.days.day(day))
+
+
+@dataclass(frozen=True)
+class FilledGrid:
+    """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong."""
+
+    work: GridWork
+    kept: tuple[int, ...]
+    empty: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> list[int]:
+        """Days that hold something."""
+        return [day for day in range(len(self.work.job.days)) if day not in self.empty]
+
+    def named(self, days: Sequence[int]) -> list[str]:
+        """Some days as dates, after the tile where there is one."""
+        job = self.work.job
+        dates = [job.days.day(day).isoformat() for day in sorted(days)]
+        return dates if job.grid.tile is None else [f"{job.grid.tile} {day}" for day in dates]
+
+
+def fill_grid(work: GridWork, workers: Workers, progress: Progress, *, update: bool) -> FilledGrid:
+    """Fill the folder with a grid's days; a tile that is never clear is one of several and has none."""
+    tile = work.job.grid.tile
+    try:
+        with _encoders(work, workers):
+            return _fill_folder(work, workers, _named(progress, tile), update=update)
+    except NoClearLookError:
+        if tile is None:
+            raise
+        return FilledGrid(work, (), tuple(range(len(work.job.days))))
+
+
+def _encoders(work: GridWork, workers: Workers) -> AbstractContextManager[None]:
+    """Processes that encode, each started when it is first needed: where threads would wait, and it is worth it."""
+    height, width = work.job.grid.shape
+    _, writers = work.budget.days_together(work.job)
+    return encoders(writers) if workers.shares_lock and height * width > WORTH_PIXELS else nullcontext()
+
+
+def _named(progress: Progress, tile: str | None) -> Progress:
+    """Progress under the name of the tile, where there is one."""
+    return progress if tile is None else lambda stage, done, total: progress(f"{tile} {stage}", done, total)
+
+
+def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update: bool) -> FilledGrid:
+    """Both phases: every cell to keyframes, then every day to files, leaving alone what is there."""
+    job, layout = work.job, layout_of(work.job)
+    how = work.budget.solving(job, layout)
+    whole = CachedPixels(job, layout.cells[0].view) if work.budget.holds_all(job, layout) else None
+    illuminance = survey(job, _whole_source(job, layout, whole))
+    give_back()
+    contents = contents_of(job, illuminance, layout, retention_of(job.settings))
+    windows_from = window_keys(job, illuminance, (layout.size, layout.halo, layout.margin, layout.anchor))
+    keys = _day_keys(work, contents, windows_from)
+    if update:
+        _take_over(work, keys)
+    kept = tuple(day for day, key in keys.items() if finished(work.place(day), key))
+    groups = [group for group in day_groups(contents) if not set(group.days) <= set(kept)]
+    # a store that is kept is whole, whatever days are there already
+    needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
+    store = KeyframeStore.create(work.store, contents)
+    wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
+    if update:
+        reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
+    solving = SolveTask(job, illuminance, store.path, wanted, how, whole)
+    empty, samples = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
+    return FilledGrid(work, kept, empty, offset_warnings(job.scenes, samples) if samples else ())
+
+
+@dataclass(frozen=True)
+class _DayPlan:
+    """Days that are to be written, and what windows and days are made from."""
+
+    groups: Sequence[DayGroup]
+    windows_from: Sequence[str]
+    keys: Mapping[int, str]
+
+
+def _solved_and_written(
+    work: GridWork, workers: Workers, solving: SolveTask, days: _DayPlan, progress: Progress
+) -> tuple[tuple[int, ...], list[Sample]]:
+    """Do both phases; a cell that cannot be read back while days are written is solved again, once.
+
+    Returns the days that hold nothing, and a few pixels of every scene.
+    """
+    store, again = KeyframeStore.open(solving.store), set[tuple[int, int]]()
+    reporting = progress if work.each_day is None else _with_each_day(work, work.each_day, days.keys, progress)
+    while True:
+        _solve(workers, solving, store.contents.layout, progress)
+        try:
+            knots = _write_knots(work, workers, days.groups, (store, days.windows_from), progress)
+            empty = _write(work, workers, days.groups, _DaySources(store.path, days.keys, knots), reporting)
+            return empty, [Sample(*arrays) for arrays in store.samples()]
+        except DamagedCellError as error:
+            if error.cell in again:
+                raise
+            again.add(error.cell)
+            store.forget(error.cell)
+
+
+def _day_keys(work: GridWork, contents: Contents, windows_from: Sequence[str]) -> dict[int, str]:
+    """What each day is made from: its window, and the knots around it, which move where the range grows."""
+    job, keys = work.job, dict[int, str]()
+    for group in day_groups(contents):
+        knots, key = contents.knot_dates(group.window)[group.knot : group.knot + 2], windows_from[group.window]
+        for date in map(job.days.day, group.days):
+            how = job.settings.collection_id, work.encoding, work.output.days
+            keys[job.days.index(date)] = day_key(key, date, *how, *(knots[:1] if date == knots[0] else knots))
+    return keys
+
+
+def _take_over(work: GridWork, keys: Mapping[int, str]) -> None:
+    """Link the days of the earlier run that still hold into the work folder."""
+    for day, key in keys.items():
+        place = work.place(day)
+        if finished(work.out / place.name, key) and not finished(place, key):
+            shutil.rmtree(place, ignore_errors=True)
+            reuse_knot_cogs(work.out / place.name, work.folder, _link)
+            shutil.copytree(work.out / place.name, place, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    """Another name for the same file; documents are copied, since they are written again."""
+    if source.endswith(".json"):
+        shutil.copy2(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _whole_source(job: GridJob, layout: CellLayout, cached: CachedPixels | None) -> PixelSource | None:
+    """Where the pixels of a region of one cell are surveyed; None for a larger one."""
+    if len(layout.cells) > 1:
+        return None
+    return cached or StreamedPixels(job)
+
+
+def _solve(workers: Workers, task: SolveTask, layout: CellLayout, progress: Progress) -> None:
+    # the largest first, so that all workers end together
+    squares = sorted(layout.groups(task.how.side), key=lambda cells: -math.prod(views_of(cells).shape))
+    groups = [tuple(cell.index for cell in cells) for cells in squares]
+    if task.whole is not None:
+        task(groups[0])
+        progress("solving", 1, 1)
+        return
+    workers.map(task, groups if any(task.keys) else [], "solving", progress, most=task.how.at_work)
+    give_back()
+
+
+@dataclass(frozen=True)
+class _DaySources:
+    """What days are written from: the folder of the keyframes, what each day is made from, and COGs of the knots."""
+
+    store: Path
+    keys: Mapping[int, str]
+    knots: Knots | None
+
+
+def _write_knots(
+    work: GridWork,
+    workers: Workers,
+    groups: Sequence[DayGroup],
+    solved: tuple[KeyframeStore, Sequence[str]],
+    progress: Progress,
+) -> Knots | None:
+    """Write the COGs that virtual days read; None where days are files."""
+    if work.output.days != "virtual":
+        return None
+    store, windows_from = solved
+    knots = Knots(work.folder, tuple(windows_from), work.encoding)
+    _, count = work.budget.days_together(work.job)
+    task = KnotTask(work.job, store.path, knots)
+    workers.map(task, knot_groups(store.contents, groups), "writing keyframes", progress, most=count)
+    return knots
+
+
+def _write(
+    work: GridWork, workers: Workers, groups: Sequence[DayGroup], sources: _DaySources, progress: Progress
+) -> tuple[int, ...]:
+    at_once, count = work.budget.days_together(work.job)
+    task = WriteTask(
+        job=work.job,
+        store=sources.store,
+        folder=work.folder,
+        out=work.out.resolve(),
+        created=work.request.created,
+        keys=sources.keys,
+        encoding=work.encoding,
+        at_once=at_once,
+        knots=sources.knots,
+    )
+    # the longest first, so that all workers end together
+    longest = sorted(groups, key=lambda group: -len(group.days))
+    empty = workers.map(task, longest, "writing days", progress, most=count)
+    return tuple(day for days in empty for day in days)
+
+
+def _with_each_day(work: GridWork, each_day: EachDay, keys: Mapping[int, str], progress: Progress) -> Progress:
+    """Progress that also hands over each day that was finished since it was last called, or was there before."""
+    waiting = dict(keys)
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(stage, done, total)
+        for day in [day for day, key in waiting.items() if finished(work.place(day), key)]:
+            del waiting[day]
+            item = read_item(work.place(day))
+            known = collection_of([work.job], [item], display_bands(work.job.bands))
+            each_day(work.folder, known.to_dict(), item.to_dict(include_self_link=False))
+
+    return report

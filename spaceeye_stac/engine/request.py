@@ -1,0 +1,78 @@
+"""What a run was asked for, in a file of its folder, so that it can be gone on with or brought up to date."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from spaceeye_stac.collection import write_json
+from spaceeye_stac.errors import OutputError
+from spaceeye_stac.keyframes import settings_record
+from spaceeye_stac.query import Json, Query
+from spaceeye_stac.resources import Output
+from spaceeye_stac.settings import Settings
+
+RECORD_FILE = "run.json"
+FORMAT = 1
+QUERY_FIELDS = ("bands", "max_cloud_cover", "tiles", "platforms", "orbits", "mask", "mask_asset", "unmasked")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """When a run was first started, and what was asked for, without where the scenes were found."""
+
+    created: datetime
+    asked: Json
+
+    @classmethod
+    def of(cls, query: Query, settings: Settings, output: Output) -> "RunRequest":
+        """The record of a run that starts now."""
+        asked = {
+            "datetime": f"{query.days.start}/{query.days.stop}",
+            "region": query.geometry,
+            **{name: getattr(query, name) for name in QUERY_FIELDS},
+            **settings_record(settings),
+            **asdict(output),
+        }
+        return cls(datetime.now(UTC).replace(microsecond=0), dict(json.loads(json.dumps(asked))))
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRequest | None":
+        """The record in a folder; None where there is none."""
+        path = folder / RECORD_FILE
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(datetime.fromisoformat(found["created"]), found["asked"])
+        except (OSError, ValueError, KeyError) as error:
+            raise OutputError(
+                f"{path} cannot be read ({type(error).__name__}); run with overwrite to start anew."
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        """Put the record into a folder, whole or not at all."""
+        document = {"spaceeye:run": FORMAT, "created": self.created.isoformat(), "asked": self.asked}
+        write_json(folder / RECORD_FILE, document)
+
+    def changes(self, other: "RunRequest") -> list[str]:
+        """Names of what was asked for otherwise."""
+        return sorted(name for name in {*self.asked, *other.asked} if self.asked.get(name) != other.asked.get(name))
+
+
+def settled_request(asked: RunRequest, folder: Path, earlier: Path | None) -> RunRequest:
+    """Return the record of the run that is gone on with, or this one's; OutputError where they ask for other things."""
+    before = RunRequest.read(folder)
+    changed = before.changes(asked) if before else []
+    if changed:
+        raise OutputError(
+            f"An unfinished run in {folder} was asked for another {', '.join(changed)}; "
+            "ask for the same to go on with it, or overwrite it."
+        )
+    old = RunRequest.read(earlier) if earlier else None
+    changed = [name for name in old.changes(asked) if name != "datetime"] if old else []
+    if changed:
+        raise OutputError(f"The run in {earlier} was asked for another {', '.join(changed)}; overwrite it instead.")
+    record = before or asked
+    record.write(folder)
+    return record

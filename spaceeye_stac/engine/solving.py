@@ -1,0 +1,110 @@
+"""Phase 1: groups of cells to keyframes in the store, from pixels that are read once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from spaceeye_stac.engine.budget import Batching
+from spaceeye_stac.engine.cell import CellSolve, Stretch, stretches
+from spaceeye_stac.engine.memory import keep_few_heaps
+from spaceeye_stac.keyframes import KeyframeStore, views_of
+from spaceeye_stac.methods import one_torch_thread
+from spaceeye_stac.model import Block, Cell, GridJob, Illuminance
+from spaceeye_stac.pixels import CachedPixels, OnRead, Sample, ScenePixels, StreamedPixels, sampled
+
+
+@dataclass(frozen=True)
+class SolveTask:
+    """Solve groups of cells, window after window, so that memory does not grow with the time range.
+
+    `keys` stand for what each window is made from; a cell that has it already is left alone. `how`: whether the pixels
+    of a group are kept in memory, or read anew for every strip of a cell that memory is too small for. `whole`: all
+    pixels, where they are in memory already.
+    """
+
+    job: GridJob
+    illuminance: Illuminance
+    store: Path
+    keys: tuple[str, ...]
+    how: Batching
+    whole: CachedPixels | None = None
+
+    def __call__(self, index: tuple[tuple[int, int], ...]) -> None:
+        """Solve the cells of these indices."""
+        keep_few_heaps()
+        store = KeyframeStore.open(self.store)
+        cells = [store.contents.layout.cell(*place) for place in index]
+        todo = {c.index: {w for w, key in enumerate(self.keys) if key and not store.has(c, w, key)} for c in cells}
+        cells = [cell for cell in cells if todo[cell.index]]
+        if not cells:
+            return
+        samples = _Samples(self.job, cells)
+        source = self._source(cells, samples.add)
+        with one_torch_thread():
+            for stretch in stretches(self.job, self.illuminance):
+                for cell in cells:
+                    self._solve(store, source, cell, _only(stretch, todo[cell.index]))
+        samples.write(store)
+
+    def _source(self, cells: Sequence[Cell], on_read: OnRead) -> CachedPixels | StreamedPixels:
+        if self.whole is not None:
+            self.whole.set_on_read(on_read)
+            return self.whole
+        return (
+            CachedPixels(self.job, views_of(cells), on_read) if self.how.cached else StreamedPixels(self.job, on_read)
+        )
+
+    def _solve(self, store: KeyframeStore, source: CachedPixels | StreamedPixels, cell: Cell, stretch: Stretch) -> None:
+        if not stretch.windows:
+            return
+        if self.whole is None:
+            source.hold(stretch.scenes)
+        solve = CellSolve(source, self.illuminance, self.job, cell, stretch, self.how.rows)
+        writers = [store.writer(cell, w) for w in stretch.windows]
+        for strips in solve:
+            for writer, strip in zip(writers, strips, strict=True):
+                writer.add(strip)
+        for w, writer, facts in zip(stretch.windows, writers, solve.facts(), strict=True):
+            writer.finish(facts, self.keys[w])
+
+
+def _only(stretch: Stretch, windows: set[int]) -> Stretch:
+    return replace(stretch, windows=tuple(w for w in stretch.windows if w in windows))
+
+
+class _Samples:
+    """A few pixels of every scene that was read, for each cell; NaN where a scene was not read."""
+
+    def __init__(self, job: GridJob, cells: Sequence[Cell]) -> None:
+        self._job, self._cells = job, cells
+        self._parts: dict[int, dict[int, Sample]] = {}
+
+    def add(self, scene: int, pixels: ScenePixels, block: Block) -> None:
+        """Take some of a block's pixels of a scene, once."""
+        parts = self._parts.setdefault(scene, {})
+        if block.y.start not in parts:
+            parts[block.y.start] = sampled(pixels, [self._job.scenes[scene]], self._job, self._job.grid.part(block))
+
+    def write(self, store: KeyframeStore) -> None:
+        """Put those of each cell into the store, beside what an earlier call found."""
+        for cell in self._cells:
+            found = {n: _stacked([part.inside(cell.core) for part in p.values()]) for n, p in self._parts.items()}
+            one = next(iter(found.values()))
+            values = np.full((len(self._job.scenes), *one.values.shape[1:]), np.nan, np.float32)
+            before = store.sample(cell)
+            if before is not None and before[0].shape == values.shape:
+                values[:] = before[0]
+            for n, sample in found.items():
+                values[n] = sample.values[0]
+            store.write_sample(cell, values, one.rows, one.columns)
+
+
+def _stacked(parts: Sequence[Sample]) -> Sample:
+    """Of several blocks above each other."""
+    return Sample(
+        np.concatenate([part.values for part in parts], axis=-1),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.columns for part in parts]),
+    )

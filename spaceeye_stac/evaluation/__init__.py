@@ -1,0 +1,8 @@
+"""How well methods give back what was hidden from them.
+
+In: scenes. Out: `Scores` on clear pixels that were hidden on purpose, and pictures of them.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,196 @@
+"""Clear pixels hidden on purpose, and how well each method gives them back; pure numpy, no I/O.
+
+One case hides pixels of one target date t and scores a reconstruction from the window of `duration` days centred on it:
+
+    "cloud"   dates at least 60 % clear lose hidden = clear[t] & ~clear[u], u a date 20-90 % clear drawn by the seed
+    "date"    dates at least 60 % clear lose every clear pixel
+    "edge"    dates 15-60 % clear lose the third of their clear pixels, 3217 (a disc of radius 32) at the most, that is
+              nearest to a centre drawn by the seed among the clear pixels that touch a pixel which is not clear
+
+Clear shares are of all pixels of the stack. Hidden pixels without another clear look in the window are not scored, for
+no method can know them; a case left with fewer than 20 pixels is skipped and counted. The draw of a case depends on
+the seed, its kind and its date alone, so methods, `duration` and `limit` do not change what is hidden.
+
+With error e = estimate - truth in reflectance, over the hidden pixels and the bands of one date:
+
+    rmse = sqrt(mean e^2)    mae = mean |e|    bias = mean e    psnr = 10 log10(1 / mean e^2)    (peak 1)
+
+Every figure is the mean of these over the dates, with the standard error of that mean, std(ddof=1) / sqrt(n_dates).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaceeye_stac.errors import InvalidInputError, NoClearLookError
+from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor
+from spaceeye_stac.evaluation.hidden import KINDS, hidden_pixels, targets
+from spaceeye_stac.evaluation.scores import BINS, QUANTILES, Case, Example, Scores, Tally
+from spaceeye_stac.model import Progress, silent
+
+FEWEST_PIXELS = 20
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What a case gives the methods, and what it keeps from them.
+
+    `values` `(band, time, y, x)` and `clear` `(time, y, x)` of the window without the hidden pixels; `truth`
+    `(band, y, x)` of the target; `gap` `(y, x)` days to the nearest other clear look, inf where there is none.
+    """
+
+    values: Float
+    clear: Bool
+    days: tuple[int, ...]
+    target: int
+    truth: Float
+    hidden: Bool
+    gap: NDArray[np.float64]
+
+    def estimate(self, method: Reconstructor) -> Estimate:
+        """Run a method on copies, so that none can see or change what another gets."""
+        return method(self.values.copy(), self.clear.copy(), self.days, self.target)
+
+
+def _pose(values: Float, clear: Bool, days: Sequence[int], target: int, hidden: Bool, duration: int) -> _Problem:
+    start = days[target] - duration // 2
+    inside = [n for n, day in enumerate(days) if start <= day < start + duration]
+    place, seen = inside.index(target), clear[inside]
+    when = tuple(int(days[n]) for n in inside)
+    gaps = np.abs(np.array(when) - when[place]).astype(np.float64)
+    gaps[place] = np.inf
+    seen[place] &= ~hidden
+    return _Problem(
+        values=np.where(seen, values[:, inside], np.float32(0)),
+        clear=seen,
+        days=when,
+        target=place,
+        truth=np.where(clear[target], values[:, target], np.float32(np.nan)),
+        hidden=hidden,
+        gap=np.where(seen, gaps[:, None, None], np.inf).min(axis=0),
+    )
+
+
+def score(
+    values: Float,
+    clear: Bool,
+    days: Sequence[int],
+    reconstructors: Mapping[str, Reconstructor],
+    *,
+    bands: Sequence[str],
+    duration: int,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> Scores:
+    """Hide clear pixels of every date that suits, and score every method on the same ones.
+
+    A pixel is scored where it is hidden, clear elsewhere in the window, and every method gave a value in all bands. A
+    method with values at fewer than 20 such pixels is left out of that case, instead of taking it from the others.
+
+    Parameters
+    ----------
+    values
+        `(band, time, y, x)` float32 reflectance. What stands at pixels that are not clear has no effect.
+    clear
+        `(time, y, x)` bool, True = usable.
+    days
+        `(time,)` whole days, strictly increasing.
+    reconstructors
+        By name; each gets copies of `values` (0 where not clear) and `clear` without the hidden pixels, the days of the
+        window, and the target's index among them.
+    bands
+        `(band,)` names.
+    duration
+        Days of the window, from `duration // 2` days before the target.
+    seed
+        Of every draw; 0 or more.
+    limit
+        At most so many target dates of each kind, spread evenly over those that suit; None is all.
+    progress
+        Called with a stage's name, the cases done and their number.
+
+    Returns Scores. Raises InvalidInputError where shapes or days do not fit, NoClearLookError where nothing is scored.
+
+    """
+    _check(values, clear, days, bands)
+    _check_plan(reconstructors, duration, seed, limit)
+    todo = [(kind, int(t)) for kind in KINDS for t in _spread(targets(clear, kind), limit)]
+    cases: list[Case] = []
+    example: Example | None = None
+    progress("evaluating", 0, len(todo))
+    for done, (kind, target) in enumerate(todo, start=1):
+        problem = _pose(values, clear, days, target, hidden_pixels(clear, target, kind, seed), duration)
+        found, tallies = _attempt(problem, reconstructors)
+        if tallies:
+            cases.append(Case(kind, target, int(days[target]), tallies))
+            candidate = Example(kind, int(days[target]), problem.truth, problem.hidden, found)
+            example = candidate if example is None or _telling(candidate) > _telling(example) else example
+        progress("evaluating", done, len(todo))
+    if example is None:
+        raise NoClearLookError(
+            f"None of {len(days)} dates has clear pixels to hide that are clear elsewhere in {duration} days; "
+            "widen datetime or duration."
+        )
+    skipped = {kind: sum(k == kind for k, _ in todo) - sum(c.kind == kind for c in cases) for kind in KINDS}
+    return Scores(tuple(bands), tuple(reconstructors), tuple(cases), skipped, example)
+
+
+def _check(values: Float, clear: Bool, days: Sequence[int], bands: Sequence[str]) -> None:
+    if values.shape != (len(bands), len(days), *clear.shape[1:]) or len(clear) != len(days):
+        raise InvalidInputError(
+            f"values {values.shape} and clear {clear.shape} must be (band, time, y, x) and (time, y, x) "
+            f"of {len(bands)} bands and {len(days)} days."
+        )
+    if any(later <= earlier for earlier, later in pairwise(days)):
+        raise InvalidInputError("days must be strictly increasing whole numbers.")
+
+
+def _check_plan(methods: Mapping[str, Reconstructor], duration: int, seed: int, limit: int | None) -> None:
+    if not methods:
+        raise InvalidInputError("reconstructors is empty; name at least one method.")
+    for name, value, least in (("duration", duration, 1), ("seed", seed, 0), ("limit", limit, 1)):
+        if value is not None and value < least:
+            raise InvalidInputError(f"{name} {value} is not allowed; give a whole number from {least}.")
+
+
+def _spread(dates: NDArray[np.intp], limit: int | None) -> NDArray[np.intp]:
+    if limit is None or limit >= len(dates):
+        return dates
+    return np.take(dates, np.linspace(0, len(dates) - 1, limit).round().astype(int))
+
+
+def _attempt(problem: _Problem, methods: Mapping[str, Reconstructor]) -> tuple[dict[str, Float], dict[str, Tally]]:
+    """Every method's image, and the tallies over the pixels that all can be scored on; none where those are too few."""
+    scored = problem.hidden & np.isfinite(problem.gap)
+    if scored.sum() < FEWEST_PIXELS:
+        return {}, {}
+    found = {name: problem.estimate(method) for name, method in methods.items()}
+    valued = {name: scored & np.isfinite(one.values).all(axis=0) for name, one in found.items()}
+    valued = {name: where for name, where in valued.items() if where.sum() >= FEWEST_PIXELS}
+    common = np.logical_and.reduce([scored, *valued.values()])
+    images = {name: one.values for name, one in found.items()}
+    if not valued or common.sum() < FEWEST_PIXELS:
+        return images, {}
+    return images, {name: _tally(problem, found[name], common) for name in valued}
+
+
+def _tally(problem: _Problem, found: Estimate, where: Bool) -> Tally:
+    errors = found.values[:, where].astype(np.float64) - problem.truth[:, where]
+    edges = [low - 0.5 for low, _ in BINS[1:]]
+    member = np.eye(len(BINS))[np.digitize(problem.gap[where], edges)]
+    moments = np.stack([errors, np.abs(errors), errors**2]) @ member
+    sd = np.full_like(errors, np.nan) if found.sd is None else found.sd[:, where].astype(np.float64)
+    widths = [z * sd for z in QUANTILES.values()]
+    if found.wide is not None:
+        widths[1] = found.wide[:, where].astype(np.float64)
+    inside = [(np.abs(errors) <= width).sum() for width in widths]
+    return Tally(moments, member.sum(axis=0).astype(np.int64), np.array(inside), int(np.isfinite(sd).sum()))
+
+
+def _telling(example: Example) -> tuple[bool, float]:
+    """Rank examples: under a cloud shape first, then the nearest to half of the image hidden."""
+    return example.kind == "cloud", -abs(float(example.hidden.mean()) - 0.5)

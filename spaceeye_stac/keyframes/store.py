@@ -1,0 +1,318 @@
+"""The keyframe store: what is solved, per output grid, in a Zarr group; and what it holds, in words.
+
+Between two keyframes a pixel is linear in time, so that a store is the whole result: any day is one blend away.
+"""
+
+import json
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+from zarr.storage import LocalStore
+
+from spaceeye_stac.collection import write_json
+from spaceeye_stac.errors import DamagedCellError, OutputError
+from spaceeye_stac.keyframes.chunks import GrowingChunk, read_chunk
+from spaceeye_stac.keyframes.contents import Contents
+from spaceeye_stac.keyframes.parts import KeyframeRows, WindowFacts
+from spaceeye_stac.keyframes.tiles import BANDED
+from spaceeye_stac.model import Cell
+from spaceeye_stac.query import Json
+
+FORMAT = 3
+DONE = "done"
+SAMPLES = "samples"
+CHUNKED = (*BANDED, "spread", "clear")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError)
+
+
+class KeyframeStore:
+    """The keyframes of one grid in a Zarr group in the folder `path`.
+
+    Arrays, cell beside cell, each with its margin, one chunk a cell: `images` and `as_seen` `(knot, band, y, x)`
+    float32 normalised by `illuminance` `(band, day)`, `spread` `(knot, y, x)` float32, `clear` `(look, y, x)` bool;
+    and, one value a cell, `noise` `(knot, row, column)` and `unseen` `(window, row, column)`, in files of their own
+    beside `done`. NaN where there is nothing. Chunks carry a checksum. Cells written together share no chunk.
+    """
+
+    def __init__(self, path: Path, contents: Contents, group: zarr.Group) -> None:
+        self.path, self.contents, self._group = path, contents, group
+        self._facts: dict[tuple[int, int, int], Json] = {}
+
+    @classmethod
+    def create(cls, path: Path, contents: Contents) -> "KeyframeStore":
+        """Make an empty store, or go on with the one of the same contents that is there."""
+        if path.exists():
+            try:
+                found = cls.open(path)
+                same = found.contents.as_json() == contents.as_json()
+                if same and np.array_equal(
+                    found.contents.illuminance.values, contents.illuminance.values, equal_nan=True
+                ):
+                    return found
+            except OutputError:
+                pass  # a run died while it made this one, or another version did: what it holds is made anew
+            shutil.rmtree(path)
+        group = zarr.open_group(store=LocalStore(path), mode="w")
+        store = cls(path, contents, group)
+        store._make_arrays()
+        (path / DONE).mkdir()
+        (path / SAMPLES).mkdir()
+        group.attrs.update({"spaceeye:keyframes": FORMAT, "spaceeye:contents": contents.as_json()})
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> "KeyframeStore":
+        """Open a finished or unfinished store; OutputError where there is none, or one of another format."""
+        if not (path / DONE).is_dir():
+            raise OutputError(f"Folder {path} holds no keyframes; name one that does.")
+        try:
+            group = zarr.open_group(store=LocalStore(path), mode="r+")
+            version = group.attrs.get("spaceeye:keyframes")
+        except UNREADABLE as error:
+            raise _damaged(path, "its description", error) from error
+        if version != FORMAT:
+            raise OutputError(
+                f"The keyframes in {path} are of format {version}, and this version reads {FORMAT}; make them again."
+            )
+        try:
+            illuminance = np.asarray(_whole(path, group, "illuminance")[:])
+            known = Contents.from_json(group.attrs["spaceeye:contents"], illuminance)  # type: ignore[arg-type]
+        except UNREADABLE as error:
+            raise _damaged(path, "its description", error) from error
+        return cls(path, known, group)
+
+    def _make_arrays(self) -> None:
+        known = self.contents
+        knots, looks = known.first_knots[-1], known.first_looks[-1]
+        self._make("images", (knots, len(known.bands)), known.layout.tile, "f4")
+        if known.as_seen:
+            self._make("as_seen", (knots, len(known.bands)), known.layout.tile, "f4")
+        self._make("spread", (knots,), known.layout.tile, "f4")
+        self._make("clear", (looks,), self.core_tile, "bool")
+        illuminance = known.illuminance.values
+        self._group.create_array("illuminance", data=illuminance, chunks=illuminance.shape, compressors=[Crc32cCodec()])
+
+    def _make(self, name: str, leading: tuple[int, ...], tile: tuple[int, int], dtype: str) -> None:
+        counts = known = self.contents.layout.counts
+        self._group.create_array(
+            name,
+            shape=(*leading, known[0] * tile[0], counts[1] * tile[1]),
+            chunks=(*(1 for _ in leading), *tile),
+            dtype=dtype,
+            fill_value=False if dtype == "bool" else np.nan,
+            compressors=[Crc32cCodec()],
+        )
+
+    @property
+    def core_tile(self) -> tuple[int, int]:
+        """Rows and columns of the largest core of a cell."""
+        size = self.contents.layout.size
+        return min(size, self.contents.grid.shape[0]), min(size, self.contents.grid.shape[1])
+
+    def _first_look(self, window: int) -> int:
+        return self.contents.first_looks[window]
+
+    def writer(self, cell: Cell, window: int) -> "CellWriter":
+        """Begin to keep one cell of one window."""
+        return CellWriter(self, cell, window)
+
+    def mark(self, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
+        """Say that one cell of one window is whole, and of what it was made."""
+        noise = None if part.noise is None else [float(value) for value in part.noise]
+        looks = part.looks[self.contents.scenes_in(window)].tolist()
+        facts = {"key": key, "looks": looks, "noise": noise, "unseen": float(part.unseen)}
+        facts["check"] = _check(facts)
+        write_json(self.mark_file(cell, window), facts)
+
+    def mark_file(self, cell: Cell, window: int) -> Path:
+        """Where it says that this cell of this window is whole."""
+        return self.path / DONE / f"{window}-{cell.index[0]}-{cell.index[1]}.json"
+
+    def has(self, cell: Cell, window: int, key: str) -> bool:
+        """Whether this cell of this window is done, from just that."""
+        return self.key(cell, window) == key
+
+    def key(self, cell: Cell, window: int) -> str | None:
+        """What stands for all that this cell of this window was made from; None where it is not done."""
+        try:
+            return str(self._fact(cell, window)["key"])
+        except DamagedCellError:
+            return None
+
+    def _fact(self, cell: Cell, window: int) -> Json:
+        place = (window, *cell.index)
+        if place not in self._facts:
+            try:
+                facts = json.loads(self.mark_file(cell, window).read_text(encoding="utf-8"))
+                if facts.pop("check") != _check(facts):
+                    raise ValueError(facts)
+                self._facts[place] = facts
+            except UNREADABLE as error:
+                raise DamagedCellError(
+                    f"The keyframes in {self.path} lack cell {cell.index} of window {window}; make them again.",
+                    cell.index,
+                ) from error
+        return self._facts[place]
+
+    def forget(self, index: tuple[int, int]) -> None:
+        """Drop all that is kept of the cell of this row and column, so that it is solved again."""
+        cell = self.contents.layout.cell(*index)
+        for window in range(len(self.contents.windows)):
+            self._facts.pop((window, *index), None)
+            self.mark_file(cell, window).unlink(missing_ok=True)
+            for name in CHUNKED:
+                for chunk in self.chunks(name, window, cell):
+                    chunk.unlink(missing_ok=True)  # Zarr reads what is there before it writes a part of it
+        self._sample_file(cell).unlink(missing_ok=True)
+
+    def chunks(self, name: str, window: int, cell: Cell) -> Iterator[Path]:
+        """Files of a cell's chunks in one window, knot by knot (or look by look) and band by band."""
+        first = self.contents.first_looks if name == "clear" else self.contents.first_knots
+        bands = [(band,) for band in range(len(self.contents.bands))] if name in BANDED else [()]
+        for n in range(first[window], first[window + 1]):
+            for band in bands:
+                yield self.chunk_file(name, (n, *band), cell)
+
+    def is_whole(self, cell: Cell, window: int) -> bool:
+        """Whether a cell of a window is done and all its chunks can be read."""
+        if self.key(cell, window) is None:
+            return False
+        try:
+            for name in self.kept(cell, window):
+                for chunk in self.chunks(name, window, cell):
+                    read_chunk(chunk)
+        except UNREADABLE:
+            return False
+        return True
+
+    def kept(self, cell: Cell, window: int) -> list[str]:
+        """Names of the arrays in which a finished cell has chunks."""
+        must = {"images", "clear"} | ({"spread"} if self._fact(cell, window)["noise"] is not None else set())
+        must |= {"as_seen"} if self.contents.as_seen and self.contents.looked(window) else set()
+        return [name for name in CHUNKED if name in must or any(c.is_file() for c in self.chunks(name, window, cell))]
+
+    def chunk_file(self, name: str, at: tuple[int, ...], cell: Cell) -> Path:
+        """Where the chunk of these indices, as knot and band, of a cell is."""
+        return self.path.joinpath(name, "c", *map(str, (*at, *cell.index)))
+
+    def _sample_file(self, cell: Cell) -> Path:
+        return self.path / SAMPLES / f"{cell.index[0]}-{cell.index[1]}.npz"
+
+    def write_sample(self, cell: Cell, *arrays: NDArray[Any]) -> None:
+        """Keep a few pixels of a cell, as arrays."""
+        target = self._sample_file(cell)
+        partial = target.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, *arrays)
+        partial.rename(target)
+
+    def sample(self, cell: Cell) -> list[NDArray[Any]] | None:
+        """Return the few pixels of a cell; None where there are none that can be read."""
+        try:
+            with np.load(self._sample_file(cell)) as arrays:
+                return [arrays[name] for name in arrays.files]
+        except (BadZipFile, *UNREADABLE):
+            return None
+
+    def samples(self) -> list[list[NDArray[Any]]]:
+        """Return the few pixels of every cell that has some, cell by cell; DamagedCellError where they are damaged."""
+        found = []
+        for cell in self.contents.layout.cells:
+            path = self._sample_file(cell)
+            if path.is_file():
+                try:
+                    with np.load(path) as arrays:
+                        found.append([arrays[name] for name in arrays.files])
+                except (BadZipFile, *UNREADABLE) as error:
+                    raise DamagedCellError(str(_damaged(self.path, path.name, error)), cell.index) from error
+        return found
+
+    def looks(self, window: int) -> NDArray[np.int64]:
+        """Clear pixels taken from each scene `(scene,)` in a window, over all cells."""
+        counts = [self._fact(cell, window)["looks"] for cell in self.contents.layout.cells]
+        found = np.zeros(len(self.contents.scene_days), np.int64)
+        found[self.contents.scenes_in(window)] = np.sum(counts, axis=0)
+        return found
+
+    def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
+        """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
+        self._fact(cell, window)
+        if name == "clear":
+            return self._chunk(name, (self._first_look(window) + index,), cell, cell.core.shape)
+        knot = self.contents.first_knots[window] + index
+        return self._chunk(name, (knot, band) if name in BANDED else (knot,), cell, cell.reach.shape)
+
+    def _chunk(self, name: str, at: tuple[int, ...], cell: Cell, shape: tuple[int, int]) -> NDArray[Any]:
+        """Read a chunk's file, as a `CellWriter` wrote it; Zarr would take a lost one for empty."""
+        tile, dtype = (self.core_tile, "?") if name == "clear" else (self.contents.layout.tile, "<f4")
+        try:
+            content = read_chunk(self.chunk_file(name, at, cell))
+            return content.view(dtype).reshape(tile)[: shape[0], : shape[1]]
+        except UNREADABLE as error:
+            damage = _damaged(self.path, f"{name} of cell {cell.index}", error)
+            raise DamagedCellError(str(damage), cell.index) from error
+
+    def noise(self, window: int, index: int, cell: Cell) -> float:
+        """See `Tiles`."""
+        fact = self._fact(cell, window)
+        if fact["noise"] is None:
+            return float("nan")
+        return float(fact["unseen"] if index < 0 else fact["noise"][index])
+
+
+class CellWriter:
+    """What a window keeps of one cell, on its way into a store from top to bottom; it counts once it is finished."""
+
+    def __init__(self, store: KeyframeStore, cell: Cell, window: int) -> None:
+        self._store, self._cell, self._window = store, cell, window
+        self._growing: dict[Path, GrowingChunk] = {}
+
+    def add(self, part: KeyframeRows) -> None:
+        """Keep the next rows."""
+        known = self._store.contents
+        for name in (*BANDED, "spread"):
+            values = getattr(part, name)
+            if values is not None:
+                self._grow(name, known.first_knots[self._window], values, known.layout.tile)
+        self._grow("clear", known.first_looks[self._window], part.clear, self._store.core_tile)
+
+    def _grow(self, name: str, first: int, values: NDArray[Any], tile: tuple[int, int]) -> None:
+        """Add `(..., y, x)` to the chunks of an array, of which the first index begins at `first`."""
+        for at in np.ndindex(values.shape[:-2]):
+            path = self._store.chunk_file(name, (first + at[0], *at[1:]), self._cell)
+            if path not in self._growing:
+                fill = False if values.dtype == bool else np.nan
+                self._growing[path] = GrowingChunk(path, tile, values.dtype, fill)
+            self._growing[path].add(values[at])
+
+    def finish(self, facts: WindowFacts, key: str) -> None:
+        """Say that all is there; `key` stands for what it was made from."""
+        for chunk in self._growing.values():
+            chunk.finish()
+        self._store.mark(self._cell, self._window, facts, key)
+
+
+def _whole(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
+    """Return an array of one chunk; OSError where that is missing, which Zarr takes for empty."""
+    found: zarr.Array[Any] = group[name]  # type: ignore[assignment]
+    path.joinpath(name, "c", *("0" for _ in found.shape)).stat()
+    return found
+
+
+def _check(facts: Json) -> int:
+    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+
+
+def _damaged(path: Path, part: str, error: Exception) -> OutputError:
+    return OutputError(
+        f"The keyframes in {path} are damaged: {part} cannot be read ({type(error).__name__}); "
+        "remove the folder and run again."
+    )

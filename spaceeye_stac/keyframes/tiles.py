@@ -1,0 +1,47 @@
+"""Where keyframes are read from, one cell at a time."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaceeye_stac.keyframes.contents import Contents
+from spaceeye_stac.keyframes.parts import WindowKeyframes
+from spaceeye_stac.model import Cell
+
+BANDED = ("images", "as_seen")
+
+
+class Tiles(Protocol):
+    """Where keyframes are read from, one cell at a time."""
+
+    contents: Contents
+
+    def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
+        """Give one cell of one knot over its reach.
+
+        `name` is "images" or "as_seen" (of a band), or "spread"; for "clear" the index counts the window's looks, and
+        the tile is that of the cell's core.
+        """
+
+    def noise(self, window: int, index: int, cell: Cell) -> float:
+        """68 % half width of one look on a knot, or, for index -1, of a day without one; NaN where not known."""
+
+
+class MemoryTiles:
+    """Keyframes of some cells as they were solved."""
+
+    def __init__(self, contents: Contents, solved: dict[tuple[int, int], dict[int, WindowKeyframes]]) -> None:
+        self.contents, self._solved = contents, solved
+
+    def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
+        """See `Tiles`."""
+        values = getattr(self._solved[cell.index][window], name)[index]
+        return np.asarray(values[band] if name in BANDED else values)
+
+    def noise(self, window: int, index: int, cell: Cell) -> float:
+        """See `Tiles`."""
+        found = self._solved[cell.index][window].facts
+        if found.noise is None:
+            return float("nan")
+        return found.unseen if index < 0 else float(found.noise[index])

@@ -1,0 +1,57 @@
+"""The methods by name.
+
+A method is "damped", "guided", "reference", the name of an entry point in the group `spaceeye_stac.methods`, or any
+callable `(values, clear, days) -> values`, a `torch.nn.Module` among them.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, WholeCellRun
+from spaceeye_stac.methods.damped import DAMPED
+from spaceeye_stac.methods.guided import GUIDED
+from spaceeye_stac.methods.reference import REFERENCE
+from spaceeye_stac.settings import METHOD_GROUP, MethodCallable, Settings
+
+
+def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]], MethodRun]:
+    """A user's model as a method: it fills the acquisition days, and the days between are blended."""
+
+    def make(looks: CellLooks) -> tuple[tuple[int, ...], Tensor]:
+        copies = looks.values.clone(), looks.clear.clone(), torch.tensor(looks.days)
+        with torch.no_grad():
+            found = torch.as_tensor(np.asarray(model(*copies)), dtype=torch.float32)
+        if found.shape != looks.values.shape:
+            raise InvalidInputError(
+                f"method {_name(model)} returned shape {tuple(found.shape)} for values of shape "
+                f"{tuple(looks.values.shape)}; it must return values of the same shape."
+            )
+        return looks.days, torch.where(looks.clear.any(0), found, torch.nan)
+
+    return lambda _settings, _shape: WholeCellRun(make)
+
+
+BUILT_IN = {method.name: method for method in (DAMPED, GUIDED, REFERENCE)}
+
+
+def method_of(settings: Settings) -> Method:
+    """Return the method that the settings name or bring along; InvalidInputError where an entry point cannot load."""
+    chosen = settings.method
+    if not isinstance(chosen, str):
+        return Method(_name(chosen), callable_run(chosen))
+    if chosen in BUILT_IN:
+        return BUILT_IN[chosen]
+    (entry,) = entry_points(group=METHOD_GROUP, name=chosen)
+    try:
+        return Method(chosen, callable_run(entry.load()))
+    except Exception as error:
+        raise InvalidInputError(f"method {chosen!r} ({entry.value}) cannot be loaded: {error}.") from error
+
+
+def _name(model: MethodCallable) -> str:
+    return str(getattr(model, "__name__", type(model).__name__))

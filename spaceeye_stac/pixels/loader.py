@@ -1,0 +1,164 @@
+"""Scenes and a geobox to DN and labels on one grid; with `reader`, the only module that imports stackstac."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import stackstac
+from dask import threaded
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from stackstac.rio_env import LayeredEnv
+from stackstac.rio_reader import DEFAULT_GDAL_ENV
+
+from spaceeye_stac.model import NO_LABEL, Scene
+from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
+from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
+from spaceeye_stac.query import Json
+from spaceeye_stac.sources import profile_named
+
+READ_THREADS = 8
+COARSER = 0.75
+# a store that is busy is asked again; one that does not answer is not waited for without end
+PATIENCE = {
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+}
+Signer = Callable[[Scene], Signing]
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """DN `(scene, band, y, x)` uint16, 0 where there is no data, and labels `(scene, y, x)`, NO_LABEL where none is."""
+
+    values: NDArray[np.uint16]
+    labels: NDArray[np.uint16]
+
+
+def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str) -> dict[str, str]:
+    """Return how each band gets onto the grid: averaged where the grid is coarser than its pixels, else by `choice`."""
+    size = abs(geobox.resolution.x)
+    return {
+        name: "average" if any((s.bands[name].resolution or size) < COARSER * size for s in scenes) else choice
+        for name in scenes[0].bands
+    }
+
+
+def load(
+    scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer, label_halo: int = 0
+) -> Stacked:
+    """Read every band and the labels of the scenes on the grid of `geobox`, labels with `label_halo` pixels around it.
+
+    Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each (nodata never
+    mixes in), labels always by nearest neighbour. Hrefs are signed here, at read time. Raises ReadError with the
+    scene's id and the unsigned href when an asset is missing or unreadable: a failed read is never nodata.
+    """
+    padded = geobox.pad(label_halo)
+    found = Stacked(
+        np.empty((len(scenes), len(resampling), *geobox.shape), np.uint16),
+        np.full((len(scenes), *padded.shape), NO_LABEL, np.uint16),
+    )
+    how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
+    parts = [(bands, geobox), ([LABELS], padded)] if label_halo else [([*bands, LABELS], geobox)]
+    for names, box in parts:
+        sources = _sources(scenes, {name: how[name] for name in names}, sign)
+        _read(_Into(found, sources), scenes, names, box)
+    return found
+
+
+def _sources(scenes: Sequence[Scene], resampling: Mapping[str, str], sign: Signer) -> Sources:
+    """Assets to read; not every scene has labels."""
+    found = {}
+    for i, scene in enumerate(scenes):
+        signing = sign(scene)
+        for n, (name, method) in enumerate(resampling.items()):
+            asset = scene.labels if name == LABELS else scene.bands[name]
+            if asset is not None:
+                found[place_name(i, n)] = AssetToRead(scene, name, asset, signing, Resampling[method])
+    return found
+
+
+class _Into(Opaque):
+    """Arrays of bands and labels, as what is read of some sources is put there."""
+
+    def __init__(self, found: Stacked, sources: Sources) -> None:
+        self.found, self.sources = found, sources
+
+    def __setitem__(self, at: tuple[slice, ...], chunk: NDArray[np.uint16]) -> None:
+        scene = at[0].start
+        for name, image in enumerate(chunk[0]):
+            source = self.sources.get(place_name(scene, name))
+            if source is not None:
+                target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
+                target[at[2:]] = image
+
+
+def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: GeoBox) -> None:
+    """Read by stackstac, scene by scene into its place."""
+    box = geobox.boundingbox
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
+        array = stackstac.stack(
+            _plain_items(into.sources, scenes, names, geobox),
+            assets=list(names),
+            epsg=geobox.crs.epsg if geobox.crs else None,
+            bounds=(box.left, box.bottom, box.right, box.top),
+            resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
+            snap_bounds=False,
+            chunksize=(1, -1, -1, -1),
+            dtype=np.dtype("uint16"),
+            fill_value=np.uint16(0),
+            rescale=False,
+            sortby_date=False,
+            xy_coords="center",
+            properties=False,
+            band_coords=False,
+            errors_as_nodata=(),
+            reader=Readers(into.sources),
+            gdal_env=_environment(scenes),
+        )
+        array.data.store(into, lock=False, scheduler=threaded.get, num_workers=READ_THREADS)
+
+
+def _environment(scenes: Sequence[Scene]) -> LayeredEnv:
+    """Return stackstac's GDAL settings with those of the scenes' profiles; what the environment sets goes before both.
+
+    Credentials (AWS_ACCESS_KEY_ID ...) are GDAL's own affair, which finds them in the environment.
+    """
+    options = dict(PATIENCE)
+    masks = [scene.labels for scene in scenes if scene.labels is not None]
+    names = {scene.profile for scene in scenes} | {mask.source.profile for mask in masks if mask.source is not None}
+    for name in sorted(names - {""}):
+        options |= profile_named(name).gdal_env
+    return DEFAULT_GDAL_ENV.updated(always={key: value for key, value in options.items() if key not in os.environ})
+
+
+def _plain_items(sources: Sources, scenes: Sequence[Scene], names: Sequence[str], geobox: GeoBox) -> list[Json]:
+    """Return what stackstac needs and nothing it could misread: places instead of hrefs, no scale.
+
+    Every item is said to lie on the grid, as stackstac drops those that do not, and the rest would change places.
+    """
+    grid = {"proj:epsg": geobox.crs.epsg if geobox.crs else None, "proj:bbox": geobox.boundingbox.bbox}
+    return [
+        {
+            "id": scene.id,
+            "properties": {"datetime": scene.datetime.isoformat(), **grid},
+            "assets": {
+                name: {"href": place_name(i, n), "type": "image/tiff"}
+                for n, name in enumerate(names)
+                if place_name(i, n) in sources
+            },
+        }
+        for i, scene in enumerate(scenes)
+    ]
+
+
+def place_name(scene: int, name: int) -> str:
+    """What stackstac takes for the URL of the asset in this place."""
+    return f"{scene}-{name}"

@@ -1,0 +1,112 @@
+"""DN and labels of a job's scenes to reflectance and `clear`, one step a day."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from spaceeye_stac.model import GridJob, Scene, metres_per_pixel
+from spaceeye_stac.pixels.illumination import DayTotals, totals
+from spaceeye_stac.pixels.masks import away_from_cloud, classify, observed
+from spaceeye_stac.pixels.offset_check import Sample, Sampling
+from spaceeye_stac.pixels.scene_pixels import ScenePixels
+
+FLOOR_REFLECTANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What the acquisitions saw of one part of the grid.
+
+    `values` `(band, time, y, x)` float32 reflectance, 0 where not clear; `clear` `(time, y, x)`; `observed` `(time,)`
+    pixels with data; `looks` `(scene,)` clear pixels taken from each scene.
+    """
+
+    values: NDArray[np.float32]
+    clear: NDArray[np.bool_]
+    observed: NDArray[np.int64]
+    looks: NDArray[np.int64]
+
+    @property
+    def totals(self) -> DayTotals:
+        """The sums that illuminance needs."""
+        return totals(self.values, self.clear, self.observed)
+
+
+def observe(
+    pixels: ScenePixels, job: GridJob, part: GeoBox, steps: tuple[int, int] = (1, 1), top: int = 0
+) -> Observations:
+    """Turn the DN and labels of a job's scenes into reflectance and `clear`, one step a day.
+
+    `part` is where the DN lie; of its rows and columns one in `steps` is looked at, counted from `top` rows above it.
+    Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in
+    their order: a pixel comes from the first in which it is clear.
+    """
+    every = slice(-top % steps[0], None, steps[0]), slice(None, None, steps[1])
+    height, width = (len(range(n)[along]) for n, along in zip(part.shape, every, strict=True))
+    shape = len(job.bands), len(job.acquisitions), height, width
+    seen = Observations(
+        np.zeros(shape, np.float32), np.zeros(shape[1:], bool), np.zeros(shape[1], np.int64), no_looks(job)
+    )
+    index = 0
+    for n, acquisition in enumerate(job.acquisitions):
+        covered = np.zeros(shape[2:], bool)
+        for scene in acquisition.scenes:
+            dn = pixels.values[index][..., *every]
+            data = observed(dn, next(iter(scene.bands.values())).nodata)
+            covered |= data
+            clear = data & _clear(pixels.labels[index], scene, job, part, every)
+            reflectance = _reflectance(dn, scene)
+            new = clear & ~seen.clear[n]
+            np.maximum(reflectance, np.float32(FLOOR_REFLECTANCE), out=reflectance)
+            np.copyto(seen.values[:, n], reflectance, where=new)
+            seen.clear[n] |= new
+            seen.looks[index] = new.sum()
+            index += 1
+        seen.observed[n] = covered.sum()
+    return seen
+
+
+def no_looks(job: GridJob) -> NDArray[np.int64]:
+    """No looks from any of a job's scenes."""
+    return np.zeros(len(job.scenes), np.int64)
+
+
+def sampled(pixels: ScenePixels, scenes: Sequence[Scene], job: GridJob, part: GeoBox) -> Sample:
+    """Some clear pixels of each of the `scenes`, of which the pixels are, for the check of the offsets."""
+    sampling = Sampling.of(job, part)
+    rows, columns = sampling.places((int(part.shape[0]), int(part.shape[1])))
+    found = np.full((len(scenes), len(sampling.bands), len(rows)), np.nan, np.float32)
+    for out, values, labels, scene in zip(found, pixels.values, pixels.labels, scenes, strict=True):
+        halo = (labels.shape[0] - part.shape[0]) // 2
+        inner = labels[halo : halo + part.shape[0], halo : halo + part.shape[1]]
+        dn = values[..., sampling.rows, sampling.columns]
+        clear = observed(dn, next(iter(scene.bands.values())).nodata)
+        clear &= classify(inner[sampling.rows, sampling.columns], scene.labels, job.settings).clear
+        seen = _reflectance(dn, scene)[list(sampling.bands)].reshape(len(sampling.bands), -1)
+        np.copyto(out, seen, where=clear.ravel())
+    return Sample(found, rows, columns)
+
+
+def _clear(
+    labels: NDArray[np.uint16], scene: Scene, job: GridJob, part: GeoBox, every: tuple[slice, slice]
+) -> NDArray[np.bool_]:
+    """Clear pixels of one scene on `every` so many rows and columns of a part, from its labels there and around it."""
+    reach = job.settings.mask_dilation / metres_per_pixel(part)
+    halo = (labels.shape[0] - part.shape[0]) // 2
+    inner = slice(halo, halo + part.shape[0]), slice(halo, halo + part.shape[1])
+    if not reach:
+        return classify(labels[inner][every], scene.labels, job.settings).clear
+    return away_from_cloud(classify(labels, scene.labels, job.settings), reach)[inner][every]
+
+
+def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32]:
+    """(DN + offset / scale) * scale `(band, y, x)`; band by band, so that the parts stay in the cache."""
+    out = np.empty(values.shape, np.float32)
+    for layer, dn, asset in zip(out, values, scene.bands.values(), strict=True):
+        # the offset in DN first, a whole number: the same bits whether or not the pixels have it already
+        np.add(dn, np.float32(asset.offset / asset.scale), out=layer)
+        np.multiply(layer, np.float32(asset.scale), out=layer)
+    return out

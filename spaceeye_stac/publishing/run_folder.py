@@ -1,0 +1,117 @@
+"""The folder of a run, read as plain documents."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from spaceeye_stac.collection import COLLECTION_FILE, is_ours
+from spaceeye_stac.errors import OutputError
+from spaceeye_stac.query import Json
+
+RUN = "spaceeye:run"
+VRT_SUFFIX = ".vrt"
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of a run's folder: `path` on this machine, `name` from the folder, and what its item says of it."""
+
+    path: Path
+    name: str
+    size: int | None = None
+    checksum: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Say what is wrong with it on the disk, without reading it whole."""
+        if not self.path.is_file():
+            return f"file {self.path} is missing"
+        if self.size is not None and self.path.stat().st_size != self.size:
+            return f"file {self.path} has {self.path.stat().st_size} bytes, its item says {self.size}"
+        return None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder: its collection and its items, in order of time, as they stand in the files."""
+
+    folder: Path
+    collection: Json
+    items: tuple[Json, ...]
+
+    @property
+    def id(self) -> str:
+        """Id of the collection."""
+        return str(self.collection["id"])
+
+    @property
+    def run(self) -> str:
+        """What tells this run from another that made a collection of the same id."""
+        return str(self.collection.get(RUN, ""))
+
+    def is_day(self, name: str) -> bool:
+        """Whether a folder's name is that of a day of this collection, of any publication of it."""
+        return re.fullmatch(rf"{re.escape(self.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
+
+    def files_of(self, item: Json) -> list[LocalFile]:
+        """Every asset file of an item."""
+        return [_file(self.folder, Path(item["id"]), asset) for asset in item["assets"].values()]
+
+    @property
+    def own_files(self) -> list[LocalFile]:
+        """The files that belong to the collection itself."""
+        assets = [_file(self.folder, Path(), asset) for asset in self.collection.get("assets", {}).values()]
+        linked = [self.folder / link["href"] for link in self.collection["links"] if link["rel"] == "describedby"]
+        return assets + [LocalFile(path, path.name) for path in linked if path.is_file()]
+
+
+def _file(folder: Path, place: Path, asset: Json) -> LocalFile:
+    name = Path(os.path.normpath(place / asset["href"])).as_posix()
+    return LocalFile(folder / name, name, asset.get("file:size"), asset.get("file:checksum"))
+
+
+def read_run_folder(folder: Path) -> RunFolder:
+    """Read what a run left in `folder`; OutputError where that is no folder of a run."""
+    document = _json(folder / COLLECTION_FILE)
+    if not is_ours(document):
+        raise OutputError(f"Folder {folder} holds a collection that this package did not make; name a run's folder.")
+    hrefs = [link["href"] for link in document["links"] if link["rel"] == "item"]
+    items = [_json(folder / href) for href in hrefs]
+    outside = [item["id"] for item in items for file in _hrefs(item) if "://" in file or file.startswith(("/", "../"))]
+    if outside:
+        raise OutputError(
+            f"Item {outside[0]} in {folder} has assets elsewhere; publish the folder that a run has made."
+        )
+    return RunFolder(folder, document, tuple(sorted(items, key=time_order)))
+
+
+def time_order(item: Json) -> tuple[str, str]:
+    """By what items are sorted: their datetime, then their id."""
+    return str(item["properties"]["datetime"]), str(item["id"])
+
+
+def check_files(run_folder: RunFolder) -> None:
+    """Raise OutputError where a band is a VRT, which reads files outside the item's folder."""
+    virtual = [item["id"] for item in run_folder.items for href in _hrefs(item) if href.endswith(VRT_SUFFIX)]
+    if virtual:
+        raise OutputError(
+            f"Item {virtual[0]} in {run_folder.folder} has virtual bands, which only a folder can hold; "
+            "run with days 'files' to publish, or copy the folder as a whole."
+        )
+
+
+def _hrefs(item: Json) -> list[str]:
+    return [asset["href"] for asset in item["assets"].values()]
+
+
+def _json(path: Path) -> Json:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise OutputError(
+            f"File {path} cannot be read: {error.strerror}; name a folder that a run has made."
+        ) from error
+    except (ValueError, TypeError):
+        raise OutputError(f"File {path} is no JSON document; name a folder that a run has made.") from None

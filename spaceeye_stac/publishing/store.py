@@ -1,0 +1,140 @@
+"""Files in a folder or an object store (S3, Azure, Google), all through obstore; whole or not at all, and verified."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, from_url
+
+from spaceeye_stac.errors import PublishError, TargetError
+from spaceeye_stac.publishing.targets import Target, without_secrets
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+T = TypeVar("T")
+RETRIES = 10
+PART_BYTES = 8 * 2**20
+DELETE_AT_ONCE = 1000
+CONTENT_TYPES = {
+    ".json": "application/json",
+    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".png": "image/png",
+    ".parquet": "application/vnd.apache.parquet",
+}
+FAILURES = (BaseError, OSError, NotImplementedError, ValueError)
+
+
+@dataclass(frozen=True)
+class Store:
+    """What lies under one prefix of a store, or in one folder; names are relative to it, with slashes.
+
+    Requests are tried again by obstore (10 times within 3 minutes) where that may help. Raises TargetError where the
+    credentials or the address are wrong, PublishError for any other failure.
+    """
+
+    target: Target
+
+    @cached_property
+    def _store(self) -> "ObjectStore":
+        return self._try("opened", self._open)
+
+    def _open(self) -> "ObjectStore":
+        if self.target.kind == "folder":
+            return LocalStore(Path(self.target.address).resolve(), mkdir=True)
+        return from_url(self.target.address, retry_config={"max_retries": RETRIES})
+
+    def _try(self, done: str, action: Callable[[], T]) -> T:
+        address = self.target.address
+        try:
+            return action()
+        except (UnauthenticatedError, PermissionDeniedError, PermissionError):  # what it says may repeat the request
+            raise TargetError(f"{address} refuses access; check {self._access}.") from None
+        except FileNotFoundError:
+            raise
+        except FAILURES as error:
+            text = _short(error)
+            if any(word in text for word in ("NoSuchBucket", "must be specified", "Missing", "not found")):
+                raise TargetError(f"{address} cannot be used: {text}; check {self._access}.") from None
+            raise PublishError(f"{address} cannot be {done}: {text}.") from None
+
+    @property
+    def _access(self) -> str:
+        if self.target.kind == "folder":
+            return "the folder's permissions"
+        return "the address, and the credentials in the environment"
+
+    def entries(self) -> set[str]:
+        """Names directly under the prefix: of files, and of folders that hold any."""
+        found = self._try("listed", lambda: obstore.list_with_delimiter(self._store))
+        return {path.rstrip("/") for path in found["common_prefixes"]} | {meta["path"] for meta in found["objects"]}
+
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of every file."""
+
+        def all_of() -> dict[str, int]:
+            return {meta["path"]: meta["size"] for page in obstore.list(self._store) for meta in page}
+
+        return self._try("listed", all_of)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file, or None where there is none."""
+        try:
+            return bytes(self._try("read", lambda: obstore.get(self._store, name).bytes()))
+        except FileNotFoundError:
+            return None
+
+    def checksum(self, name: str) -> str | None:
+        """Multihash (sha2-256) of a stored file, read back in parts; None where there is none."""
+
+        def hashed() -> str:
+            found = hashlib.sha256()
+            for part in obstore.get(self._store, name).stream(min_chunk_size=PART_BYTES):
+                found.update(memoryview(part))
+            return f"1220{found.hexdigest()}"
+
+        try:
+            return self._try("read back", hashed)
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes | Path, checksum: str | None = None) -> None:
+        """Store a file under its name, in parts where it is large; appears whole or not at all.
+
+        `checksum` (multihash) is compared with what is read back; PublishError where they differ, and nothing is left.
+        """
+        self._try("written", lambda: obstore.put(self._store, name, content, chunk_size=PART_BYTES, **self._kind(name)))
+        if checksum is not None and self.checksum(name) != checksum:
+            self.delete([name])
+            raise PublishError(f"{self.target.address}/{name} does not read back as it was sent; publish again.")
+
+    def _kind(self, name: str) -> dict[str, Any]:
+        suffix = Path(name).suffix
+        known = self.target.kind == "store" and suffix in CONTENT_TYPES  # folders keep no content types
+        return {"attributes": {"Content-Type": CONTENT_TYPES[suffix]}} if known else {}
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove files, and in a folder the folders that held them where nothing else is left in them."""
+        todo = sorted(names)
+        for start in range(0, len(todo), DELETE_AT_ONCE):
+            part = todo[start : start + DELETE_AT_ONCE]
+            self._try("cleared", lambda part=part: obstore.delete(self._store, part))  # type: ignore[misc]
+        if self.target.kind == "folder":
+            self._remove_empty({Path(name).parent for name in todo})
+
+    def _remove_empty(self, folders: set[Path]) -> None:
+        root = Path(self.target.address)
+        for folder in folders - {Path()}:
+            if (root / folder).is_dir() and not any((root / folder).iterdir()):
+                (root / folder).rmdir()
+
+
+def _short(error: Exception) -> str:
+    """The first paragraph of what obstore says; the rest repeats it, with headers."""
+    return without_secrets(str(error).split("\n\nDebug source")[0])

@@ -1,0 +1,85 @@
+"""Where to publish: a STAC API, an object store or a folder, read from one text; and texts without their secrets."""
+
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from spaceeye_stac.errors import TargetError
+
+STORES = ("s3", "gs", "az")
+LOOPBACK_NAMES = {"localhost"}
+SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|_KEY|SAS|SIGNATURE|API_?KEY", re.IGNORECASE)
+SHORTEST_SECRET = 6
+LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place to publish to: `address` is the root URL of an API, a store's URL, or a folder's path."""
+
+    kind: Literal["api", "store", "folder"]
+    address: str
+
+    @property
+    def loopback(self) -> bool:
+        """Whether nothing leaves this machine."""
+        return self.kind == "folder" or is_loopback(self.address)
+
+
+def target_of(text: str | Path) -> Target:
+    """Read a target; TargetError where it is none, or holds what belongs into the environment."""
+    address = str(text).strip()
+    parts = urlsplit(address)
+    if "://" not in address:
+        if not address or address.startswith("-"):
+            raise TargetError(
+                f"The target {address!r} is none; give the URL of a STAC API, s3://, az:// or gs://, or a folder."
+            )
+        return Target("folder", address)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise TargetError(
+            f"Target {without_query(address)} holds a user, a password or a query; "
+            "credentials come from the environment alone."
+        )
+    if parts.scheme == "file":
+        return Target("folder", url2pathname(parts.path))
+    if parts.scheme not in {"http", "https", *STORES} or not parts.netloc:
+        raise TargetError(f"Target {address} is none of https://, s3://, az://, gs:// and a folder.")
+    return Target("store" if parts.scheme in STORES else "api", address.rstrip("/"))
+
+
+def base_url(text: str, option: str) -> str:
+    """Check the public address under which something is read, and give it without its last slash."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https", *STORES} or not parts.netloc or "@" in parts.netloc or parts.query:
+        raise TargetError(f"{option} {without_query(text)} is no address without user and query, as https://host/days.")
+    return text.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host in LOOPBACK_NAMES or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def without_query(url: str) -> str:
+    """A URL without user, password, query and fragment."""
+    return re.sub(r"(://)[^/\s@]*@|[?#][^\s'\"<>)]*", r"\1", url)
+
+
+def without_secrets(text: object) -> str:
+    """One short line of what a server or library said, without queries and without any secret of the environment."""
+    line = without_query(" ".join(str(text).split()))
+    for name, value in os.environ.items():
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET:
+            line = line.replace(value, "***")
+    line = re.sub(r"(?i)\b(bearer|basic|AWS4-HMAC-SHA256|credential\W|signature\W)\s*\S+", r"\1 ***", line)
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"

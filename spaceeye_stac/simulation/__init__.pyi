@@ -1,0 +1,2 @@
+from .demonstration import demo as demo
+from .landscape import Simulation as Simulation

@@ -1,0 +1,243 @@
+"""Items mapped to scenes and masks, by the profile that names what they hold."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from spaceeye_stac.errors import ItemError, NoMaskError, redacted
+from spaceeye_stac.model import Mask, Scene, SourceItem
+from spaceeye_stac.outlines import footprint, middle
+from spaceeye_stac.query import Json, MaskChoice
+from spaceeye_stac.sources.asset_fields import dtype_of, origin_of, resolution_of, shape_of
+from spaceeye_stac.sources.item_fields import band_asset, baseline_of, epsg_of, first_property, tile_of
+from spaceeye_stac.sources.pairing import MaskItem
+from spaceeye_stac.sources.profiles import MaskRule, Profile, profile_named, recognise
+
+if TYPE_CHECKING:
+    import pystac
+
+
+class SceneList(list[Scene]):
+    """A list of scenes that prints as a table, with what the search left out and why."""
+
+    def __init__(self, scenes: Sequence[Scene] = (), left_out: Sequence[str] = ()) -> None:
+        super().__init__(scenes)
+        self.left_out = tuple(left_out)
+
+    def __str__(self) -> str:
+        rows = [f"{'day':10}  {'tile':6} {'epsg':>5}  {'cloud':>5}  id"]
+        for s in self:
+            cloud = "" if s.cloud_cover is None else f"{s.cloud_cover:4.0f}%"
+            rows.append(f"{s.day}  {s.tile or '':6} {s.epsg:>5}  {cloud:>5}  {s.id}")
+        return "\n".join([*rows, f"{len(self)} scenes", *self.left_out])
+
+    __repr__ = __str__
+
+
+Found = TypeVar("Found")
+DEGREES_PER_HOUR = 15.0
+UTM_NORTH, UTM_SOUTH = 32600, 32700
+LEVEL_FIELDS = ("s2:product_type", "sentinel2:product_type", "product:type", "oseo:productType", "processing:level")
+IMAGE_TYPES = re.compile(r"tiff?|jp2|jpeg2000", re.IGNORECASE)
+NO_IMAGE_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata"})
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    """How items are mapped: by which profile (None: recognised), on which longitude's solar day, with which mask."""
+
+    profile: Profile | None
+    lon: float | None
+    choice: MaskChoice
+
+
+def scenes_from_items(
+    items: "Iterable[Json | pystac.Item]",
+    profile: str | None = None,
+    *,
+    lon: float | None = None,
+    mask: MaskChoice = MaskChoice(),  # noqa: B008 - frozen
+) -> list[Scene]:
+    """Map items to scenes without any network.
+
+    Parameters
+    ----------
+    items
+        STAC items, as dicts (as served, or as pystac migrates them) or `pystac.Item`.
+    profile
+        How the catalog names things; recognised from each item when left out.
+    lon
+        Longitude whose solar day counts, in degrees; each item's own centre when left out.
+    mask
+        Which mask is used (`Query.mask_choice`); a scene may lack it where it is to be cleared, dropped or paired.
+
+    Returns scenes with their bands, scale, offset and mask, in the order given. Raises ItemError with the item's id.
+
+    """
+    how = _Mapping(profile_named(profile) if profile else None, lon, mask)
+    return [_safely(_scene, _as_dict(item), how) for item in items]
+
+
+def masks_from_items(
+    items: Iterable[Json], profile: str | None = None, *, lon: float | None = None, mask: MaskChoice
+) -> list[MaskItem]:
+    """Map the items of a collection of masks, as `scenes_from_items` does scenes; the profile is "generic" if None."""
+    how = _Mapping(profile_named(profile or "generic"), lon, mask)
+    return [_safely(_mask_item, _as_dict(item), how) for item in items]
+
+
+def _as_dict(item: "Json | pystac.Item") -> Json:
+    return item if isinstance(item, dict) else item.to_dict(transform_hrefs=False)
+
+
+def _safely(read: Callable[[Json, _Mapping], Found], item: Json, how: _Mapping) -> Found:
+    """What `read` makes of the item; whatever is of the wrong type in it ends as an ItemError with its id."""
+    try:
+        _check_shape(item)
+        return read(item, how)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+        raise ItemError(
+            f"Item {item.get('id')!r} is malformed ({type(error).__name__}: {error}); leave it out."
+        ) from error
+
+
+def _check_shape(item: Json) -> None:
+    """Refuse what is no item with properties and assets."""
+    name = item["id"]
+    if not isinstance(name, str) or not isinstance(item["properties"], dict) or not isinstance(item["assets"], dict):
+        raise TypeError("id must be a text, properties and assets objects")
+    for key, asset in item["assets"].items():
+        if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
+            raise TypeError(f"asset {key!r} has no href")
+
+
+def _check_level(item: Json) -> None:
+    """Refuse Level-1C, whose reflectance is not that of the surface, whatever mask it could be given."""
+    name = item["id"]
+    levels = [item["properties"].get(field) for field in LEVEL_FIELDS]
+    if any(re.search("L1C|MSI1C|l1c", str(text)) for text in (*levels, name, item.get("collection"))):
+        raise ItemError(
+            f"Item {name} is Level-1C, which has no mask and no surface reflectance; search the Level-2A collection."
+        )
+
+
+def _scene(item: Json, how: _Mapping) -> Scene:
+    _check_level(item)
+    profile, lon = how.profile or recognise(item, how.choice), how.lon
+    mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
+    assets, when = item["assets"], _datetime(item)
+    keys = {name: key for name in profile.bands if (key := profile.band_key(item, name)) is not None}
+    masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
+    epsg, tile = epsg_of(item, [*masked, *keys.values()]), tile_of(item, profile)
+    _check_zone(item, tile, epsg)
+    orbit = first_property(item, profile.properties["relative_orbit"])
+    platform = first_property(item, profile.properties["platform"])
+    return Scene(
+        id=item["id"],
+        tile=tile,
+        day=solar_day(when, _centre_lon(item) if lon is None else lon),
+        datetime=when,
+        epsg=epsg,
+        baseline=baseline_of(item, profile),
+        relative_orbit=None if orbit is None else int(orbit),
+        platform=None if platform is None else str(platform),
+        bands={name: band_asset(item, assets[key], profile) for name, key in keys.items()},
+        labels=mask,
+        item=item,
+        href=_address(item),
+        profile=profile.name,
+    )
+
+
+def _address(item: Json) -> str | None:
+    return next((redacted(str(link["href"])) for link in item.get("links") or () if link["rel"] == "self"), None)
+
+
+def _own_mask(item: Json, profile: Profile, choice: MaskChoice) -> Mask | None:
+    """The scene's mask among its own assets; None where it has none and may be without."""
+    key = profile.mask_key(item, choice)
+    if key is not None:
+        return _mask(item, key, profile.mask_rule(choice))
+    if choice.unmasked != "refuse":
+        return None
+    names = " or ".join(profile.mask_rule(choice).assets) or f"of the kind {profile.mask_rule(choice).kind}"
+    raise NoMaskError(
+        f"Item {item['id']} has no mask asset {names!r} (profile {profile.name}); name another with mask and "
+        "mask_asset, or say with unmasked whether such scenes are clear or dropped."
+    )
+
+
+def _mask(item: Json, key: str, rule: MaskRule) -> Mask:
+    if rule.kind == "boolean" and not rule.clear_values:
+        raise ItemError(
+            f"Item {item['id']} has the boolean mask {key!r}, but nothing says which of its values are clear; "
+            "give mask_clear_values."
+        )
+    asset = item["assets"][key]
+    return Mask(
+        href=str(asset["href"]),
+        scale=rule.scale,
+        offset=0.0,
+        nodata=rule.nodata,
+        resolution=resolution_of(asset),
+        origin=origin_of(asset),
+        shape=shape_of(asset),
+        dtype=dtype_of(asset),
+        kind=rule.kind,
+        clear_values=rule.clear_values or (),
+    )
+
+
+def _mask_item(item: Json, how: _Mapping) -> MaskItem:
+    """An item that is the mask of a scene: by its asset of that kind, or by its only image."""
+    profile, choice, when = how.profile or profile_named("generic"), how.choice, _datetime(item)
+    rule, assets = profile.mask_rule(choice), item["assets"]
+    images = [key for key, asset in assets.items() if _is_image(asset)]
+    named = choice.asset is None and (choice.kind is not None or not profile.by_name)
+    key = profile.mask_key(item, choice) or (images[0] if named and len(images) == 1 else None)
+    if key is None:
+        raise ItemError(
+            f"Mask item {item['id']} has no asset {' or '.join(rule.assets) or rule.kind!r} among "
+            f"{', '.join(assets) or '(none)'}; name its kind with mask and its asset with mask_asset."
+        )
+    source = SourceItem(item["id"], _address(item), profile.name)
+    day = solar_day(when, _centre_lon(item) if how.lon is None else how.lon)
+    return MaskItem(tile_of(item, profile), day, when, replace(_mask(item, key, rule), source=source), source)
+
+
+def _is_image(asset: Json) -> bool:
+    known = IMAGE_TYPES.search(str(asset.get("type") or asset["href"]))
+    return known is not None and not NO_IMAGE_ROLES & set(asset.get("roles") or ())
+
+
+def _datetime(item: Json) -> datetime:
+    text = item["properties"].get("datetime") or item["properties"].get("start_datetime")
+    try:
+        when = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise ItemError(f"Item {item['id']} has datetime {text!r}, which is no RFC 3339 time.") from error
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def solar_day(when: datetime, lon: float) -> date:
+    """Calendar date of the local solar time, UTC + lon/15 hours, so that one overpass falls on one day everywhere."""
+    return (when.astimezone(UTC) + timedelta(hours=lon / DEGREES_PER_HOUR)).date()
+
+
+def _centre_lon(item: Json) -> float:
+    place = footprint(item)
+    if place is None:
+        raise ItemError(f"Item {item['id']} has no geometry and no bbox, so its solar day is unknown.")
+    return middle(place)
+
+
+def _check_zone(item: Json, tile: str | None, epsg: int) -> None:
+    if tile is None:
+        return
+    zone = (UTM_NORTH if tile[2] >= "N" else UTM_SOUTH) + int(tile[:2])
+    if zone != epsg:
+        raise ItemError(
+            f"Item {item['id']} has tile {tile}, which is in EPSG:{zone}, but says EPSG:{epsg}; leave it out."
+        )
