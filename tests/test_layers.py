@@ -75,7 +75,7 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
             if top != "spaceeye_stac":
                 others.add(top)
             else:
-                own |= {rest} if rest else {alias.name for alias in node.names}
+                own |= {rest} if rest else {alias.name for alias in node.names} - {"__version__"}
     return own, others
 
 

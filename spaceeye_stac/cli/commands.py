@@ -29,6 +29,7 @@ from spaceeye_stac.cli.options import (
     TilesUrl,
     To,
     Update,
+    Version,
     days_of,
     with_groups,
 )
@@ -53,12 +54,17 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    help="A cloud-free Sentinel-2 image for every day, from any STAC catalog.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
+
+
+@app.callback()
+def spaceeye_stac(version: Version = False) -> None:  # noqa: FBT002 - its callback prints it
+    """A cloud-free Sentinel-2 image for every day, from any STAC catalog."""
 
 
 @app.command()

@@ -8,11 +8,22 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
+from spaceeye_stac import __version__
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.query import Query
 from spaceeye_stac.resources import Output, Resources
 from spaceeye_stac.settings import Settings
 
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if wanted:
+        typer.echo(f"spaceeye-stac {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+]
 Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
 CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
 Method = Annotated[str, typer.Option(help="damped, guided, reference, or an installed method.")]

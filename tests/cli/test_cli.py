@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import spaceeye_stac as se
 from tests.support.command import as_bbox, command
 from tests.support.material import BE_BBOX
 
@@ -118,3 +119,9 @@ def test_the_same_options_everywhere() -> None:
     texts = [command(name, "--help", env={"COLUMNS": "200", "PATH": ""}).stdout for name in ("search", "run")]
     for option in ("--catalog", "--profile", "--bbox", "--intersects", "--datetime", "--bands", "--duration"):
         assert all(option in text for text in texts), option
+
+
+def test_the_version_and_both_spellings_of_help() -> None:
+    assert command("--version").stdout == f"spaceeye-stac {se.__version__}\n"
+    for line in ([], ["run"]):
+        assert command(*line, "-h").stdout == command(*line, "--help").stdout

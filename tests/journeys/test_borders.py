@@ -10,23 +10,20 @@ import pystac
 import pytest
 import rasterio
 from numpy.typing import NDArray
-from PIL import Image
 from rasterio.warp import Resampling, reproject
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.simulation.landscape import Simulation, write_catalog
-from tests.support.border_tiles import DATE_LINE, PERFECT, ZONE_BORDER, picture, published, tile_at
+from tests.support.border_tiles import DATE_LINE, PERFECT, ZONE_BORDER, published, tile_at
 from tests.support.command import as_bbox, command
 from tests.support.items import absolute_items
-from tests.support.material import ROOT
 from tests.support.servers import rustac_api
 from tests.support.stac_validation import validate
 
 BOX = (5.9865, 50.803, 6.0135, 50.817)
 SHOWN = ("B02", "B03", "B04", "B11")
 SEASON = replace(PERFECT, days=24, bands=SHOWN)
-EXAMPLE = ROOT / "examples" / "zone_border.png"
 
 
 @dataclass(frozen=True)
@@ -132,19 +129,6 @@ def test_there_is_no_step_at_the_border(seam: Seam) -> None:
     stepped[..., resampled] += 150  # a step of 0.015 in reflectance would be noticed
     found = np.abs(np.diff(stepped.mean(axis=2), axis=2)).mean(axis=0)
     assert (found[:3, seam.edge - 1] > np.quantile(steps[:3][:, resampled], 0.95, axis=1)).all()
-
-
-@pytest.mark.parametrize("seam", [32631], indirect=True)
-def test_the_picture_of_the_border(seam: Seam, tmp_path: Path) -> None:
-    """The one in examples/ is this one: two tiles, one tile, truth."""
-    day, drawn = 10, tmp_path / EXAMPLE.name
-    truth = np.clip(np.rint(seam.truth[day]), 1, 65535).astype(np.int64)
-    picture([seam.two_days[day], seam.one_days[day], truth], seam.edge, drawn)
-    assert drawn.stat().st_size < 200_000
-    with Image.open(drawn) as new, Image.open(EXAMPLE) as old:
-        assert new.size == old.size
-        off = np.abs(np.asarray(new.convert("RGB"), int) - np.asarray(old.convert("RGB"), int))
-    assert off.mean() < 2
 
 
 @pytest.fixture(scope="module")

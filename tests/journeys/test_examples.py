@@ -2,6 +2,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from tests.support.command import as_bbox
 from tests.support.material import BE_BBOX, ROOT
 
@@ -34,3 +38,25 @@ def test_a_model_of_ones_own(belgium: Path, tmp_path: Path) -> None:
     found = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
     assert set(found) == {"linear", "KernelSmoother", "guided"}
     assert found["guided"] > found["KernelSmoother"]
+
+
+def pixels(path: Path) -> NDArray[np.int64]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"), np.int64)
+
+
+def test_the_pictures_of_the_pages(belgium: Path, tmp_path: Path) -> None:
+    """Those in examples/ are what the script draws, and are bright enough to see fields."""
+    example("pictures.py", "--catalog", belgium, "--out", tmp_path)
+    for name in ("before_after.png", "zone_border.png"):
+        drawn, kept = pixels(tmp_path / name), pixels(EXAMPLES / name)
+        assert drawn.shape == kept.shape, name
+        assert np.abs(drawn - kept).mean() < 2, name
+        grey = kept.mean(axis=2)
+        assert 90 < np.median(grey[grey < 250]) < 150, name
+
+
+def test_the_picture_of_a_border_needs_no_catalog(tmp_path: Path) -> None:
+    lines = example("pictures.py", "--out", tmp_path)
+    assert len(lines) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["zone_border.png"]

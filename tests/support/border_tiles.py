@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from PIL import Image
 from pyproj import Transformer
 
-from spaceeye_stac.days.cog import TRUE_COLOUR, visual
 from spaceeye_stac.simulation.landscape import Simulation
 
 ZONE_BORDER = (6.0, 50.81)
@@ -18,7 +16,6 @@ DATE_LINE = (180.0, -17.0)
 PERFECT = Simulation(
     days=9, revisit=3, cloudiness=0.4, seed=11, world_epsg=32631, bands=("B04", "B11"), noise=0, label_errors=0
 )
-PICTURE_ZOOM = 2
 
 
 def tile_at(
@@ -38,19 +35,3 @@ def published(out: Path, name: str, bands: Sequence[str]) -> tuple[NDArray[np.in
             layers.append(source.read(1))
             corner = source.transform.c, source.transform.f
     return np.stack(layers).astype(np.int64), corner
-
-
-def picture(images: Sequence[NDArray[np.integer]], column: int, path: Path) -> None:
-    """Days `(band, y, x)` of B02, B03, B04 beside each other in true colour, with a tick where the border runs."""
-    panels = []
-    for image in images:
-        shown = visual([image[i].astype(np.uint16) for i in (2, 1, 0)], TRUE_COLOUR)
-        ticks = np.full((3, 6, shown.shape[2]), 255, np.uint8)
-        ticks[:, :, column - 1 : column + 1] = np.array([220, 0, 0], np.uint8)[:, None, None]
-        panels.append(np.concatenate([ticks, shown, ticks], axis=1))
-    gap = np.full((3, panels[0].shape[1], 6), 255, np.uint8)
-    joined = np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=2).transpose(1, 2, 0)
-    whole = Image.fromarray(joined).quantize(128)
-    whole.resize((whole.width * PICTURE_ZOOM, whole.height * PICTURE_ZOOM), Image.Resampling.NEAREST).save(
-        path, optimize=True
-    )
