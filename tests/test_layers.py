@@ -136,7 +136,7 @@ def test_no_two_classes_have_one_name() -> None:
 def test_no_file_is_too_long_and_the_package_is_a_short_list() -> None:
     long = {place(path): len(path.read_text().splitlines()) for path in FILES}
     assert not {name: lines for name, lines in long.items() if lines > LONGEST_FILE}
-    assert len([entry for entry in PACKAGE.iterdir() if entry.name != "catalogs"]) <= MOST_ENTRIES
+    assert len([entry for entry in PACKAGE.iterdir() if entry.name not in {"catalogs", "__pycache__"}]) <= MOST_ENTRIES
 
 
 def test_importing_the_package_is_quick_and_light() -> None:
@@ -172,3 +172,12 @@ def test_the_core_never_prints() -> None:
         calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         names = {f.id for f in calls if isinstance(f, ast.Name)}
         assert room_of(path) == "cli" or "print" not in names, path
+
+
+def test_the_types_of_the_public_names_are_known_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import spaceeye_stac as se\n\nreveal_type(se.search)\nreveal_type(se.run)\n")
+    line = [sys.executable, "-m", "mypy", "--strict", "mine.py"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "SceneList" in done.stdout
+    assert "Result" in done.stdout
