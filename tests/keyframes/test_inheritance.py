@@ -9,6 +9,7 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.keyframes.store import KeyframeStore
+from spaceeye_stac.model import Cell
 from spaceeye_stac.resources import Output
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.same_files import assert_same_files
@@ -24,7 +25,7 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int]]]
     """Windows and cells that are solved from now on."""
     found, mark = [], KeyframeStore.mark
 
-    def counted(self: KeyframeStore, cell: se.model.Cell, window: int, *rest: object) -> None:
+    def counted(self: KeyframeStore, cell: Cell, window: int, *rest: object) -> None:
         found.append((window, cell.index))
         mark(self, cell, window, *rest)  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import spaceeye_stac as se
+from spaceeye_stac.errors import SpaceEyeError
 from spaceeye_stac.pipeline import run
 from spaceeye_stac.resources import Resources
 
@@ -102,7 +103,7 @@ def _run(asked: dict[str, Any]) -> None:
     try:
         run(se.Query(**query), out=out, resources=Resources(**asked), progress=_tell)
         code = 0
-    except se.errors.SpaceEyeError as error:
+    except SpaceEyeError as error:
         code = error.exit_code
         _tell("error", type(error).__name__, code, str(error))
     finally:
