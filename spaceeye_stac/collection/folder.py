@@ -18,7 +18,7 @@ THUMBNAIL_FILE = "thumbnail.png"
 SCHEMA_FILE = "spaceeye.schema.json"
 KEYFRAMES = "keyframes"
 SCRATCH = ".keyframes"  # where they are while a run is at work
-LOCK_FILE = ".lock"
+REPLACED_FILE = ".replaced"  # in the old run, from the moment when a new one takes its place
 OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES, KEYFRAME_COGS)
 
 
@@ -55,7 +55,7 @@ def is_ours(collection: Mapping[str, Any]) -> bool:
 
 def drop_strangers(folder: Path, ids: set[str]) -> None:
     """Remove from a finished work folder what is no part of the collection."""
-    ours = {COLLECTION_FILE, THUMBNAIL_FILE, LOCK_FILE, *OTHER_ENTRIES, *ids}
+    ours = {COLLECTION_FILE, THUMBNAIL_FILE, *OTHER_ENTRIES, *ids}
     for entry in folder.iterdir():
         if entry.name not in ours:
             shutil.rmtree(entry, ignore_errors=True)

@@ -1,18 +1,26 @@
-"""A finished run to a static, self-contained STAC collection, put in place at once or not at all."""
+"""A finished run to a static, self-contained STAC collection, put in place at once or not at all.
+
+Beside the folder `out` of a run stand, while it is at work: `.out.partial`, where it works; `.out.lock`, by which no
+two runs work at once; and, for a moment, `.out.old`, the earlier run on its way out. A run that dies at any moment
+leaves some of them, and the next one, under the lock, puts them right before it does anything else.
+"""
 
 import errno
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+from spaceeye_stac.collection.durable import exchange, sync
 from spaceeye_stac.collection.folder import (
     COLLECTION_FILE,
     KEYFRAMES,
-    LOCK_FILE,
     OTHER_ENTRIES,
+    REPLACED_FILE,
     SCRATCH,
     THUMBNAIL_FILE,
     is_ours,
@@ -28,18 +36,17 @@ def staged_folder(out: Path, *, overwrite: bool, update: bool = False) -> Iterat
 
     When it does not, the work folder vanishes too, unless something in it is finished: the next run goes on from there.
     `overwrite` starts anew and replaces a run in `out`, `update` takes over what still holds of it. Raises OutputError
-    when `out` holds a run and neither is given, when it holds anything that is not a run's, and when another run is at
-    work on it.
+    when `out` holds a run and neither is asked for, when it holds anything that is not a run's, and when another run is
+    at work on it.
     """
-    _check(out, replace=overwrite or update)
-    work = _work_folder(out)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Output folder {out} cannot be made: {error.strerror}; choose another with out.") from error
-    with _alone(work, out):
+    check_place(out)
+    work = _beside(out, "partial")
+    with _alone(out):
+        _recover(out)
+        _check(out, replace=overwrite or update)
         if overwrite:
-            _empty(work)
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(exist_ok=True)
         if (work / KEYFRAMES).exists():  # a run died just before its end
             (work / KEYFRAMES).rename(work / SCRATCH)
         try:
@@ -49,20 +56,34 @@ def staged_folder(out: Path, *, overwrite: bool, update: bool = False) -> Iterat
             if leave_staged(out):
                 raised.add_note(f"What is finished is kept beside {out}: the same command again goes on from there.")
             raise raised from (None if raised is not error else error.__cause__)
-        (work / LOCK_FILE).unlink()
-        _swap(work, out)
+        _put_in_place(work, out)
 
 
-def _work_folder(out: Path) -> Path:
-    return out.parent / f".{out.name}.partial"
+def check_place(out: Path) -> None:
+    """Raise OutputError where `out` can never be the folder of a run: an address, a file, or not to be written."""
+    if "://" in str(out) or str(out).split("/")[0].endswith(":"):
+        raise OutputError(f"Output {out} is an address; run into a folder, and publish it there with to.")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"Output {out} is a file; name a folder.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Output folder {out} cannot be made: {error.strerror}; choose another with out.") from error
+    if not os.access(out.parent, os.W_OK | os.X_OK) or (out.exists() and not os.access(out, os.W_OK | os.X_OK)):
+        raise OutputError(f"Output folder {out} cannot be written to; choose another with out.")
+
+
+def _beside(out: Path, kind: str) -> Path:
+    return out.parent / f".{out.name}.{kind}"
 
 
 def leave_staged(out: Path) -> bool:
     """Whether something finished is kept for the next run into `out`; the work folder vanishes where nothing is."""
-    work = _work_folder(out)
+    work = _beside(out, "partial")
     kept = work.is_dir() and has_finished(work)
     if not kept:
         shutil.rmtree(work, ignore_errors=True)
+    _beside(out, "lock").unlink(missing_ok=True)
     return kept
 
 
@@ -77,22 +98,46 @@ def _as_output_error(error: BaseException, out: Path) -> BaseException:
 
 
 @contextmanager
-def _alone(work: Path, out: Path) -> Iterator[None]:
-    """Hold the lock of a work folder; the system gives it back when the process dies, however it dies."""
-    with (work / LOCK_FILE).open("w") as lock:
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder; the system gives it back when the process dies, however it dies."""
+    path = _beside(out, "lock")
+    with path.open("w") as lock:
+        if not _is_locked(lock, path):
+            raise OutputError(f"Another run is at work on {out}; wait for it, or choose another folder.")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OutputError(f"Another run is at work on {out}; wait for it, or choose another folder.") from None
-        yield
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
-def _empty(work: Path) -> None:
-    for entry in work.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        elif entry.name != LOCK_FILE:
-            entry.unlink()
+def _is_locked(lock: IO[str], path: Path) -> bool:
+    """Whether the lock is ours: nobody has it, and its file is the one that stands there still."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _recover(out: Path) -> None:
+    """Put right what a run left that died while it put its folder in place.
+
+    An old run in the place of the work folder has been replaced already; where `out` is missing, the old one is it.
+    """
+    work, old = _beside(out, "partial"), _beside(out, "old")
+    if old.exists() and not out.exists():
+        old.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    if (work / REPLACED_FILE).exists():
+        _discard(work, out)
+    (out / REPLACED_FILE).unlink(missing_ok=True)
+
+
+def _discard(folder: Path, out: Path) -> None:
+    """Remove a folder that has been replaced; what cannot be removed now is removed by the next run."""
+    old = _beside(out, "old")
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def has_finished(work: Path) -> bool:
@@ -102,8 +147,6 @@ def has_finished(work: Path) -> bool:
 
 
 def _check(out: Path, *, replace: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"Output {out} is a file; name a folder.")
     entries = sorted(entry.name for entry in out.iterdir()) if out.exists() else []
     if not entries:
         return
@@ -128,16 +171,33 @@ def _own_entries(out: Path) -> set[str]:
     return {COLLECTION_FILE, THUMBNAIL_FILE, *OTHER_ENTRIES, *items} if is_ours(document) else set()
 
 
-def _swap(work: Path, out: Path) -> None:
-    """Put `work` in the place of `out`; the old folder is deleted only once the new one stands."""
-    if not out.exists():
-        work.rename(out)
-        return
-    old = work.with_suffix(".old")
+def _put_in_place(work: Path, out: Path) -> None:
+    """Put `work` in the place of `out`, in one step where the system can; the old run goes once the new one stands."""
+    try:
+        sync(work)
+        if not out.exists():
+            work.rename(out)
+        else:
+            (out / REPLACED_FILE).touch()
+            if exchange(work, out):
+                _discard(work, out)
+            else:
+                _replace(work, out)
+        sync(out.parent)
+    except OSError as error:
+        raise OutputError(
+            f"The finished run in {work} cannot be put in the place of {out} ({error.strerror}); "
+            "see that the folder can be written to, and run the same command again."
+        ) from error
+
+
+def _replace(work: Path, out: Path) -> None:
+    """Replace `out` in two steps, of which the first is taken back where the second fails."""
+    old = _beside(out, "old")
     out.rename(old)
     try:
         work.rename(out)
     except OSError:
         old.rename(out)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)

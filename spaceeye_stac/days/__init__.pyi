@@ -16,6 +16,7 @@ from .cog import truncate as truncate
 from .cog import visual as visual
 from .cog import write_cog as write_cog
 from .cog import write_thumbnail as write_thumbnail
+from .cog import written_file as written_file
 from .cube import clipped as clipped
 from .cube import open_keyframes as open_keyframes
 from .cube import solved_days as solved_days

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pystac
@@ -25,19 +26,26 @@ from spaceeye_stac.query import Json
 
 @dataclass(frozen=True)
 class Result:
-    """What a run published: the collection, where it is, and the days that hold nothing and were not published.
+    """What a run published: its folder, and the days that hold nothing and were not published.
 
-    `kept`: days that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences
-    on scenes whose pixels contradict each other; they stand in the collection, too. With `tiling`, `days` are those
-    that some tile holds, and `skipped` and `kept` say tile and day.
+    `collection` is read from the folder when it is first asked for, so that every href leads to a file. `kept`: days
+    that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences on scenes
+    whose pixels contradict each other; they stand in the collection, too. With `tiling`, `days` are those that some
+    tile holds, and `skipped` and `kept` say tile and day. `new_scenes`: ids of scenes that a finished run has not seen,
+    where it is asked for again; `update` uses them.
     """
 
-    collection: pystac.Collection
     path: Path
     days: tuple[str, ...]
     skipped: tuple[str, ...]
     kept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    new_scenes: tuple[str, ...] = ()
+
+    @cached_property
+    def collection(self) -> pystac.Collection:
+        """The published collection."""
+        return pystac.Collection.from_file(str(self.path / COLLECTION_FILE))
 
 
 def finish(grids: Sequence[FilledGrid], scored: Json | None) -> Result:
@@ -57,12 +65,9 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None) -> Result:
         (folder / SCRATCH).rename(folder / KEYFRAMES)
     drop_strangers(folder, {item.id for item in documents})
     drop_unused_knot_cogs(folder, [folder / item.id for item in documents])
-    whole.set_self_href(str(out / COLLECTION_FILE))
-    for item in documents:
-        item.set_self_href(str(out / item.id / f"{item.id}.json"))
     days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
     skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
-    return Result(whole, out, tuple(days), skipped, kept, warnings)
+    return Result(out, tuple(days), skipped, kept, warnings)
 
 
 def _items(grid: FilledGrid) -> list[pystac.Item]:

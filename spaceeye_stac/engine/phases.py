@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.engine.schedulers import Workers
 from spaceeye_stac.engine.solving import SolveTask
-from spaceeye_stac.engine.writing import WriteTask, finished
+from spaceeye_stac.engine.writing import WriteTask, finished, intact
 from spaceeye_stac.errors import DamagedCellError, NoClearLookError
 from spaceeye_stac.keyframes import (
     CellLayout,
@@ -131,7 +132,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     keys = _day_keys(work, contents, windows_from)
     if update:
         _take_over(work, keys)
-    kept = tuple(day for day, key in keys.items() if finished(work.place(day), key))
+    kept = _kept(work, keys)
     groups = [group for group in day_groups(contents) if not set(group.days) <= set(kept)]
     # a store that is kept is whole, whatever days are there already
     needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
@@ -194,6 +195,17 @@ def _take_over(work: GridWork, keys: Mapping[int, str]) -> None:
             shutil.rmtree(place, ignore_errors=True)
             reuse_knot_cogs(work.out / place.name, work.folder, _link)
             shutil.copytree(work.out / place.name, place, copy_function=_link)
+
+
+def _kept(work: GridWork, keys: Mapping[int, str]) -> tuple[int, ...]:
+    """Days that are there and whole to the last byte; a folder that is not is removed, and its day made again."""
+    there = [day for day, key in keys.items() if work.place(day).exists()]
+    with ThreadPoolExecutor() as pool:
+        whole = list(pool.map(lambda day: intact(work.place(day), keys[day]), there))
+    for day, is_whole in zip(there, whole, strict=True):
+        if not is_whole:
+            shutil.rmtree(work.place(day), ignore_errors=True)
+    return tuple(day for day, is_whole in zip(there, whole, strict=True) if is_whole)
 
 
 def _link(source: str, target: str) -> None:

@@ -13,9 +13,9 @@ from importlib import import_module
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any, Protocol, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
@@ -109,7 +109,6 @@ class _Processes:
 
     def __init__(self, count: int) -> None:
         self.count, self.programs = count, 1 + count
-        self._tasks = TemporaryDirectory(prefix="spaceeye-tasks-")
         self._pool = self._started()
 
     def __enter__(self) -> Self:
@@ -117,7 +116,6 @@ class _Processes:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._tasks.cleanup()
 
     def _started(self) -> ProcessPoolExecutor:
         # spawned, not forked: torch and GDAL hold threads that do not survive a fork
@@ -129,15 +127,16 @@ class _Processes:
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """See `Workers`."""
         progress(stage, 0, len(todo))
-        sent = Path(self._tasks.name) / f"{uuid4()}.task"
-        sent.write_bytes(pickle.dumps(task))
         try:
-            return self._map(sent, todo, stage, progress, max(1, min(most, self.count)))
+            with _unnamed_file(pickle.dumps(task)) as sent:
+                return self._map((uuid4(), sent), todo, stage, progress, max(1, min(most, self.count)))
         except BrokenProcessPool:
             self._pool = self._started()
             raise WorkerError(f"A worker died while {stage}; {AGAIN}.") from None
 
-    def _map(self, task: Path, todo: Sequence[Any], stage: str, progress: Progress, most: int) -> list[Any]:
+    def _map(
+        self, task: tuple[UUID, Path], todo: Sequence[Any], stage: str, progress: Progress, most: int
+    ) -> list[Any]:
         """Call a task that lies in a file; only as many are submitted as may be at work."""
         results: dict[int, Any] = {}
         running: dict[Future[Any], int] = {}
@@ -154,7 +153,17 @@ class _Processes:
         return [results[index] for index in range(len(todo))]
 
 
-_own: dict[Path, Task] = {}
+@contextmanager
+def _unnamed_file(content: bytes) -> Iterator[Path]:
+    """A file that other processes of this user can read, of no name where the system allows: no kill leaves it."""
+    processes = Path("/proc", str(os.getpid()), "fd")
+    with (TemporaryFile if processes.is_dir() else NamedTemporaryFile)() as file:
+        file.write(content)
+        file.flush()
+        yield processes / str(file.fileno()) if processes.is_dir() else Path(file.name)
+
+
+_own: dict[UUID, Task] = {}
 
 
 def _begin() -> None:
@@ -170,12 +179,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _call_own(task: Path, one: Any) -> Any:  # noqa: ANN401 - as the task's
+def _call_own(task: tuple[UUID, Path], one: Any) -> Any:  # noqa: ANN401 - as the task's
     """Call the task in that file, which the main process wrote; it is read once, and the one before is forgotten."""
-    if task not in _own:
+    name, file = task
+    if name not in _own:
         _own.clear()
-        _own[task] = pickle.loads(task.read_bytes())  # noqa: S301 - our own, in a folder of this user alone
-    return _own[task](one)
+        _own[name] = pickle.loads(file.read_bytes())  # noqa: S301 - our own, which this user alone can write
+    return _own[name](one)
 
 
 class _Cluster:

@@ -40,13 +40,14 @@ class SolveTask:
         cells = [cell for cell in cells if todo[cell.index]]
         if not cells:
             return
-        samples = _Samples(self.job, cells)
+        samples = _Samples(self.job)
         source = self._source(cells, samples.add)
         with one_torch_thread():
             for stretch in stretches(self.job, self.illuminance):
                 for cell in cells:
-                    self._solve(store, source, cell, _only(stretch, todo[cell.index]))
-        samples.write(store)
+                    left = _only(stretch, todo[cell.index])
+                    if left.windows:
+                        self._solve((store, source, samples), cell, left)
 
     def _source(self, cells: Sequence[Cell], on_read: OnRead) -> CachedPixels | StreamedPixels:
         if self.whole is not None:
@@ -56,9 +57,10 @@ class SolveTask:
             CachedPixels(self.job, views_of(cells), on_read) if self.how.cached else StreamedPixels(self.job, on_read)
         )
 
-    def _solve(self, store: KeyframeStore, source: CachedPixels | StreamedPixels, cell: Cell, stretch: Stretch) -> None:
-        if not stretch.windows:
-            return
+    def _solve(
+        self, at: "tuple[KeyframeStore, CachedPixels | StreamedPixels, _Samples]", cell: Cell, stretch: Stretch
+    ) -> None:
+        store, source, samples = at
         if self.whole is None:
             source.hold(stretch.scenes)
         solve = CellSolve(source, self.illuminance, self.job, cell, stretch, self.how.rows)
@@ -66,6 +68,8 @@ class SolveTask:
         for strips in solve:
             for writer, strip in zip(writers, strips, strict=True):
                 writer.add(strip)
+        # before a mark says that a window is done: a run that dies in between takes them again
+        samples.write(store, cell)
         for w, writer, facts in zip(stretch.windows, writers, solve.facts(), strict=True):
             writer.finish(facts, self.keys[w])
 
@@ -77,8 +81,8 @@ def _only(stretch: Stretch, windows: set[int]) -> Stretch:
 class _Samples:
     """A few pixels of every scene that was read, for each cell; NaN where a scene was not read."""
 
-    def __init__(self, job: GridJob, cells: Sequence[Cell]) -> None:
-        self._job, self._cells = job, cells
+    def __init__(self, job: GridJob) -> None:
+        self._job = job
         self._parts: dict[int, dict[int, Sample]] = {}
 
     def add(self, scene: int, pixels: ScenePixels, block: Block) -> None:
@@ -87,18 +91,19 @@ class _Samples:
         if block.y.start not in parts:
             parts[block.y.start] = sampled(pixels, [self._job.scenes[scene]], self._job, self._job.grid.part(block))
 
-    def write(self, store: KeyframeStore) -> None:
-        """Put those of each cell into the store, beside what an earlier call found."""
-        for cell in self._cells:
-            found = {n: _stacked([part.inside(cell.core) for part in p.values()]) for n, p in self._parts.items()}
-            one = next(iter(found.values()))
-            values = np.full((len(self._job.scenes), *one.values.shape[1:]), np.nan, np.float32)
-            before = store.sample(cell)
-            if before is not None and before[0].shape == values.shape:
-                values[:] = before[0]
-            for n, sample in found.items():
-                values[n] = sample.values[0]
-            store.write_sample(cell, values, one.rows, one.columns)
+    def write(self, store: KeyframeStore, cell: Cell) -> None:
+        """Put those of a cell into the store, beside what an earlier call found."""
+        found = {n: _stacked([part.inside(cell.core) for part in p.values()]) for n, p in self._parts.items()}
+        if not found:
+            return
+        one = next(iter(found.values()))
+        values = np.full((len(self._job.scenes), *one.values.shape[1:]), np.nan, np.float32)
+        before = store.sample(cell)
+        if before is not None and before[0].shape == values.shape:
+            values[:] = before[0]
+        for n, sample in found.items():
+            values[n] = sample.values[0]
+        store.write_sample(cell, values, one.rows, one.columns)
 
 
 def _stacked(parts: Sequence[Sample]) -> Sample:

@@ -32,6 +32,7 @@ from spaceeye_stac.days import (
     truncate,
     visual,
     write_thumbnail,
+    written_file,
 )
 from spaceeye_stac.keyframes import KeyframeStore, cores_of
 from spaceeye_stac.model import NO_LOOK, GridJob, Scene
@@ -126,7 +127,10 @@ class WriteTask:
 
 
 def finished(place: Path, key: str) -> bool:
-    """Whether a day's folder holds the item of this key and all its files, whole, and what its VRTs read is there."""
+    """Whether a day's folder holds the item of this key and all its files, by size, and what its VRTs read is there.
+
+    It is quick, and enough for what this run has written itself; `intact` says it of what an earlier one has left.
+    """
     try:
         item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
         sizes = {asset["href"]: asset["file:size"] for asset in item["assets"].values()}
@@ -137,6 +141,15 @@ def finished(place: Path, key: str) -> bool:
         )
     except (OSError, ValueError, KeyError):
         return False
+
+
+def intact(place: Path, key: str) -> bool:
+    """Whether a day's folder is `finished` and each file has the checksum that its item says."""
+    if not finished(place, key):
+        return False
+    item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
+    files = [(place / asset["href"], asset["file:checksum"]) for asset in item["assets"].values()]
+    return all(written_file(path).checksum == checksum for path, checksum in files)
 
 
 @dataclass
