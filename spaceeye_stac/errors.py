@@ -1,5 +1,6 @@
 """Every error this package raises on purpose: one sentence that names the value and says what to do."""
 
+import errno
 import logging
 import re
 from collections.abc import Iterable
@@ -72,6 +73,20 @@ class PublishError(SpaceEyeError):
 
 class WorkerError(SpaceEyeError):
     """A worker process died or a cluster was lost; what is finished is kept."""
+
+
+def exhausted(error: BaseException) -> SpaceEyeError | None:
+    """Return a sentence for what a library says when the machine has no more memory, threads or files; None else."""
+    text = str(error)
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or "can't allocate" in text:
+        return SpaceEyeError("The memory of this machine is used up; run again with less memory or fewer workers.")
+    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+        return SpaceEyeError("Too many files are open; run again with fewer workers, or raise the limit (ulimit -n).")
+    if "can't start new thread" in text:
+        return SpaceEyeError(
+            "No more threads can be started; run again with fewer workers, or raise the limit (ulimit -u)."
+        )
+    return None
 
 
 def redacted(href: str) -> str:

@@ -1,37 +1,25 @@
-"""The stages in a row: search, process, publish."""
+"""The stages in a row: search, process, publish.
+
+Rooms are named here by themselves: what they give is loaded when it is used, so that a refusal does not wait for torch.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spaceeye_stac.collection import staged_folder
-from spaceeye_stac.engine import (
-    Budget,
-    EachDay,
-    GridWork,
-    Plan,
-    Result,
-    RunRequest,
-    fill_grid,
-    finish,
-    grid_jobs,
-    lazy_days,
-    open_workers,
-    plan_of_scenes,
-    retention_of,
-    settled_request,
-)
+from spaceeye_stac import collection, engine, sources
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.model import Progress, Scene, silent
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.resources import Output, Resources
 from spaceeye_stac.settings import Settings
-from spaceeye_stac.sources import search
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Announce = Callable[[Plan], None]
+    from spaceeye_stac.engine import EachDay, Plan, Result
+
+Announce = Callable[["Plan"], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 
 
@@ -44,13 +32,13 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     """
     if len({tuple(scene.bands) for scene in scenes}) != 1:
         raise InvalidInputError("scenes must be at least one and have the same bands; use what search returned.")
-    jobs = grid_jobs(scenes, query, settings or Settings())
+    jobs = engine.grid_jobs(scenes, query, settings or Settings())
     if len(jobs) > 1:
         names = ", ".join(job.grid.name for job in jobs)
         raise InvalidInputError(
             f"tiling 'mgrs' gives grids {names}, and interpolate gives one Dataset; name one of them with tiles."
         )
-    return lazy_days(jobs[0])
+    return engine.lazy_days(jobs[0])
 
 
 def run(
@@ -64,13 +52,14 @@ def run(
     resources: Resources | None = None,
     progress: Progress = silent,
     holdout: Holdout | None = None,
-    each_day: EachDay | None = None,
+    each_day: "EachDay | None" = None,
     announce: Announce | None = None,
-) -> Result:
+) -> "Result":
     """Do everything: search, solve, and publish one item a day as a static collection in the folder `out`.
 
     A run that was interrupted goes on where it was when it is called again: what is finished is known by what it was
-    made from. `update` does the same with a finished run in `out`: new or changed scenes, or more days, redo only what
+    made from. A finished run in `out` of the very same request stays as it is, and the Result names the scenes that are
+    new since. `update` does the same with a finished run in `out`: new or changed scenes, or more days, redo only what
     they touch; `overwrite` starts anew. `resources` and `output` change no value. `progress` is called with a stage's
     name, the steps done and their number. `holdout` scores the method on hidden pixels of the scenes; what it returns
     stands in the collection as `spaceeye:holdout`. `each_day` is called soon after a day is finished, with the folder
@@ -80,31 +69,36 @@ def run(
     """
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
-    place = Path(out)
-    with staged_folder(place, overwrite=overwrite, update=update) as folder, open_workers(resources) as workers:
-        request = settled_request(RunRequest.of(query, settings, output), folder, place if update else None)
+    place, request = Path(out), engine.RunRequest.of(query, settings, output)
+    collection.check_place(place)
+    if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
+        return engine.unchanged(place, query, sources.search(query, settings))
+    staged = collection.staged_folder(place, overwrite=overwrite, update=update)
+    with staged as folder, engine.open_workers(resources) as workers:
+        request = engine.settled_request(request, folder, place if update else None)
 
         # search
-        scenes = search(query, settings)
-        budget = Budget(resources.memory_bytes, workers.count, workers.programs)
+        scenes = sources.search(query, settings)
+        request = request.with_scenes(scenes, folder)
+        budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
         if announce is not None:
-            announce(plan_of_scenes(scenes, query, settings, output, budget))
+            announce(engine.plan_of_scenes(scenes, query, settings, output, budget))
         scores = holdout(scenes, query, settings) if holdout else None
 
         # process: each grid's cells to keyframes, and those to the files of days
-        jobs = grid_jobs(scenes, query, settings)
-        works = [GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
-        grids = [fill_grid(work, workers, progress, update=update) for work in works]
+        jobs = engine.grid_jobs(scenes, query, settings)
+        works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
+        grids = [engine.fill_grid(work, workers, progress, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
-        return finish(grids, scores)
+        return engine.finish(grids, scores)
 
 
 def _check(settings: Settings, output: Output, *, overwrite: bool, update: bool) -> None:
     """Raise InvalidInputError for what cannot go together."""
     if overwrite and update:
         raise InvalidInputError("overwrite and update exclude each other; give one.")
-    if output.days == "virtual" and retention_of(settings).every_day:
+    if output.days == "virtual" and engine.retention_of(settings).every_day:
         raise InvalidInputError(
             f"days 'virtual' needs a method that is linear between acquisitions, and {settings.method_name!r} keeps "
             "every day; choose another method, or days 'files'."

@@ -43,10 +43,10 @@ from spaceeye_stac.cli.printing import (
     progress_bars,
     score_table,
 )
-from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
+from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, exhausted
 from spaceeye_stac.query import Query
 from spaceeye_stac.resources import Output, Resources
-from spaceeye_stac.settings import Settings
+from spaceeye_stac.settings import Settings, method_names
 
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
@@ -59,7 +59,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; docker stop, Slurm, Kubernetes
+BASELINE_NAMES = ("nearest", "linear")
+OF_SIGNAL = 128  # a process that a signal ends has this and its number as exit code
 
 
 @app.callback()
@@ -155,21 +157,22 @@ def run(
 
 @contextmanager
 def _ends_at_once(out: Path) -> Iterator[None]:
-    """Let Ctrl-C end a run without waiting for the cells at work; a run may end at any moment and loses little."""
+    """Let a signal end a run without waiting for the cells at work; a run may end at any moment and loses little."""
     from spaceeye_stac.collection import leave_staged  # noqa: PLC0415
 
-    def end(*_signal: object) -> None:
+    def end(number: int, _frame: object) -> None:
         err_console.show_cursor()
         kept = f"what is finished is kept beside {out}" if leave_staged(out) else "nothing was finished"
         err_console.print(f"Interrupted: {kept}; the same command again goes on from there.", markup=False)
         sys.stdout.flush()
-        os._exit(INTERRUPTED)
+        os._exit(OF_SIGNAL + number)
 
-    before = signal.signal(signal.SIGINT, end)
+    before = {number: signal.signal(number, end) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _day_stream(target: str, **options: Any) -> "DayStream":  # noqa: ANN401 - of PublishOptions
@@ -199,6 +202,12 @@ def evaluate(
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Hide clear pixels and score how each method gives them back."""
+    unknown = sorted(set(methods.split(",")) - {*BASELINE_NAMES, *method_names()})
+    if unknown:
+        known = ", ".join([*BASELINE_NAMES, *method_names()])
+        raise InvalidInputError(f"methods {', '.join(unknown)} are not known; choose from {known}.")
+    if picture is not None and not picture.parent.is_dir():
+        raise InvalidInputError(f"The folder of the picture {picture} does not exist; make it, or name another.")
     from spaceeye_stac.evaluation import evaluate as score  # noqa: PLC0415
     from spaceeye_stac.evaluation import picture as draw  # noqa: PLC0415
     from spaceeye_stac.sources import search as find  # noqa: PLC0415
@@ -297,10 +306,13 @@ def serve(
 
 
 def main() -> None:
-    """Run the command; an error of this package is one sentence on stderr and its exit code."""
+    """Run the command; an error of this package, or of a machine that is too small, is one sentence on stderr."""
     try:
         app()
-    except SpaceEyeError as error:
+    except (SpaceEyeError, MemoryError, OSError, RuntimeError) as found:
+        error = found if isinstance(found, SpaceEyeError) else exhausted(found)
+        if error is None:
+            raise
         err_console.print(f"Error: {error}", markup=False)
         for note in getattr(error, "__notes__", ()):
             err_console.print(note, markup=False)

@@ -50,6 +50,11 @@ def print_result(result: "Result", out: Path) -> None:
     if result.kept:
         redone = [day for day in result.days if day not in result.kept]
         out_console.print(f"{len(result.kept)} days were there already; made now: {', '.join(redone) or 'none'}")
+        if not redone:
+            out_console.print("Nothing to do: the run there is what was asked for.")
+    if result.new_scenes:
+        names = ", ".join(result.new_scenes)
+        out_console.print(f"{len(result.new_scenes)} scenes are new since, which --update uses: {names}", markup=False)
     if result.skipped:
         out_console.print(
             f"{len(result.skipped)} days hold no clear look in their window and are left out: "

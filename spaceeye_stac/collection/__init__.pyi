@@ -18,5 +18,6 @@ from .items import day_item as day_item
 from .items import item_id as item_id
 from .items import link_in_order as link_in_order
 from .json_files import write_json as write_json
+from .staging import check_place as check_place
 from .staging import leave_staged as leave_staged
 from .staging import staged_folder as staged_folder

@@ -1,6 +1,7 @@
 from .budget import Budget as Budget
 from .finishing import Result as Result
 from .finishing import finish as finish
+from .finishing import unchanged as unchanged
 from .jobs import grid_job as grid_job
 from .jobs import grid_jobs as grid_jobs
 from .jobs import retention_of as retention_of

@@ -20,8 +20,11 @@ from spaceeye_stac.collection import (
 )
 from spaceeye_stac.days import display_bands, drop_unused_knot_cogs
 from spaceeye_stac.engine.phases import FilledGrid
+from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.errors import NoClearLookError
-from spaceeye_stac.query import Json
+from spaceeye_stac.keyframes import scene_key
+from spaceeye_stac.model import Scene
+from spaceeye_stac.query import Json, Query
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,24 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None) -> Result:
     days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
     skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
     return Result(out, tuple(days), skipped, kept, warnings)
+
+
+def unchanged(folder: Path, query: Query, scenes: Sequence[Scene]) -> Result:
+    """The result of a finished run that is asked for again: its days as they are, and the scenes it has not seen."""
+    collection = pystac.Collection.from_file(str(folder / COLLECTION_FILE))
+    names = [Path(link.href).stem.removeprefix(f"{collection.id}_") for link in collection.get_item_links()]
+    request = RunRequest.read(folder)
+    known = {} if request is None else request.scenes
+    found = {scene.id: scene_key(scene) for scene in scenes}
+    days = sorted({name[-len("2018-04-11") :] for name in names})
+    return Result(
+        path=folder,
+        days=tuple(days),
+        skipped=tuple(day for day in map(str, query.days) if day not in days),
+        kept=tuple(name.replace("_", " ") for name in names),
+        warnings=tuple(collection.extra_fields.get("spaceeye:warnings", ())),
+        new_scenes=tuple(name for name, key in found.items() if not key.startswith(known.get(name, "-"))),
+    )
 
 
 def _items(grid: FilledGrid) -> list[pystac.Item]:

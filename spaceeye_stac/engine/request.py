@@ -1,28 +1,35 @@
 """What a run was asked for, in a file of its folder, so that it can be gone on with or brought up to date."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from spaceeye_stac.collection import write_json
+from spaceeye_stac.collection import COLLECTION_FILE, write_json
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.keyframes import settings_record
+from spaceeye_stac.keyframes import scene_key, settings_record
+from spaceeye_stac.model import Scene
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.resources import Output
 from spaceeye_stac.settings import Settings
 
 RECORD_FILE = "run.json"
 FORMAT = 1
+KEY_DIGITS = 16
 QUERY_FIELDS = ("bands", "max_cloud_cover", "tiles", "platforms", "orbits", "mask", "mask_asset", "unmasked")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """When a run was first started, and what was asked for, without where the scenes were found."""
+    """When a run was first started, and what was asked for, without where the scenes were found.
+
+    `scenes`: the id of each scene that the search found, and a hash of what its pixels are.
+    """
 
     created: datetime
     asked: Json
+    scenes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, query: Query, settings: Settings, output: Output) -> "RunRequest":
@@ -44,7 +51,7 @@ class RunRequest:
             return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(datetime.fromisoformat(found["created"]), found["asked"])
+            return cls(datetime.fromisoformat(found["created"]), found["asked"], found.get("scenes", {}))
         except (OSError, ValueError, KeyError) as error:
             raise OutputError(
                 f"{path} cannot be read ({type(error).__name__}); run with overwrite to start anew."
@@ -52,8 +59,23 @@ class RunRequest:
 
     def write(self, folder: Path) -> None:
         """Put the record into a folder, whole or not at all."""
-        document = {"spaceeye:run": FORMAT, "created": self.created.isoformat(), "asked": self.asked}
-        write_json(folder / RECORD_FILE, document)
+        facts = {"created": self.created.isoformat(), "asked": self.asked, "scenes": dict(self.scenes)}
+        write_json(folder / RECORD_FILE, {"spaceeye:run": FORMAT, **facts})
+
+    def with_scenes(self, scenes: Sequence[Scene], folder: Path) -> "RunRequest":
+        """The request with what its search found, written into the folder."""
+        known = replace(self, scenes={scene.id: scene_key(scene)[:KEY_DIGITS] for scene in scenes})
+        known.write(folder)
+        return known
+
+    @classmethod
+    def is_that_of(cls, folder: Path, asked: "RunRequest") -> bool:
+        """Whether a finished run in a folder was asked for the very same."""
+        try:
+            before = cls.read(folder) if (folder / COLLECTION_FILE).is_file() else None
+        except OutputError:
+            return False
+        return before is not None and not before.changes(asked)
 
     def changes(self, other: "RunRequest") -> list[str]:
         """Names of what was asked for otherwise."""

@@ -23,6 +23,7 @@ from spaceeye_stac.model import Progress
 from spaceeye_stac.resources import LOCAL, Resources
 
 CONNECT_SECONDS = 10
+GUARD = "; a script must call run below if __name__ == '__main__'"
 AGAIN = "what is finished is kept: run the same command again, with less memory or fewer workers"
 
 
@@ -132,7 +133,7 @@ class _Processes:
                 return self._map((uuid4(), sent), todo, stage, progress, max(1, min(most, self.count)))
         except BrokenProcessPool:
             self._pool = self._started()
-            raise WorkerError(f"A worker died while {stage}; {AGAIN}.") from None
+            raise WorkerError(f"A worker died while {stage}; {AGAIN}{GUARD}.") from None
 
     def _map(
         self, task: tuple[UUID, Path], todo: Sequence[Any], stage: str, progress: Progress, most: int

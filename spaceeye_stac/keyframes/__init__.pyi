@@ -7,6 +7,7 @@ from .contents import contents_of as contents_of
 from .contents import keyframe_bytes as keyframe_bytes
 from .fingerprint import day_key as day_key
 from .fingerprint import digest as digest
+from .fingerprint import scene_key as scene_key
 from .fingerprint import settings_record as settings_record
 from .fingerprint import window_keys as window_keys
 from .parts import KeyframeRows as KeyframeRows

@@ -25,13 +25,26 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
     def make(looks: CellLooks) -> tuple[tuple[int, ...], Tensor]:
         copies = looks.values.clone(), looks.clear.clone(), torch.tensor(looks.days)
         with torch.no_grad():
-            found = torch.as_tensor(np.asarray(model(*copies)), dtype=torch.float32)
+            made = model(*copies)
+            try:
+                found = torch.as_tensor(np.asarray(made), dtype=torch.float32)
+            except (TypeError, ValueError, RuntimeError):
+                raise InvalidInputError(
+                    f"method {_name(model)} returned {type(made).__name__}; it must return values like those it was given."
+                ) from None
         if found.shape != looks.values.shape:
             raise InvalidInputError(
                 f"method {_name(model)} returned shape {tuple(found.shape)} for values of shape "
                 f"{tuple(looks.values.shape)}; it must return values of the same shape."
             )
-        return looks.days, torch.where(looks.clear.any(0), found, torch.nan)
+        seen = looks.clear.any(0)
+        missing = int((~torch.isfinite(found) & seen).sum())
+        if missing:
+            raise InvalidInputError(
+                f"method {_name(model)} returned {missing} values that are no finite number, at pixels that are clear "
+                "on some day; it must fill them all."
+            )
+        return looks.days, torch.where(seen, found, torch.nan)
 
     return lambda _settings, _shape: WholeCellRun(make)
 

@@ -62,6 +62,44 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(simulated_query: s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "reference"]
 
 
+@pytest.mark.parametrize("kind", ["first", "update"])
+def test_killed_at_any_file_it_touches_a_run_ends_well_when_it_is_called_again(
+    kind: str, simulated_query: se.Query, tmp_path: Path
+) -> None:
+    """The last files, with which a run takes its place, each by itself; of those before, some."""
+    before = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-04")
+    query = before if kind == "first" else replace(before, datetime="2023-04-01/2023-04-06")
+    earlier, reference, home = tmp_path / "earlier", tmp_path / "reference", tmp_path / "home"
+    out, update = home / "out", kind == "update"
+
+    def prepare() -> None:
+        shutil.rmtree(home, ignore_errors=True)
+        if update:
+            shutil.copytree(earlier, home)
+        else:
+            home.mkdir()
+
+    with starting() as starter:
+        for wanted, folder in ((before, earlier), (query, reference)):
+            starter.start(wanted, folder / "out")
+            assert starter.end() == [0]
+        prepare()
+        starter.start(query, out, update=update, kill_at=0)
+        touches = max(line[1] for line in starter.told() if line[0] == "touches")
+        for place in sorted({*range(1, touches, touches // 5), *range(touches - 13, touches + 1)}):
+            prepare()
+            starter.start(query, out, update=update, kill_at=place)
+            ended = starter.end()
+            assert ended in ([0], [-signal.SIGKILL])
+            if out.exists():  # the old one or the new one, whole
+                is_new = len(list(out.glob("spaceeye_*"))) == len(query.days)
+                assert_same_files(out, (reference if is_new else earlier) / "out")
+            starter.start(query, out, update=out.exists())
+            assert starter.end() == [0], place
+            assert_same_files(out, reference / "out")
+            assert [path.name for path in home.iterdir()] == ["out"], place
+
+
 def test_what_is_finished_is_not_done_again(simulated_query: se.Query, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = se.run(simulated_query, out=out)

@@ -30,7 +30,12 @@ class Starter:
     process: subprocess.Popen[str]
 
     def start(self, query: se.Query, out: Path, **options: Any) -> int:
-        """Start a run; gives the process's id. Options: those of Resources, `kill_after` seconds, `file_bytes`."""
+        """Start a run; gives the process's id.
+
+        Options: those of Resources, `kill_after` seconds, `file_bytes`; `kill_at`: SIGKILL at the n-th time that a file
+        is opened, renamed or removed beside `out` (0: never, and their number is reported as the stage "touches");
+        `update` as of `run`.
+        """
         asked = {"catalog": str(query.catalog), "bbox": query.bbox, "datetime": query.datetime, "bands": query.bands}
         assert self.process.stdin is not None
         print(json.dumps({"query": asked, "out": str(out), **options}), file=self.process.stdin, flush=True)
@@ -94,15 +99,34 @@ def _kill(child: int, seconds: float) -> None:
     os.kill(child, signal.SIGKILL)
 
 
+class _Touches:
+    """Counts what is done to files below a folder, and ends the process at the n-th of them."""
+
+    events = frozenset({"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"})
+
+    def __init__(self, folder: Path, last: int | None) -> None:
+        self.count, self._folder, self._last = 0, f"{folder}/", last
+        if last is not None:
+            sys.addaudithook(self)
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in self.events and str(arguments[0]).startswith(self._folder):
+            self.count += 1
+            if self.count == self._last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _run(asked: dict[str, Any]) -> None:
     query, out, limit = asked.pop("query"), asked.pop("out"), asked.pop("file_bytes", None)
+    update, touches = asked.pop("update", False), _Touches(Path(out).parent, asked.pop("kill_at", None))
     if limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write that is too long is an error, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     code = 3
     try:
-        run(se.Query(**query), out=out, resources=Resources(**asked), progress=_tell)
+        run(se.Query(**query), out=out, update=update, resources=Resources(**asked), progress=_tell)
         code = 0
+        _tell("touches", touches.count, touches.count)
     except SpaceEyeError as error:
         code = error.exit_code
         _tell("error", type(error).__name__, code, str(error))
