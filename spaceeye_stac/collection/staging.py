@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,8 +62,9 @@ def staged_folder(out: Path, *, overwrite: bool, update: bool = False) -> Iterat
 
 def check_place(out: Path) -> None:
     """Raise OutputError where `out` can never be the folder of a run: an address, a file, or not to be written."""
-    if "://" in str(out) or str(out).split("/")[0].endswith(":"):
-        raise OutputError(f"Output {out} is an address; run into a folder, and publish it there with to.")
+    address = re.sub(r"^([A-Za-z][\w+.-]+):/+", r"\1://", str(out))  # of which a Path has taken a slash
+    if "://" in address:
+        raise OutputError(f"Output {address} is an address; run into a folder, and publish it there with to.")
     if out.exists() and not out.is_dir():
         raise OutputError(f"Output {out} is a file; name a folder.")
     try:

@@ -30,7 +30,7 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
                 found = torch.as_tensor(np.asarray(made), dtype=torch.float32)
             except (TypeError, ValueError, RuntimeError):
                 raise InvalidInputError(
-                    f"method {_name(model)} returned {type(made).__name__}; it must return values like those it was given."
+                    f"method {_name(model)} returned {type(made).__name__}; it must return values of the same shape."
                 ) from None
         if found.shape != looks.values.shape:
             raise InvalidInputError(

@@ -205,9 +205,11 @@ def test_a_cluster_worker_that_is_killed_is_replaced(
     assert_same_files(tmp_path / "out", simulated_run)
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
-def test_ctrl_c_ends_at_once_and_says_what_is_kept(
-    scheduler: str, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("scheduler", "number"), [("threads", signal.SIGINT), ("processes", signal.SIGINT), ("processes", signal.SIGTERM)]
+)
+def test_a_signal_ends_a_run_at_once_and_says_what_is_kept(
+    scheduler: str, number: int, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     line = command_line("run", *options_of(simulated_query), "--out", out, "--scheduler", scheduler)
@@ -217,10 +219,10 @@ def test_ctrl_c_ends_at_once_and_says_what_is_kept(
             time.sleep(0.005)
         crew = workers_of(process.pid)
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate()
     assert time.monotonic() - start < 2
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert f"Interrupted: what is finished is kept beside {out}; the same command again goes on from" in said
     assert bool(crew) == (scheduler == "processes")
     psutil.wait_procs(crew, timeout=5)

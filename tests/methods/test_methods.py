@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_a_module_and_a_function_are_methods() -> None:
 def test_a_method_of_the_wrong_shape_is_named() -> None:
     settings = se.Settings(method=lambda values, _clear, _days: values[:1])
     with pytest.raises(InvalidInputError, match=r"returned shape \(1, 4, 40, 40\) for values of shape \(2, 4"):
+        method_of(settings).solve(looks(), settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda *_looks: None, "returned NoneType; it must return values"),
+        (lambda *_looks: "values", "returned str; it must return values"),
+        (lambda values, *_rest: values * float("nan"), "values that are no finite number, at pixels that are clear"),
+        (lambda values, *_rest: values / 0, "values that are no finite number, at pixels that are clear"),
+    ],
+)
+def test_a_model_that_gives_no_values_is_refused(model: Callable[..., object], said: str) -> None:
+    settings = se.Settings(method=model)
+    with pytest.raises(InvalidInputError, match=said):
         method_of(settings).solve(looks(), settings)
 
 
