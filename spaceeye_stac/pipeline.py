@@ -3,6 +3,8 @@
 Rooms are named here by themselves: what they give is loaded when it is used, so that a refusal does not wait for torch.
 """
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from spaceeye_stac.engine import EachDay, Plan, Result
 
+logger = logging.getLogger(__name__)
 Announce = Callable[["Plan"], None]
 Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 
@@ -78,7 +81,9 @@ def run(
         request = engine.settled_request(request, folder, place if update else None)
 
         # search
+        start = time.perf_counter()
         scenes = sources.search(query, settings)
+        logger.info("search: %d scenes in %.1f s", len(scenes), time.perf_counter() - start)
         request = request.with_scenes(scenes, folder)
         budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
         if announce is not None:

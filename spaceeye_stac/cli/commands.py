@@ -29,6 +29,7 @@ from spaceeye_stac.cli.options import (
     TilesUrl,
     To,
     Update,
+    Verbose,
     Version,
     days_of,
     with_groups,
@@ -36,6 +37,7 @@ from spaceeye_stac.cli.options import (
 from spaceeye_stac.cli.printing import (
     BarProgress,
     err_console,
+    log_to_stderr,
     out_console,
     print_report,
     print_result,
@@ -122,11 +124,13 @@ def run(
     assets_to: AssetsTo = None,
     tiles_url: TilesUrl = None,
     quiet: Quiet = False,  # noqa: FBT002
+    verbose: Verbose = 0,
 ) -> None:
     """Search, solve, and publish one cloud-free item a day as a new STAC collection.
 
     With --to, days are published there as they are finished; see `publish --help`.
     """
+    log_to_stderr(verbose)
     settings = replace(settings, method=method, appearance=appearance, collection_id=collection_id)
     from spaceeye_stac.pipeline import run as run_all  # noqa: PLC0415
 

@@ -1,6 +1,7 @@
 """What the commands print: progress, tables, results and reports."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,16 @@ def progress_bars(*, quiet: bool) -> Iterator[Progress]:
     off = quiet or not err_console.is_terminal
     with Progress(*columns, console=err_console, disable=off, transient=True) as bars:
         yield bars
+
+
+def log_to_stderr(verbose: int) -> None:
+    """Show the package's log on stderr: a line a stage at 1, a line a cell and day at 2, nothing at 0."""
+    if verbose:
+        from rich.logging import RichHandler  # noqa: PLC0415 - only who asks for the log waits for it
+
+        logger = logging.getLogger("spaceeye_stac")
+        logger.addHandler(RichHandler(console=err_console, show_path=False, markup=False))
+        logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 
 
 class BarProgress:

@@ -1,5 +1,6 @@
 """Items as one stac-geoparquet table; the only module that knows rustac."""
 
+import logging
 import posixpath
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from pathlib import Path
 from spaceeye_stac.query import Json
 
 PARQUET = "items.parquet"
+# it writes whole items at INFO, which a user who asks for ours would not want
+logging.getLogger("stac_io").setLevel(logging.WARNING)
 
 
 def table_of(items: Sequence[Json]) -> bytes:

@@ -1,8 +1,10 @@
 """One grid of a run: every cell to keyframes, then every day to files."""
 
+import logging
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +46,7 @@ from spaceeye_stac.pixels import CachedPixels, PixelSource, Sample, StreamedPixe
 from spaceeye_stac.query import Json
 from spaceeye_stac.resources import Output
 
+logger = logging.getLogger(__name__)
 WORTH_PIXELS = 2**19  # of a grid, to start processes that encode it
 EachDay = Callable[[Path, Json, Json], None]
 
@@ -128,6 +131,9 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     illuminance = survey(job, _whole_source(job, layout, whole))
     give_back()
     contents = contents_of(job, illuminance, layout, retention_of(job.settings))
+    shape = "grid %s: %d x %d pixels, %d bands, %d acquisitions, %d windows, %d cells"
+    counts = len(job.bands), len(job.acquisitions), len(job.windows), len(layout.cells)
+    logger.info(shape, job.grid.name, *job.grid.shape, *counts)
     windows_from = window_keys(job, illuminance, (layout.size, layout.halo, layout.margin, layout.anchor))
     keys = _day_keys(work, contents, windows_from)
     if update:
@@ -164,10 +170,15 @@ def _solved_and_written(
     store, again = KeyframeStore.open(solving.store), set[tuple[int, int]]()
     reporting = progress if work.each_day is None else _with_each_day(work, work.each_day, days.keys, progress)
     while True:
+        start = time.perf_counter()
         _solve(workers, solving, store.contents.layout, progress)
+        logger.info("solving: %.1f s", time.perf_counter() - start)
+        start = time.perf_counter()
         try:
             knots = _write_knots(work, workers, days.groups, (store, days.windows_from), progress)
             empty = _write(work, workers, days.groups, _DaySources(store.path, days.keys, knots), reporting)
+            count = sum(len(group.days) for group in days.groups) - len(empty)
+            logger.info("writing: %d days in %.1f s", count, time.perf_counter() - start)
             return empty, [Sample(*arrays) for arrays in store.samples()]
         except DamagedCellError as error:
             if error.cell in again:

@@ -1,5 +1,6 @@
 """Phase 1: groups of cells to keyframes in the store, from pixels that are read once."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from spaceeye_stac.keyframes import KeyframeStore, views_of
 from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Block, Cell, GridJob, Illuminance
 from spaceeye_stac.pixels import CachedPixels, OnRead, Sample, ScenePixels, StreamedPixels, sampled
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class SolveTask:
         samples.write(store, cell)
         for w, writer, facts in zip(stretch.windows, writers, solve.facts(), strict=True):
             writer.finish(facts, self.keys[w])
+        logger.debug("cell %s: windows %s solved", cell.index, stretch.windows)
 
 
 def _only(stretch: Stretch, windows: set[int]) -> Stretch:

@@ -1,6 +1,7 @@
 """Phase 2: groups of days between two keyframes to COGs and items, row of cells by row of cells."""
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,6 +40,7 @@ from spaceeye_stac.model import NO_LOOK, GridJob, Scene
 from spaceeye_stac.pixels import Clip
 from spaceeye_stac.query import DateRange
 
+logger = logging.getLogger(__name__)
 FINGERPRINT = "spaceeye:fingerprint"
 OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
 _Open = dict[str, Raster | VirtualRaster]
@@ -119,6 +121,7 @@ class WriteTask:
         item.properties[FINGERPRINT] = self.keys[day]
         write_json(draft.folder / f"{item.id}.json", item.to_dict(include_self_link=False))
         draft.put_in_place()
+        logger.debug("%s: %d files", item.id, len(written))
 
     def _shaping(self, window: int) -> tuple[Scene, ...]:
         """Return the scenes with a clear look that was used in this window."""

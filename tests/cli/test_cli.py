@@ -125,3 +125,14 @@ def test_the_version_and_both_spellings_of_help() -> None:
     assert command("--version").stdout == f"spaceeye-stac {se.__version__}\n"
     for line in ([], ["run"]):
         assert command(*line, "-h").stdout == command(*line, "--help").stdout
+
+
+def test_the_log_has_a_line_a_stage_and_no_item(simulated: Path, tmp_path: Path) -> None:
+    line = ["run", "--catalog", simulated, "--bbox", "3.003,50.815,3.01,50.82", "--datetime", "2023-04-01/2023-04-02"]
+    done = command(*line, "--bands", "B04", "--out", tmp_path / "out", "--quiet", "-vv")
+    assert done.returncode == 0
+    stages = ["search: ", "grid EPSG32631: ", "cell (0, 0)", "solving: ", "spaceeye_2023-04-01: ", "writing: 2 days"]
+    places = [done.stderr.index(stage) for stage in stages]
+    assert places == sorted(places)
+    assert "stac_version" not in done.stderr
+    assert command(*line, "--bands", "B04", "--out", tmp_path / "other", "--quiet").stderr == ""
