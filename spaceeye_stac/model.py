@@ -65,7 +65,8 @@ class Mask(BandAsset):
 class Scene:
     """One Sentinel-2 item, in the names of this package, paired with its cloud mask.
 
-    Where `labels` is None there is no mask, and every pixel with data is taken as clear.
+    Where `labels` is None there is no mask, and every pixel with data is taken as clear. `is_checked`: its hrefs were
+    found to be such as its catalog may name.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Scene:
     item: Json = field(repr=False)
     href: str | None = None
     profile: str = ""
+    is_checked: bool = field(default=False, repr=False, compare=False)
 
     @property
     def cloud_cover(self) -> float | None:
