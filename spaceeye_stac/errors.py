@@ -11,6 +11,9 @@ class SpaceEyeError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class UserError(SpaceEyeError):
     """Something the user can mend: an argument, a path, a region."""
@@ -72,6 +75,16 @@ class PublishError(SpaceEyeError):
 
 class WorkerError(SpaceEyeError):
     """A worker process died or a cluster was lost; what is finished is kept."""
+
+
+def printable(text: str) -> str:
+    """Return a text with what a terminal could act on escaped: control characters, line ends, marks of direction.
+
+    What catalogs and servers name themselves is printed this way alone. Lone surrogates, which no file takes, too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def redacted(href: str) -> str:

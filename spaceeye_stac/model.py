@@ -86,9 +86,12 @@ class Scene:
 
     @property
     def cloud_cover(self) -> float | None:
-        """`eo:cloud_cover` of the source item, in percent."""
-        value = self.item["properties"].get("eo:cloud_cover")
-        return None if value is None else float(value)
+        """`eo:cloud_cover` of the source item, in percent; None where it says none, or what is no number."""
+        try:
+            share = float(self.item["properties"].get("eo:cloud_cover"))
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return share if np.isfinite(share) else None
 
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands alone, in this order."""

@@ -17,7 +17,17 @@ from spaceeye_stac.query import Json
 
 TURN = 360.0
 HALF_TURN = 180.0
-MALFORMED = (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+# what reading a document of others raises where something in it is not what it should be
+MALFORMED = (
+    ShapelyError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 def joined(outline: Json | Geometry) -> Geometry:

@@ -97,7 +97,7 @@ def read_root(href: str, trust: Trust) -> Json:
         raise refusal_or(error, f"Catalog {redacted(href)} cannot be reached: {reason(error)}.") from None
     if not isinstance(document, dict) or not _is_stac(document):
         raise CatalogError(f"Catalog {redacted(href)} is no STAC catalog, collection, item or item collection.")
-    return document
+    return {**document, "links": _links(document)}
 
 
 def refusal_or(error: Exception, otherwise: str) -> CatalogError:
@@ -108,7 +108,14 @@ def refusal_or(error: Exception, otherwise: str) -> CatalogError:
     return inner or CatalogError(otherwise)
 
 
+def _links(document: Json) -> list[Json]:
+    """The links of a document that are some."""
+    found = document.get("links")
+    return [link for link in found if isinstance(link, dict)] if isinstance(found, list) else []
+
+
 def _is_stac(document: Json) -> bool:
     if document.get("type") == "FeatureCollection":
-        return all(isinstance(found, dict) and "assets" in found for found in document.get("features", ()))
-    return "stac_version" in document and document.get("type") in {"Catalog", "Collection", "Feature"}
+        features = document.get("features", [])
+        return isinstance(features, list) and all(isinstance(one, dict) and "assets" in one for one in features)
+    return "stac_version" in document and document.get("type") in ("Catalog", "Collection", "Feature")

@@ -6,7 +6,7 @@ allowed is the catalog's own, which the user has named. A name that stands for a
 and a store that redirects GDAL to one, are not noticed here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from spaceeye_stac.errors import CatalogError, ItemError, redacted
 from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.query import Json
 from spaceeye_stac.sources.addresses import Hosts, host_of
 
 STORES = frozenset({"http", "https", "s3", "az", "gs", "abfs", "abfss"})
@@ -37,7 +38,9 @@ class Trust:
         """The scene with each href as it is read; ItemError with its id and the unsigned href where one may not be."""
         bands = {name: self.checked_asset(scene.id, asset) for name, asset in scene.bands.items()}
         labels = None if scene.labels is None else self.checked_asset(scene.id, scene.labels)
-        return replace(scene, bands=bands, labels=labels, is_checked=True)
+        moved = {old.href: bands[name].href for name, old in scene.bands.items() if old.href != bands[name].href}
+        item = _with_hrefs(scene.item, moved) if moved else scene.item
+        return replace(scene, bands=bands, labels=labels, item=item, is_checked=True)
 
     def checked_asset(self, name: str, asset: Raster) -> Raster:
         """The asset, a file: URL in it turned into the path that was checked, which is what is opened then.
@@ -109,6 +112,12 @@ class Trust:
             "private": "an address of a private network",
             "unknown": "on a host that there was no time to look up, as the catalog names too many",
         }[kind]
+
+
+def _with_hrefs(item: Json, moved: Mapping[str, str]) -> Json:
+    """The item with other hrefs, by which its assets are found again."""
+    assets = {key: {**asset, "href": moved.get(asset["href"], asset["href"])} for key, asset in item["assets"].items()}
+    return {**item, "assets": assets}
 
 
 def _scheme(href: str) -> str:
