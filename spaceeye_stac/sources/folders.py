@@ -119,9 +119,10 @@ def _bounds(area: Geometry) -> str:
 
 
 def _extent(items: Sequence[pystac.Item]) -> str:
-    boxes = [item.bbox for item in items if item.bbox]
+    places = [footprint({"geometry": None, "bbox": item.bbox}) for item in items]
+    boxes = [place.bounds for place in places if place is not None]
     if not boxes:
         return "an empty catalog"
     west, south = (min(box[i] for box in boxes) for i in (0, 1))
-    east, north = (max(box[len(box) // 2 + i] for box in boxes) for i in (0, 1))
+    east, north = (max(box[i] for box in boxes) for i in (2, 3))
     return f"the catalog's {west:g},{south:g},{east:g},{north:g}"

@@ -4,7 +4,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
+
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from spaceeye_stac.errors import ItemError, NoMaskError, printable, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
@@ -138,6 +142,7 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
     epsg, tile = epsg_of(item, [*masked, *keys.values()]), tile_of(item, profile)
     _check_zone(item, tile, epsg)
+    _check_known(item, epsg)
     orbit = first_property(item, profile.properties["relative_orbit"])
     platform = first_property(item, profile.properties["platform"])
     return Scene(
@@ -240,6 +245,21 @@ def _centre_lon(item: Json) -> float:
     if place is None:
         raise ItemError(f"Item {item['id']} has no geometry and no bbox, so its solar day is unknown.")
     return middle(place)
+
+
+def _check_known(item: Json, epsg: int) -> None:
+    if not _is_of_maps(epsg):
+        raise ItemError(f"Item {item['id']} says EPSG:{epsg}, which is the CRS of no map; leave it out.")
+
+
+@cache
+def _is_of_maps(epsg: int) -> bool:
+    """Whether there is such a CRS, and it is of places on the ground."""
+    try:
+        crs = CRS.from_epsg(epsg)
+    except (CRSError, OverflowError):
+        return False
+    return bool(crs.is_projected or crs.is_geographic)
 
 
 def _check_zone(item: Json, tile: str | None, epsg: int) -> None:
