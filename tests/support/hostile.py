@@ -242,7 +242,7 @@ class Source:
         self.api.landing = None
         self.api.wild = self._holding({"type": "FeatureCollection", "features": items, "links": []})
         if self.rng.random() < 0.3:
-            self.api.landing = self._holding(FlakyApi.root(self.api))
+            self.api.landing = self._holding(fresh(FlakyApi.root(self.api)))
         return self.api.url
 
     def _written(self, name: str, document: Json) -> Path:
