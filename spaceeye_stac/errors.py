@@ -12,6 +12,9 @@ class SpaceEyeError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class UserError(SpaceEyeError):
     """Something the user can mend: an argument, a path, a region."""
@@ -87,6 +90,16 @@ def exhausted(error: BaseException) -> SpaceEyeError | None:
             "No more threads can be started; run again with fewer workers, or raise the limit (ulimit -u)."
         )
     return None
+
+
+def printable(text: str) -> str:
+    """Return a text with what a terminal could act on escaped: control characters, line ends, marks of direction.
+
+    What catalogs and servers name themselves is printed this way alone. Lone surrogates, which no file takes, too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def redacted(href: str) -> str:

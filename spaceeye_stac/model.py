@@ -65,7 +65,8 @@ class Mask(BandAsset):
 class Scene:
     """One Sentinel-2 item, in the names of this package, paired with its cloud mask.
 
-    Where `labels` is None there is no mask, and every pixel with data is taken as clear.
+    Where `labels` is None there is no mask, and every pixel with data is taken as clear. `is_checked`: its hrefs were
+    found to be such as its catalog may name.
     """
 
     id: str
@@ -81,12 +82,16 @@ class Scene:
     item: Json = field(repr=False)
     href: str | None = None
     profile: str = ""
+    is_checked: bool = field(default=False, repr=False, compare=False)
 
     @property
     def cloud_cover(self) -> float | None:
-        """`eo:cloud_cover` of the source item, in percent."""
-        value = self.item["properties"].get("eo:cloud_cover")
-        return None if value is None else float(value)
+        """`eo:cloud_cover` of the source item, in percent; None where it says none, or what is no number."""
+        try:
+            share = float(self.item["properties"].get("eo:cloud_cover"))
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return share if np.isfinite(share) else None
 
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands alone, in this order."""

@@ -17,7 +17,17 @@ from spaceeye_stac.query import Json
 
 TURN = 360.0
 HALF_TURN = 180.0
-MALFORMED = (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+# what reading a document of others raises where something in it is not what it should be
+MALFORMED = (
+    ShapelyError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 def joined(outline: Json | Geometry) -> Geometry:
@@ -88,7 +98,8 @@ def polygons(outline: Geometry) -> list[Polygon]:
 def _geometry_of(item: Json) -> Geometry | None:
     """The geometry of an item, where it is a valid area."""
     try:
-        found = unwrapped(joined(shapely.make_valid(shapely.force_2d(shape(item["geometry"])))))
+        with np.errstate(all="ignore"):  # infinite coordinates are refused below
+            found = unwrapped(joined(shapely.make_valid(shapely.force_2d(shape(item["geometry"])))))
     except MALFORMED:
         return None
     return found if polygons(found) and np.isfinite(found.bounds).all() else None

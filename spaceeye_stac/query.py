@@ -175,7 +175,7 @@ class Query:
         Relative orbits to use alone, from 1 to 143.
     allow_hrefs
         Folders and URL prefixes that items may name though their catalog is not trusted to: files outside a local
-        catalog's folder, any file or loopback address in a remote one.
+        catalog's folder, any file or loopback address in a remote one, hosts of private networks.
     mask
         Kind of mask to use: "scl" (classes), "probability" (of cloud) or "boolean"; left out, the profile's first.
     mask_asset

@@ -26,6 +26,14 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    look_up, near = socket.getaddrinfo, {"localhost", "ip6-localhost", socket.gethostname()}
+
+    def guarded_look_up(host: Any, *arguments: Any, **options: Any) -> Any:
+        """Names of this machine and numbers alone: a name server is somewhere else."""
+        flags = 0 if host in near else socket.AI_NUMERICHOST
+        return look_up(host, *arguments, **{**options, **({"flags": flags} if flags else {})})
+
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,10 @@ from spaceeye_stac.cli.printing import (
     err_console,
     log_to_stderr,
     out_console,
+    print_any_character,
     print_report,
     print_result,
+    print_text,
     printed_failures,
     progress_bars,
     score_table,
@@ -150,11 +152,11 @@ def run(
             progress=BarProgress(bars),
             holdout=_holdout(evaluate_too),
             each_day=stream.day if stream else None,
-            announce=None if quiet else lambda plan: err_console.print(plan.short, markup=False),
+            announce=None if quiet else lambda plan: print_text(plan.short, err_console),
         )
     print_result(result, out)
     if target is None:
-        out_console.print(f"Look at it: spaceeye-stac serve {out}")
+        print_text(f"Look at it: spaceeye-stac serve {out}")
     else:
         publish(out, target, **where, overwrite=overwrite, quiet=quiet)
 
@@ -167,7 +169,7 @@ def _ends_at_once(out: Path) -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         err_console.show_cursor()
         kept = f"what is finished is kept beside {out}" if leave_staged(out) else "nothing was finished"
-        err_console.print(f"Interrupted: {kept}; the same command again goes on from there.", markup=False)
+        print_text(f"Interrupted: {kept}; the same command again goes on from there.", err_console)
         sys.stdout.flush()
         os._exit(OF_SIGNAL + number)
 
@@ -237,13 +239,13 @@ def demo(
 
     with progress_bars(quiet=quiet) as bars:
         report = run_demo(out, Settings(), BarProgress(bars))
-    out_console.print(f"Published {report.count} days from a simulated catalog: {report.days}")
-    out_console.print(
+    print_text(f"Published {report.count} days from a simulated catalog: {report.days}")
+    print_text(
         f"Under cloud and shadow ({report.pixels:,} values) the published days differ from the truth by "
         f"{report.error:.4f} in reflectance on average; the cloudy scenes differ by {report.scene_error:.4f}."
     )
-    out_console.print(f"Picture (scene, published day, truth): {report.picture}")
-    out_console.print(f"Look at it: spaceeye-stac serve {out}")
+    print_text(f"Picture (scene, published day, truth): {report.picture}")
+    print_text(f"Look at it: spaceeye-stac serve {out}")
 
 
 @app.command()
@@ -304,20 +306,21 @@ def serve(
     if browse is not None:
         server.check_browser(browse)
     link = server.browser_link(folder, port, browse)
-    out_console.print(f"Serving {folder} on {server.address(folder, port, browse)} (Ctrl-C ends it)")
-    out_console.print(f"stac-browser: {link}")
+    print_text(f"Serving {folder} on {server.address(folder, port, browse)} (Ctrl-C ends it)")
+    print_text(f"stac-browser: {link}")
     server.serve(folder, port, browse)
 
 
 def main() -> None:
     """Run the command; an error of this package, or of a machine that is too small, is one sentence on stderr."""
+    print_any_character()
     try:
         app()
     except (SpaceEyeError, MemoryError, OSError, RuntimeError) as found:
         error = found if isinstance(found, SpaceEyeError) else exhausted(found)
         if error is None:
             raise
-        err_console.print(f"Error: {error}", markup=False)
+        print_text(f"Error: {error}", err_console)
         for note in getattr(error, "__notes__", ()):
-            err_console.print(note, markup=False)
+            print_text(note, err_console)
         sys.exit(error.exit_code)

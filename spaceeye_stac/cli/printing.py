@@ -1,7 +1,9 @@
 """What the commands print: progress, tables, results and reports."""
 
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from spaceeye_stac.errors import PublishError
+from spaceeye_stac.errors import PublishError, printable
 
 if TYPE_CHECKING:
     from spaceeye_stac.engine import Result
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
 
 out_console = Console(soft_wrap=True, highlight=False)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def print_text(text: str, console: Console = out_console) -> None:
+    """Print lines as they are: no markup in them counts, and no terminal acts on what a catalog or server named so."""
+    console.print("\n".join(printable(line) for line in text.split("\n")), markup=False, emoji=False)
+
+
+def print_any_character() -> None:
+    """Let no character end the command that the terminal's or file's encoding lacks: it is escaped instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -57,22 +71,22 @@ class BarProgress:
 
 def print_result(result: "Result", out: Path) -> None:
     """Say what a run made and what it left out, and its warnings."""
-    out_console.print(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
+    print_text(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
     if result.kept:
         redone = [day for day in result.days if day not in result.kept]
-        out_console.print(f"{len(result.kept)} days were there already; made now: {', '.join(redone) or 'none'}")
+        print_text(f"{len(result.kept)} days were there already; made now: {', '.join(redone) or 'none'}")
         if not redone:
-            out_console.print("Nothing to do: the run there is what was asked for.")
+            print_text("Nothing to do: the run there is what was asked for.")
     if result.new_scenes:
         names = ", ".join(result.new_scenes)
-        out_console.print(f"{len(result.new_scenes)} scenes are new since, which --update uses: {names}", markup=False)
+        print_text(f"{len(result.new_scenes)} scenes are new since, which --update uses: {names}")
     if result.skipped:
-        out_console.print(
+        print_text(
             f"{len(result.skipped)} days hold no clear look in their window and are left out: "
             f"{', '.join(result.skipped)}"
         )
     for warning in result.warnings:
-        err_console.print(f"Warning: {warning}", markup=False)
+        print_text(f"Warning: {warning}", err_console)
 
 
 def score_table(found: dict[str, Any]) -> Table:
@@ -122,14 +136,11 @@ def print_report(report: "Report", *, as_json: bool) -> None:
         "failed": report.failed,
     }
     said = ", ".join(f"{len(ids)} {name}" for name, ids in counts.items() if ids) or "nothing to do"
-    out_console.print(
-        f"{report.target}: {said}" + (f"; {report.files} files copied" if report.files else ""), markup=False
-    )
+    print_text(f"{report.target}: {said}" + (f"; {report.files} files copied" if report.files else ""))
     for name, why in report.failed.items():
-        out_console.print(f"  {name}: {why}", markup=False)
+        print_text(f"  {name}: {why}")
     if report.stale:
-        out_console.print(
-            f"{len(report.stale)} items there are not in this run: {', '.join(report.stale)}; --prune removes them."
-        )
+        stale = ", ".join(report.stale)
+        print_text(f"{len(report.stale)} items there are not in this run: {stale}; --prune removes them.")
     if report.lost_links:
-        out_console.print(f"{report.lost_links} links to source scenes on this machine are left out.")
+        print_text(f"{report.lost_links} links to source scenes on this machine are left out.")

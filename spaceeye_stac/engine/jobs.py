@@ -10,6 +10,7 @@ from spaceeye_stac.model import Acquisition, Grid, GridJob, Scene
 from spaceeye_stac.pixels import output_grid, tile_grid
 from spaceeye_stac.query import Query
 from spaceeye_stac.settings import Settings
+from spaceeye_stac.sources import checked_scenes
 
 
 def grid_job(scenes: Sequence[Scene], query: Query, settings: Settings) -> GridJob:
@@ -38,12 +39,12 @@ def grid_jobs(scenes: Sequence[Scene], query: Query, settings: Settings) -> tupl
 
 
 def _near(scenes: Sequence[Scene], query: Query, settings: Settings) -> list[Scene]:
-    """Return the scenes that some window reads."""
+    """Return the scenes that some window reads, each with hrefs that it may name."""
     read = [day for window in windows_of(query.days, settings) for day in (window.read.start, window.read.stop - 1)]
     near = [s for s in scenes if min(read) <= query.days.index(s.day) <= max(read)]
     if not near:
         raise NoScenesError(f"No scene found: {len(scenes)} scenes, none in the windows of {query.datetime}.")
-    return near
+    return checked_scenes(near, query)
 
 
 def _job(grid: Grid, scenes: Sequence[Scene], query: Query, settings: Settings) -> GridJob:

@@ -11,6 +11,7 @@ from spaceeye_stac.engine.budget import Budget
 from spaceeye_stac.engine.costs import Cost, SourceRates, disk_of, memory_of, scratch_of
 from spaceeye_stac.engine.jobs import grid_jobs, layout_of
 from spaceeye_stac.engine.schedulers import size_of
+from spaceeye_stac.errors import printable
 from spaceeye_stac.model import GridJob
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.resources import Output, Resources
@@ -92,7 +93,7 @@ class Plan:
         if len(self.grids) > 1:
             lines += ["all grids", *_costs(self.cost), ""]
         lines[-1:] = [f"Time is of {self.workers} at once, without the network's; no pixel was read."]
-        return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *(f"Warning: {printable(text)}" for text in self.warnings)])
 
     __repr__ = __str__
 

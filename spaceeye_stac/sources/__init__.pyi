@@ -1,3 +1,4 @@
+from .catalog import checked_scenes as checked_scenes
 from .profiles import profile_named as profile_named
 from .scenes import SceneList as SceneList
 from .scenes import scenes_from_items as scenes_from_items

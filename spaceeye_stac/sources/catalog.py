@@ -1,14 +1,16 @@
 """A catalog by its profile's name, URL or path, opened; its first document is not trusted."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spaceeye_stac.errors import CatalogError, redacted
+from spaceeye_stac.model import Scene
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.sources.profiles import Profile, profile_named, shipped_profiles
 from spaceeye_stac.sources.transport import UNREADABLE, PatientFiles, reason
-from spaceeye_stac.sources.trust import Trust
+from spaceeye_stac.sources.trust import NOWHERE, Trust
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,29 @@ def open_named(named: str, naming: str | None, query: Query) -> CatalogRoot:
     """A catalog by its profile's name, URL or path, and how it names things, where that is said."""
     known = profile_named(named) if named.endswith(".toml") else shipped_profiles().get(named)
     profile = profile_named(naming) if naming else known
-    url = known.url if known is not None else named
-    href = url if "://" in url else str(_catalog_file(Path(named)))
+    href = _href_of(known.url if known is not None else named)
     trust = Trust(href, query.allow_hrefs or ())
     return CatalogRoot(href, read_root(href, trust), profile, trust)
+
+
+def _href_of(named: str) -> str:
+    return named if "://" in named else str(_catalog_file(Path(named)))
+
+
+def checked_scenes(scenes: Sequence[Scene], query: Query) -> list[Scene]:
+    """The scenes; those that come from no search are checked first, as if the query's catalog had named them.
+
+    Where that is no catalog, they may name public stores alone, and what `allow_hrefs` lifts. Raises ItemError.
+    """
+    if all(scene.is_checked for scene in scenes):
+        return list(scenes)
+    known = shipped_profiles().get(str(query.catalog))
+    try:
+        root = _href_of(known.url if known is not None else str(query.catalog))
+    except CatalogError:
+        root = NOWHERE
+    trust = Trust(root, query.allow_hrefs or ())
+    return [scene if scene.is_checked else trust.checked_scene(scene) for scene in scenes]
 
 
 def _catalog_file(path: Path) -> Path:
@@ -76,7 +97,7 @@ def read_root(href: str, trust: Trust) -> Json:
         raise refusal_or(error, f"Catalog {redacted(href)} cannot be reached: {reason(error)}.") from None
     if not isinstance(document, dict) or not _is_stac(document):
         raise CatalogError(f"Catalog {redacted(href)} is no STAC catalog, collection, item or item collection.")
-    return document
+    return {**document, "links": _links(document)}
 
 
 def refusal_or(error: Exception, otherwise: str) -> CatalogError:
@@ -87,7 +108,14 @@ def refusal_or(error: Exception, otherwise: str) -> CatalogError:
     return inner or CatalogError(otherwise)
 
 
+def _links(document: Json) -> list[Json]:
+    """The links of a document that are some."""
+    found = document.get("links")
+    return [link for link in found if isinstance(link, dict)] if isinstance(found, list) else []
+
+
 def _is_stac(document: Json) -> bool:
     if document.get("type") == "FeatureCollection":
-        return all(isinstance(found, dict) and "assets" in found for found in document.get("features", ()))
-    return "stac_version" in document and document.get("type") in {"Catalog", "Collection", "Feature"}
+        features = document.get("features", [])
+        return isinstance(features, list) and all(isinstance(one, dict) and "assets" in one for one in features)
+    return "stac_version" in document and document.get("type") in ("Catalog", "Collection", "Feature")

@@ -30,10 +30,24 @@ def from_static(root: CatalogRoot, area: Geometry) -> tuple[list[Json], str, lis
             f"No scene found: {len(items)} items in the catalog, 0 of them intersect the region; "
             f"compare bbox {_bounds(area)} with {_extent(items)}."
         )
-    for item in near:
-        item.make_asset_hrefs_absolute()
-    found = [item.to_dict(transform_hrefs=False) for item in near]
-    return found, f"{len(items)} items in the catalog, {len(near)} of them intersect the region", [*notes, *odd]
+    found, strange = _as_dicts(near)
+    return (
+        found,
+        f"{len(items)} items in the catalog, {len(near)} of them intersect the region",
+        [*notes, *odd, *strange],
+    )
+
+
+def _as_dicts(items: Sequence[pystac.Item]) -> tuple[list[Json], list[str]]:
+    """The items as they are served, asset hrefs made absolute, and a note on each that cannot be written so."""
+    found, notes = [], []
+    for item in items:
+        try:
+            item.make_asset_hrefs_absolute()
+            found.append(item.to_dict(transform_hrefs=False))
+        except UNREADABLE as error:
+            notes.append(f"Item {item.id} left out: it is malformed ({reason(error)}).")
+    return found, notes
 
 
 def _touching(items: Sequence[pystac.Item], area: Geometry) -> tuple[list[pystac.Item], list[str]]:
@@ -43,7 +57,7 @@ def _touching(items: Sequence[pystac.Item], area: Geometry) -> tuple[list[pystac
         try:
             if _covers(item, area):
                 near.append(item)
-        except (ShapelyError, IndexError, *UNREADABLE):
+        except (ShapelyError, *UNREADABLE):
             notes.append(f"Item {item.id} left out: its geometry is malformed.")
     return near, notes
 
@@ -105,9 +119,10 @@ def _bounds(area: Geometry) -> str:
 
 
 def _extent(items: Sequence[pystac.Item]) -> str:
-    boxes = [item.bbox for item in items if item.bbox]
+    places = [footprint({"geometry": None, "bbox": item.bbox}) for item in items]
+    boxes = [place.bounds for place in places if place is not None]
     if not boxes:
         return "an empty catalog"
     west, south = (min(box[i] for box in boxes) for i in (0, 1))
-    east, north = (max(box[len(box) // 2 + i] for box in boxes) for i in (0, 1))
+    east, north = (max(box[i] for box in boxes) for i in (2, 3))
     return f"the catalog's {west:g},{south:g},{east:g},{north:g}"

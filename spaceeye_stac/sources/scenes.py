@@ -4,11 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from spaceeye_stac.errors import ItemError, NoMaskError, redacted
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from spaceeye_stac.errors import ItemError, NoMaskError, printable, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
-from spaceeye_stac.outlines import footprint, middle
+from spaceeye_stac.outlines import MALFORMED, footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
 from spaceeye_stac.sources.asset_fields import dtype_of, origin_of, resolution_of, shape_of
 from spaceeye_stac.sources.item_fields import band_asset, baseline_of, epsg_of, first_property, tile_of
@@ -31,7 +35,7 @@ class SceneList(list[Scene]):
         for s in self:
             cloud = "" if s.cloud_cover is None else f"{s.cloud_cover:4.0f}%"
             rows.append(f"{s.day}  {s.tile or '':6} {s.epsg:>5}  {cloud:>5}  {s.id}")
-        return "\n".join([*rows, f"{len(self)} scenes", *self.left_out])
+        return "\n".join(printable(row) for row in [*rows, f"{len(self)} scenes", *self.left_out])
 
     __repr__ = __str__
 
@@ -97,7 +101,7 @@ def _safely(read: Callable[[Json, _Mapping], Found], item: Json, how: _Mapping) 
     try:
         _check_shape(item)
         return read(item, how)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+    except MALFORMED as error:
         raise ItemError(
             f"Item {item.get('id')!r} is malformed ({type(error).__name__}: {error}); leave it out."
         ) from error
@@ -106,8 +110,14 @@ def _safely(read: Callable[[Json, _Mapping], Found], item: Json, how: _Mapping) 
 def _check_shape(item: Json) -> None:
     """Refuse what is no item with properties and assets."""
     name = item["id"]
-    if not isinstance(name, str) or not isinstance(item["properties"], dict) or not isinstance(item["assets"], dict):
+    if (
+        not isinstance(name, str)
+        or not name
+        or not isinstance(item["properties"], dict)
+        or not isinstance(item["assets"], dict)
+    ):
         raise TypeError("id must be a text, properties and assets objects")
+    name.encode()  # ValueError for half a character, which no file takes
     for key, asset in item["assets"].items():
         if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
             raise TypeError(f"asset {key!r} has no href")
@@ -132,6 +142,7 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
     epsg, tile = epsg_of(item, [*masked, *keys.values()]), tile_of(item, profile)
     _check_zone(item, tile, epsg)
+    _check_known(item, epsg)
     orbit = first_property(item, profile.properties["relative_orbit"])
     platform = first_property(item, profile.properties["platform"])
     return Scene(
@@ -152,7 +163,10 @@ def _scene(item: Json, how: _Mapping) -> Scene:
 
 
 def _address(item: Json) -> str | None:
-    return next((redacted(str(link["href"])) for link in item.get("links") or () if link["rel"] == "self"), None)
+    """The item's own address, where it gives one that can be written down."""
+    links = [link for link in item.get("links") or () if isinstance(link, dict) and link.get("rel") == "self"]
+    found = next((redacted(str(link.get("href"))) for link in links), None)
+    return None if found is None else found.encode("utf-8", "replace").decode()
 
 
 def _own_mask(item: Json, profile: Profile, choice: MaskChoice) -> Mask | None:
@@ -231,6 +245,21 @@ def _centre_lon(item: Json) -> float:
     if place is None:
         raise ItemError(f"Item {item['id']} has no geometry and no bbox, so its solar day is unknown.")
     return middle(place)
+
+
+def _check_known(item: Json, epsg: int) -> None:
+    if not _is_of_maps(epsg):
+        raise ItemError(f"Item {item['id']} says EPSG:{epsg}, which is the CRS of no map; leave it out.")
+
+
+@cache
+def _is_of_maps(epsg: int) -> bool:
+    """Whether there is such a CRS, and it is of places on the ground."""
+    try:
+        crs = CRS.from_epsg(epsg)
+    except (CRSError, OverflowError):
+        return False
+    return bool(crs.is_projected or crs.is_geographic)
 
 
 def _check_zone(item: Json, tile: str | None, epsg: int) -> None:

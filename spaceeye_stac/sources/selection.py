@@ -68,8 +68,7 @@ def _mapped(items: Sequence[Json], root: CatalogRoot, query: Query, lon: float) 
     for item in items:
         try:
             (scene,) = scenes_from_items([item], name, lon=lon, mask=query.mask_choice)
-            root.trust.check_scene(scene)
-            scenes.append(scene)
+            scenes.append(root.trust.checked_scene(scene))
         except NoMaskError:
             raise
         except ItemError as error:
@@ -108,9 +107,7 @@ def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRan
     wanted = [item for item in found if query.mask_collection in {None, item.get("collection")}]
     name = where.profile.name if where.profile else None
     masks = masks_from_items(wanted, name, lon=middle(query.geometry), mask=query.mask_choice)
-    for mask in masks:
-        where.trust.check_assets(mask.source.id, [mask.mask])
-    return masks
+    return [replace(mask, mask=where.trust.checked_asset(mask.source.id, mask.mask)) for mask in masks]
 
 
 def _chosen(scenes: Sequence[Scene], query: Query, counted: str) -> tuple[list[Scene], list[str]]:

@@ -10,8 +10,10 @@ import pystac
 import requests
 from pystac.stac_io import DefaultStacIO
 from pystac.utils import make_absolute_href
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
+from pystac_client.warnings import DoesNotConformTo
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_exponential
 from urllib3.exceptions import InvalidHeader
@@ -28,6 +30,8 @@ TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 UNREADABLE = (
     OSError,
     APIError,
+    ClientTypeError,
+    DoesNotConformTo,
     requests.RequestException,
     pystac.STACError,
     pystac.STACTypeError,
@@ -35,7 +39,10 @@ UNREADABLE = (
     KeyError,
     TypeError,
     AttributeError,
+    IndexError,
+    ArithmeticError,
     NotImplementedError,
+    RecursionError,
 )
 
 

@@ -1,29 +1,29 @@
-"""What the hrefs of a catalog may point at; pure, but for symbolic links that are resolved.
+"""What the hrefs of a catalog may point at; symbolic links are resolved, and names of hosts looked up.
 
 A catalog is written by others. From afar it may send us to public stores alone: never to files of this machine, to
-servers that only this machine reaches, or to a cloud's metadata service. Names are not looked up: a public name that
-stands for a private address, and a store that redirects to one, are not noticed here.
+servers that only this machine or its network reaches, or to a cloud's metadata service. The one host that is always
+allowed is the catalog's own, which the user has named. A name that stands for another address once it was looked up,
+and a store that redirects GDAL to one, are not noticed here.
 """
 
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from posixpath import normpath
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from spaceeye_stac.errors import CatalogError, ItemError, redacted
 from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.query import Json
+from spaceeye_stac.sources.addresses import Hosts, host_of
 
 STORES = frozenset({"http", "https", "s3", "az", "gs", "abfs", "abfss"})
 WEB = frozenset({"http", "https"})
-METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
-METADATA_ADDRESSES = frozenset({ip_address("100.100.100.200"), ip_address("fd00:ec2::254")})
-NAT64 = IPv6Network("64:ff9b::/96")
-THIS_HOST = IPv4Network("0.0.0.0/8")
 REMEDY = "if you trust it, name its folder or address in allow_hrefs"
+NOWHERE = "items:"  # the root of items that come from no catalog
+Raster = TypeVar("Raster", bound=BandAsset)
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,26 @@ class Trust:
 
     root: str
     allowed: Sequence[str] = ()
+    hosts: Hosts = field(default_factory=Hosts, compare=False, repr=False)
 
-    def check_scene(self, scene: Scene) -> None:
-        """Refuse a scene that names a place it may not: ItemError with its id and the unsigned href."""
-        own = [asset for asset in (scene.labels, *scene.bands.values()) if asset is not None]
-        self.check_assets(scene.id, own)
+    def checked_scene(self, scene: Scene) -> Scene:
+        """The scene with each href as it is read; ItemError with its id and the unsigned href where one may not be."""
+        bands = {name: self.checked_asset(scene.id, asset) for name, asset in scene.bands.items()}
+        labels = None if scene.labels is None else self.checked_asset(scene.id, scene.labels)
+        moved = {old.href: bands[name].href for name, old in scene.bands.items() if old.href != bands[name].href}
+        item = _with_hrefs(scene.item, moved) if moved else scene.item
+        return replace(scene, bands=bands, labels=labels, item=item, is_checked=True)
 
-    def check_assets(self, name: str, assets: Sequence[BandAsset]) -> None:
-        """Refuse an item of which one of these assets is at a place it may not name: ItemError."""
-        for asset in assets:
-            why = self.refusal(asset.href)
-            if why is not None:
-                raise ItemError(
-                    f"Item {name} names {redacted(asset.href)}, which is {why}; leave it out, or, {REMEDY}."
-                )
+    def checked_asset(self, name: str, asset: Raster) -> Raster:
+        """The asset, a file: URL in it turned into the path that was checked, which is what is opened then.
+
+        Raises ItemError with the item's `name` where it is at a place that the item may not name.
+        """
+        why = self.refusal(asset.href)
+        if why is not None:
+            raise ItemError(f"Item {name} names {redacted(asset.href)}, which is {why}; leave it out, or, {REMEDY}.")
+        path = local_path(asset.href)
+        return asset if path in {None, asset.href} else replace(asset, href=path)
 
     def check_link(self, href: str) -> None:
         """Refuse to follow a link of the catalog: CatalogError with the unsigned href."""
@@ -55,6 +61,8 @@ class Trust:
 
     def refusal(self, href: str) -> str | None:
         """Why an absolute href is not followed, in words; None where it may be."""
+        if _scheme(href) == "file" and not _is_plain_file(href):
+            return "no plain path, as a file: URL with a host, a query or a fragment"
         if any(_stands_under(href, prefix) for prefix in self.allowed):
             return None
         scheme, path = _scheme(href), local_path(href)
@@ -73,9 +81,14 @@ class Trust:
         return None if path is None else Path(path).resolve().parent
 
     @cached_property
+    def _host(self) -> str | None:
+        """The host of a catalog from elsewhere; None for one on this machine's disk."""
+        return host_of(self.root) if self._folder is None else None
+
+    @cached_property
     def _at_home(self) -> bool:
         """Whether the catalog is of this machine: a file, or served from loopback."""
-        return self._folder is not None or _kind_of_host(self.root) == "loopback"
+        return self._folder is not None or (self._host is not None and self.hosts.kind(self._host) == "loopback")
 
     def _of_path(self, path: str) -> str | None:
         if path.startswith("/vsi"):
@@ -87,14 +100,24 @@ class Trust:
         return None if inside else f"outside the catalog's folder {self._folder}"
 
     def _of_host(self, href: str) -> str | None:
-        kind = _kind_of_host(href)
+        host = host_of(href)
+        if host is None:
+            return "no plain address"
+        kind = None if host == self._host else self.hosts.kind(host)
         if kind is None or (kind == "loopback" and self._at_home):
             return None
         return {
             "loopback": "an address of this machine, in a catalog from elsewhere",
             "link-local": "an address that only this machine reaches",
-            "malformed": "no plain address",
+            "private": "an address of a private network",
+            "unknown": "on a host that there was no time to look up, as the catalog names too many",
         }[kind]
+
+
+def _with_hrefs(item: Json, moved: Mapping[str, str]) -> Json:
+    """The item with other hrefs, by which its assets are found again."""
+    assets = {key: {**asset, "href": moved.get(asset["href"], asset["href"])} for key, asset in item["assets"].items()}
+    return {**item, "assets": assets}
 
 
 def _scheme(href: str) -> str:
@@ -112,37 +135,10 @@ def local_path(href: str) -> str | None:
     return None if len(scheme) > 1 else href  # one letter is a drive
 
 
-def _kind_of_host(href: str) -> str | None:
-    """Return "loopback", "link-local", "malformed", or None for a host that others reach too."""
-    try:
-        host = (urlsplit(href).hostname or "").removesuffix(".")
-    except ValueError:
-        host = ""
-    if not host or not host.isascii() or "%" in host:
-        return "malformed"
-    address = _address(host)
-    if address is None:
-        named_here = host == "localhost" or host.endswith(".localhost")
-        return "loopback" if named_here else "link-local" if host in METADATA_NAMES else None
-    if address.is_loopback or address.is_unspecified or address in THIS_HOST:
-        return "loopback"
-    return "link-local" if address.is_link_local or address in METADATA_ADDRESSES else None
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is in numbers, in whatever spelling (0x7f.1, 2130706433); None for a name."""
-    try:
-        found = ip_address(host)
-    except ValueError:
-        try:
-            return IPv4Address(socket.inet_aton(host))
-        except OSError:
-            return None
-    if isinstance(found, IPv6Address):
-        inside = found.ipv4_mapped or found.sixtofour or (found.teredo or (None, None))[1]
-        nat64 = IPv4Address(found.packed[12:]) if found in NAT64 else None
-        return inside or nat64 or found
-    return found
+def _is_plain_file(href: str) -> bool:
+    """Whether a file: URL is a whole path and nothing else, which every reader takes for the same path."""
+    parts = urlsplit(href)
+    return parts.path.startswith("/") and not parts.netloc and "?" not in href and "#" not in href
 
 
 def _resolved(path: str) -> Path | None:
@@ -157,7 +153,7 @@ def _stands_under(href: str, prefix: str) -> bool:
     """Whether an href lies in a folder or under an address, part by part of its path, dots resolved."""
     ours, theirs = local_path(href), local_path(prefix)
     if ours is not None and theirs is not None:
-        place = None if ours.startswith("/vsi") else _resolved(ours)
+        place = _resolved(ours) if Path(ours).is_absolute() and not ours.startswith("/vsi") else None
         return place is not None and place.is_relative_to(Path(theirs).expanduser().resolve())
     if ours is not None or theirs is not None or _scheme(href) == "malformed":
         return False

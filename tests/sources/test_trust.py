@@ -1,11 +1,14 @@
 """What a catalog may send us to: each test tries it."""
 
 import json
+import socket
+import time
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +56,10 @@ NEVER = (
     "http://[::ffff:169.254.169.254]/x.tif",
     "http://[fd00:ec2::254]/x.tif",
     "http://100.100.100.200/x.tif",
+    "http://example.org:80:81/x.tif",
+    "http://[::1]example.org/x.tif",
+    "http://exa[mple.org/x.tif",
+    "http://example.org:port/x.tif",
     "http://metadata.google.internal/x.tif",
     "http://%31%32%37.0.0.1/x.tif",
     "http://①②⑦.0.0.1/x.tif",
@@ -68,6 +75,42 @@ NEVER = (
     "gs+x://bucket/x.tif",
     "javascript:alert(1)",
     "NETCDF:x.nc:y",
+)
+PRIVATE = (
+    "http://10.0.0.1/x.tif",
+    "http://172.16.5.4/x.tif",
+    "http://172.31.255.255:8080/x.tif",
+    "https://192.168.1.1/x.tif",
+    "http://192.168.257/x.tif",
+    "http://0xc0a80101/x.tif",
+    "http://3232235777/x.tif",
+    "http://100.64.0.1/x.tif",
+    "http://198.18.0.1/x.tif",
+    "http://224.0.0.1/x.tif",
+    "http://255.255.255.255/x.tif",
+    "http://[fc00::1]/x.tif",
+    "http://[fd12:3456::1]:9000/x.tif",
+    "http://[fec0::1]/x.tif",
+    "http://[ff02::1]/x.tif",
+    "http://[::ffff:10.0.0.1]/x.tif",
+    "http://[::ffff:c0a8:101]/x.tif",
+    "http://[64:ff9b::a00:1]/x.tif",
+    "http://[2002:c0a8:101::]/x.tif",
+    "http://user:word@192.168.1.1/x.tif",
+)
+ODD_FILES = (
+    "file:///cat/a?/../../secret.tif",
+    "file:///cat/a%3F?/../../../etc/passwd",
+    "file:///cat/a#/../../secret.tif",
+    "file:///cat/a;p?x/../../secret.tif",
+    "file:///cat/x.tif?",
+    "file:///cat/x.tif#",
+    "file://host/cat/x.tif",
+    "file://127.0.0.1/cat/x.tif",
+    "file://..//cat/x.tif",
+    "FILE://cat/../secret.tif",
+    "file:cat/x.tif",
+    "file:GTIFF_DIR:1:/etc/x.tif",
 )
 LOCAL = (
     "/etc/passwd",
@@ -113,6 +156,89 @@ def test_some_addresses_are_for_none(href: str, tmp_path: Path) -> None:
         assert trust.refusal(href)
 
 
+@pytest.mark.parametrize("href", PRIVATE)
+def test_private_networks_are_for_none_but_what_is_allowed(href: str, tmp_path: Path) -> None:
+    for trust in (REMOTE, HOME, Trust(str(tmp_path / "catalog.json"))):
+        assert trust.refusal(href) == "an address of a private network"
+        assert replace(trust, allowed=[href.rpartition("/")[0]]).refusal(href) is None
+
+
+@pytest.mark.parametrize("href", PRIVATE)
+def test_the_host_that_the_user_named_as_catalog_is_allowed_to_its_own_links(href: str) -> None:
+    trust = Trust(f"{href.rpartition('/')[0]}/stac/catalog.json")
+    assert trust.refusal(href) is None
+    assert trust.refusal(f"{href}/y.json") is None
+    assert trust.refusal("http://10.99.99.99/x.tif") == "an address of a private network"
+    assert trust.refusal("http://127.0.0.1/x.tif")
+    assert trust.refusal("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "why"),
+    [
+        ("nas.example.org", ["10.1.2.3"], "an address of a private network"),
+        ("two.example.org", ["8.8.8.8", "192.168.0.9"], "an address of a private network"),
+        ("own.example.org", ["::1"], "an address of this machine, in a catalog from elsewhere"),
+        ("zone.example.org", ["fe80::1%eth0"], "an address that only this machine reaches"),
+        ("mapped.example.org", ["::ffff:169.254.169.254"], "an address that only this machine reaches"),
+        ("store.example.org", ["8.8.8.8", "2001:4860:4860::8888"], None),
+        ("dns64.example.org", ["64:ff9b::808:808"], None),
+    ],
+)
+def test_a_name_is_of_the_kind_of_its_worst_address(
+    monkeypatch: pytest.MonkeyPatch, name: str, found: list[str], why: str | None
+) -> None:
+    answers = {name: [(0, 0, 0, "", (address, 0)) for address in found]}
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_a, **_o: answers.get(host, []))
+    trust = Trust("https://stac.example.org/v1")
+    for spelling in (name, name.upper(), f"{name}.", f"user@{name}:8080"):
+        assert trust.refusal(f"https://{spelling}/x.tif") == why
+    assert Trust(f"https://{name}/v1").refusal(f"https://{name}/x.tif") is None
+
+
+def test_names_of_this_machine_are_looked_up(tmp_path: Path) -> None:
+    """As they really are here: by the resolver, which reads the machine's own list of names."""
+    trust = Trust("https://stac.example.org/v1")
+    for name in ("ip6-localhost", "ip6-loopback", "localhost.localdomain", socket.gethostname()):
+        assert trust.refusal(f"http://{name}/x.tif") == "an address of this machine, in a catalog from elsewhere"
+        assert Trust(str(tmp_path / "catalog.json")).refusal(f"http://{name}/x.tif") is None
+
+
+def test_look_ups_end_and_a_name_without_an_address_is_left_to_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def slow(host: str, *_arguments: object, **_options: object) -> list[object]:
+        asked.append(host)
+        if host == socket.gethostname() or host.startswith("none"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        time.sleep(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr("spaceeye_stac.sources.addresses.LOOKUP_SECONDS", 0.1)
+    monkeypatch.setattr("spaceeye_stac.sources.addresses.ALL_LOOKUPS_SECONDS", 0.25)
+    trust, start = Trust("https://stac.example.org/v1"), time.monotonic()
+    assert [trust.refusal(f"https://none{n % 3}.example.org/{n}.tif") for n in range(30)] == [None] * 30
+    assert asked.count("none1.example.org") == 1, "once a host"
+    found = [trust.refusal(f"https://slow{n}.example.org/x.tif") for n in range(50)]
+    assert time.monotonic() - start < 2
+    assert found[0] is None
+    assert "no time to look up" in str(found[-1])
+    assert trust.refusal("https://stac.example.org/x.tif") is None
+
+
+@pytest.mark.parametrize("href", ODD_FILES)
+def test_a_file_url_is_a_path_and_nothing_else(href: str, tmp_path: Path) -> None:
+    for trust in (REMOTE, HOME, Trust("/cat/catalog.json"), Trust(str(tmp_path / "c.json"), ["/", ".", "file:///"])):
+        assert trust.refusal(href) == "no plain path, as a file: URL with a host, a query or a fragment"
+
+
+@pytest.mark.parametrize("prefix", ["/", ".", "~"])
+def test_names_that_only_gdal_knows_are_no_files(prefix: str) -> None:
+    for href in ("GTIFF_DIR:1:/etc/x.tif", "J2K_SUBFILE:1,2,/etc/x.jp2", "x.tif", "/vsicurl/http://127.0.0.1/x.tif"):
+        assert Trust("/cat/catalog.json", [prefix]).refusal(href)
+
+
 @pytest.mark.parametrize("href", LOCAL)
 def test_files_of_this_machine_are_for_local_catalogs(href: str, tmp_path: Path) -> None:
     for trust in (REMOTE, HOME):
@@ -137,7 +263,7 @@ def test_an_address_in_numbers_is_one_however_it_is_written(number: int) -> None
         f"{a:#x}.{b}.{c}.{d}",
     ]
     assert len({REMOTE.refusal(f"http://{host}/x.tif") for host in spellings}) == 1
-    inside = address.is_loopback or address.is_link_local or a == 0 or str(address) == "100.100.100.200"
+    inside = not address.is_global or address.is_multicast or address.is_reserved
     assert (REMOTE.refusal(f"http://{address}/x.tif") is not None) == inside
 
 
@@ -312,3 +438,87 @@ def test_names_of_a_source_never_become_paths(tmp_path: Path) -> None:
     assert made
     assert all(path.is_relative_to(out) for path in made)
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"spaceeye_2023-04-01", "spaceeye_2023-04-02"}
+
+
+def secret_catalog(tmp_path: Path) -> tuple[Path, Path]:
+    """A catalog of real files, and a file beside its folder that none of its items may name."""
+    catalog = Simulation(shape=(32, 32), days=4, revisit=2).write(tmp_path / "a b" / "catalog")
+    secret = tmp_path / "a b" / "secret.tif"
+    secret.write_bytes(next(catalog.parent.glob("sentinel-2-l2a/*/B02.tif")).read_bytes())
+    return catalog, secret
+
+
+def items_below(catalog: Path) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(catalog.parent.glob("sentinel-2-l2a/*/*.json")):
+        item = json.loads(path.read_text())
+        for asset in item["assets"].values():
+            asset["href"] = str((path.parent / asset["href"]).resolve())
+        found.append({**item, "links": []})
+    return found
+
+
+def test_what_is_checked_is_what_is_opened(tmp_path: Path) -> None:
+    """A file: URL as it should be is read, spaces and all; one that says two things is left out by name."""
+    catalog, secret = secret_catalog(tmp_path)
+    items = items_below(catalog)
+    for asset in items[0]["assets"].values():
+        asset["href"] = Path(asset["href"]).as_uri()
+    bad = items[1]
+    bad["assets"]["B02"]["href"] = f"{catalog.parent.as_uri()}/a?/../../{secret.name}"
+    source = catalog.parent / "items.json"
+    source.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    box = (3.0005, 50.8192, 3.004, 50.8214)
+    query = se.Query(catalog=source, bbox=box, datetime="2023-04-01/2023-04-04", bands=["B02"])
+    scenes = search(query)
+    assert scenes[0].bands["B02"].href == str(catalog.parent / "sentinel-2-l2a" / items[0]["id"] / "B02.tif")
+    assert bad["id"] not in {scene.id for scene in scenes}
+    assert scenes.left_out[1].startswith(f"Item {bad['id']} left out: it names file://")
+    found = se.interpolate(scenes, query).isel(time=0).reflectance.values
+    usual = se.interpolate(search(replace(query, catalog=catalog))[:1] + scenes[1:], query)
+    assert np.isfinite(found).any()
+    np.testing.assert_array_equal(found, usual.isel(time=0).reflectance.values)
+
+
+def test_scenes_that_no_search_has_found_are_checked_before_they_are_read(tmp_path: Path) -> None:
+    catalog, secret = secret_catalog(tmp_path)
+    items = items_below(catalog)
+    query = se.Query(
+        catalog=catalog, bbox=(3.0005, 50.8192, 3.004, 50.8214), datetime="2023-04-01/2023-04-04", bands=["B02"]
+    )
+    assert se.interpolate(narrow(items), query).sizes["time"] == 4
+    for href in (str(secret), f"{catalog.parent.as_uri()}/a?/../../{secret.name}", "http://10.0.0.1/x.tif"):
+        changed = json.loads(json.dumps(items))
+        changed[0]["assets"]["B02"]["href"] = href
+        with pytest.raises(ItemError, match=rf"^Item {items[0]['id']} names "):
+            se.interpolate(narrow(changed), query)
+    changed[0]["assets"]["B02"]["href"] = str(secret)
+    assert se.interpolate(narrow(changed), replace(query, allow_hrefs=[str(tmp_path)])).sizes["time"] == 4
+    with pytest.raises(ItemError, match="a file of this machine, in a catalog from elsewhere"):
+        se.interpolate(narrow(items), replace(query, catalog="my own items"))
+    told = replace(query, catalog="my own items", allow_hrefs=[str(catalog.parent)])
+    assert se.interpolate(narrow(items), told).sizes["time"] == 4
+
+
+def narrow(items: list[dict[str, Any]]) -> list[Any]:
+    return [scene.with_bands(["B02"]) for scene in se.scenes_from_items(items)]
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "[fd00::1]", "[::ffff:169.254.169.254]", "printer.example.org"])
+def test_a_redirect_into_a_private_network_is_not_followed(
+    simulated: Path, simulated_query: se.Query, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def private(name: str, *arguments: Any, **options: Any) -> Any:
+        return (
+            [(0, 0, 0, "", ("192.168.7.7", 0))] if name.startswith("printer") else look_up(name, *arguments, **options)
+        )
+
+    monkeypatch.setattr(socket, "getaddrinfo", private)
+    catalog = f"/static/{simulated.name}"
+    with serving(FlakyApi([], folder=simulated.parent)) as api:
+        api.moved = {"/catalog.json": f"http://{host}{catalog}"}
+        with pytest.raises(CatalogError, match=r"links to .*, which is an address") as caught:
+            search(replace(simulated_query, catalog=f"{api.url}/catalog.json"))
+        assert "allow_hrefs" in str(caught.value)
