@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from spaceeye_stac.errors import CatalogError, ItemError, SpaceEyeError
 from spaceeye_stac.model import Scene
-from spaceeye_stac.sources.item_fields import offset_of
 from spaceeye_stac.sources.profiles import profile_named, shipped_profiles
+from spaceeye_stac.sources.reflectance import offset_of
 from spaceeye_stac.sources.scenes import scenes_from_items
 from tests.support.items import DIALECTS, base_item, labels_of, read_item
 from tests.support.material import ROOT, material
