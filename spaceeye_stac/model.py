@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.query import ALL_CLOUD, DateRange, Json
+from spaceeye_stac.query import DateRange, Json
 from spaceeye_stac.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ class Scene:
 
     @property
     def cloud_cover(self) -> float | None:
-        """`eo:cloud_cover` of the source item, in percent; None where it says none, or what is no share."""
+        """`eo:cloud_cover` of the source item, in percent; None where it says none, or what is no number."""
         value = self.item["properties"].get("eo:cloud_cover")
         try:
             share = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             return None
-        return share if 0 <= share <= ALL_CLOUD else None
+        return share if math.isfinite(share) else None
 
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands alone, in this order."""

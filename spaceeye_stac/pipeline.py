@@ -18,6 +18,7 @@ from spaceeye_stac.engine import (
     lazy_days,
     open_workers,
     plan_of_scenes,
+    readable_scenes,
     retention_of,
     settled_request,
 )
@@ -36,21 +37,24 @@ Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 
 
 def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None = None) -> "xr.Dataset":
-    """Every requested day as a lazy cube; nothing is read before something is computed.
+    """Every requested day as a lazy cube; no pixel is read before something is computed.
 
     Returns a Dataset on dask with `reflectance` `(time, band, y, x)` float32 (NaN = nodata) and `clear_distance`
     `(time, y, x)` uint8 (days to the nearest clear look, 255 = none), one step a day, and its CRS in `spatial_ref`.
+    Scenes that the query's `unreadable` drops stand in its attribute `spaceeye:warnings`.
     Raises InvalidInputError and NoScenesError here, ReadError and NoClearLookError when it is computed.
     """
     if len({tuple(scene.bands) for scene in scenes}) != 1:
         raise InvalidInputError("scenes must be at least one and have the same bands; use what search returned.")
-    jobs = grid_jobs(scenes, query, settings or Settings())
+    readable = readable_scenes(scenes, query)
+    jobs = grid_jobs(readable, query, settings or Settings())
     if len(jobs) > 1:
         names = ", ".join(job.grid.name for job in jobs)
         raise InvalidInputError(
             f"tiling 'mgrs' gives grids {names}, and interpolate gives one Dataset; name one of them with tiles."
         )
-    return lazy_days(jobs[0])
+    found = lazy_days(jobs[0])
+    return found.assign_attrs({"spaceeye:warnings": list(readable.unreadable)} if readable.unreadable else {})
 
 
 def run(
@@ -85,7 +89,7 @@ def run(
         request = settled_request(RunRequest.of(query, settings, output), folder, place if update else None)
 
         # search
-        scenes = search(query, settings)
+        scenes = readable_scenes(search(query, settings), query)
         budget = Budget(resources.memory_bytes, workers.count, workers.programs)
         if announce is not None:
             announce(plan_of_scenes(scenes, query, settings, output, budget))
@@ -97,7 +101,7 @@ def run(
         grids = [fill_grid(work, workers, progress, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
-        return finish(grids, scores)
+        return finish(grids, scores, scenes.unreadable)
 
 
 def _check(settings: Settings, output: Output, *, overwrite: bool, update: bool) -> None:

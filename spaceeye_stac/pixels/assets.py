@@ -66,7 +66,9 @@ class AssetToRead:
         """Return the error that names scene and unsigned href."""
         return ReadError(
             f"Scene {self.scene.id}: asset {redacted(self.asset.href)} {why}; "
-            "mend the source, or leave the scene out, and run again."
+            "mend the source, or leave the scene out with exclude, or with unreadable drop where it cannot even be "
+            "opened, and run again.",
+            f"asset {redacted(self.asset.href)} {why}",
         )
 
     def check(self, header: DatasetReader) -> None:

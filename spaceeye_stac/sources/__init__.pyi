@@ -1,5 +1,6 @@
 from .profiles import profile_named as profile_named
 from .scenes import SceneList as SceneList
+from .scenes import Unreadable as Unreadable
 from .scenes import scenes_from_items as scenes_from_items
 from .selection import as_records as as_records
 from .selection import search as search

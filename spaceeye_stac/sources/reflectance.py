@@ -3,14 +3,17 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from spaceeye_stac.errors import ItemError, redacted
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources.asset_fields import declared
 from spaceeye_stac.sources.profiles import Profile
+from spaceeye_stac.sources.sensing import sensing_of, time_of
 
-OFFSET_SINCE_BASELINE = "04.00"
+OFFSET_SINCE_BASELINE, OFFSET_SINCE = "04.00", datetime(2022, 1, 25, tzinfo=UTC)
+MADE_FIELDS = ("s2:generation_time", "sentinel2:generation_time", "processing:datetime", "created")
 BOA_OFFSET = -0.1
 NO_OFFSET = 0.0
 USUAL_SCALE = 0.0001
@@ -78,20 +81,40 @@ def offset_of(item: Json, asset: Json, profile: Profile) -> float:
 
     None is left to add where the item's flag says that its pixels have it, which is said of the COGs that a catalog
     made, not of ESA's own JPEG 2000 beside them. Else `declared` takes the asset's own; where there is none, and for
-    `baseline`, it is -0.1 (-1000 DN) from processing baseline 04.00. Source: ESA's note on it. Raises ItemError where
-    nothing says the offset.
+    `baseline`, it is -0.1 (-1000 DN) from processing baseline 04.00. Source: ESA's note on it. Without a baseline there
+    is no offset where the item was made before that came, or where `is_taken_as_old`; else ItemError.
     """
     if profile.offset_rule == "none" or (_is_applied(item, profile.applied_flags) and not _is_jpeg_2000(asset)):
         return NO_OFFSET
     own, baseline = declared(asset, "offset"), baseline_of(item, profile)
     if own is not None and (profile.offset_rule == "declared" or baseline is None):
         return float(own)
+    if baseline is None and (_is_old(item) or is_taken_as_old(item, profile)):
+        return NO_OFFSET
     if baseline is None:
         raise ItemError(
             f"Item {item['id']} gives neither an offset nor a processing baseline, so reflectance is unknown; leave it "
             "out, or say it with offset_rule in a profile of your own."
         )
     return BOA_OFFSET if baseline >= OFFSET_SINCE_BASELINE else NO_OFFSET
+
+
+def _is_old(item: Json) -> bool:
+    """Whether the item was made before there was any product with an offset."""
+    made = [made for name in MADE_FIELDS if (made := time_of(item["properties"].get(name))) is not None]
+    return any(when < OFFSET_SINCE for when in made)
+
+
+def is_taken_as_old(item: Json, profile: Profile) -> bool:
+    """Whether an item has no field of a baseline, where the offset follows from it, and nothing says that it is new.
+
+    It was sensed before there was any offset, and is not said to have been processed again. That is doubted by name.
+    """
+    properties, sensed = item["properties"], sensing_of(item).when
+    silent = not any(name in properties for name in profile.properties["baseline"])
+    again = any(time_of(properties.get(name)) is not None for name in MADE_FIELDS)
+    unknown = baseline_of(item, profile) is None and not list(_named_baselines(item, profile)) and not _is_old(item)
+    return profile.offset_rule == "baseline" and unknown and silent and not again and sensed < OFFSET_SINCE
 
 
 def _is_applied(item: Json, flags: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from spaceeye_stac.errors import ItemError, NoMaskError, redacted
+from spaceeye_stac.errors import ItemError, NoMaskError, NoScenesError, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
 from spaceeye_stac.outlines import footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
@@ -21,12 +21,48 @@ if TYPE_CHECKING:
     import pystac
 
 
-class SceneList(list[Scene]):
-    """A list of scenes that prints as a table, with what the search left out and why."""
+@dataclass(frozen=True)
+class Unreadable:
+    """A scene of which a file cannot be opened, and the sentence that names both and says why."""
 
-    def __init__(self, scenes: Sequence[Scene] = (), left_out: Sequence[str] = ()) -> None:
+    scene: Scene
+    note: str
+
+
+class SceneList(list[Scene]):
+    """A list of scenes that prints as a table, with what the search left out and why.
+
+    `gone`: scenes that are left out as a file of theirs cannot be opened; `contested`: ids of those of whose
+    acquisition there is an older version.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene] = (),
+        left_out: Sequence[str] = (),
+        *,
+        gone: "Sequence[Unreadable]" = (),
+        contested: Sequence[str] = (),
+        chosen: "Callable[[Sequence[Unreadable]], SceneList] | None" = None,
+    ) -> None:
         super().__init__(scenes)
-        self.left_out = tuple(left_out)
+        self.left_out, self.gone, self.contested = tuple(left_out), tuple(gone), tuple(contested)
+        self._chosen = chosen
+
+    def without(self, unreadable: "Sequence[Unreadable]") -> "SceneList":
+        """Choose again without these, so that older versions of them are used; without a search they only go."""
+        if self._chosen is not None:
+            return self._chosen(unreadable)
+        gone, notes = {id(one.scene.item) for one in unreadable}, [one.note for one in unreadable]
+        if unreadable and not [scene for scene in self if id(scene.item) not in gone]:
+            raise NoScenesError(f"No scene is left: {notes[0]}")
+        left = [scene for scene in self if id(scene.item) not in gone]
+        return SceneList(left, [*self.left_out, *notes], gone=unreadable)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """A sentence on each scene that is left out as a file of it cannot be opened."""
+        return tuple(one.note for one in self.gone)
 
     def __str__(self) -> str:
         rows = [f"{'day':10}  {'tile':6} {'epsg':>5}  {'cloud':>5}  id"]
@@ -128,9 +164,11 @@ def _check_level(item: Json) -> None:
 def _scene(item: Json, how: _Mapping) -> Scene:
     _check_level(item)
     profile, lon = how.profile or recognise(item, how.choice), how.lon
-    mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
     assets, sensing = item["assets"], sensing_of(item)
     keys = {name: key for name in profile.bands if (key := profile.band_key(item, name)) is not None}
+    if not keys:
+        raise ItemError(f"Item {item['id']} has {_no_band(item, profile, how.choice)}; leave it out.")
+    mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
     epsg, tile = epsg_of(item, [*keys.values()]), tile_of(item, profile)
     _check_zone(item, tile, epsg)
     orbit = first_property(item, profile.properties["relative_orbit"])
@@ -152,6 +190,13 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     )
 
 
+def _no_band(item: Json, profile: Profile, choice: MaskChoice) -> str:
+    """What an item that is no image of a profile's lacks."""
+    names = " or ".join(map(repr, profile.mask_rule(choice).assets))
+    mask = "" if profile.mask_key(item, choice) or not names else f"no mask asset {names} and "
+    return f"{mask}no asset with a known band (profile {profile.name})"
+
+
 def _address(item: Json) -> str | None:
     return next((redacted(str(link["href"])) for link in item.get("links") or () if link["rel"] == "self"), None)
 
@@ -163,9 +208,10 @@ def _own_mask(item: Json, profile: Profile, choice: MaskChoice) -> Mask | None:
         return _mask(item, key, profile.mask_rule(choice))
     if choice.unmasked != "refuse":
         return None
-    names = " or ".join(profile.mask_rule(choice).assets) or f"of the kind {profile.mask_rule(choice).kind}"
+    rule = profile.mask_rule(choice)
+    names = " or ".join(map(repr, rule.assets)) or repr(f"of the kind {rule.kind}")
     raise NoMaskError(
-        f"Item {item['id']} has no mask asset {names!r} (profile {profile.name}); name another with mask and "
+        f"Item {item['id']} has no mask asset {names} (profile {profile.name}); name another with mask and "
         "mask_asset, or say with unmasked whether such scenes are clear or dropped."
     )
 

@@ -40,13 +40,13 @@ def sensing_of(item: Json) -> Sensing:
     Raises ItemError for what is no time, and for a composite, which is made of the images of more than a day.
     """
     given = item["properties"].get("datetime")
-    start, stop = (_time(item["properties"].get(name)) for name in ("start_datetime", "end_datetime"))
+    start, stop = (time_of(item["properties"].get(name)) for name in ("start_datetime", "end_datetime"))
     if start is not None and stop is not None and abs(stop - start) > ONE_DAY:
         raise ItemError(
             f"Item {item['id']} is a composite from {start:%Y-%m-%d} to {stop:%Y-%m-%d}, and no acquisition; leave it "
             "out."
         )
-    when = _time(given)
+    when = time_of(given)
     if when is None and given is not None:
         raise ItemError(f"Item {item['id']} has datetime {given!r}, which is no RFC 3339 time.")
     if start is None or stop is None or stop < start:
@@ -61,7 +61,7 @@ def sensing_of(item: Json) -> Sensing:
     return Sensing(when, start, stop) if start <= when <= stop else Sensing.at(when)
 
 
-def _time(value: object) -> datetime | None:
+def time_of(value: object) -> datetime | None:
     """A time, in UTC where it does not say its zone; None for what is none."""
     try:
         when = datetime.fromisoformat(value)  # type: ignore[arg-type]

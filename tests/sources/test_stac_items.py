@@ -261,7 +261,7 @@ def test_a_profile_file_of_ones_own_serves_as_a_profile(tmp_path: Path) -> None:
         ('"declared"', '"by date"', "offset_rule must be one of declared, baseline, none, not 'by date'"),
         ('"none"', '"magic"', "signing must be one of none, planetary-computer, not 'magic'"),
         ("platform =", "plat =", "lacks 'platform'"),
-        ('B02 = "blue"', "B02 = 2", "2.* must be a text or a list of texts"),
+        ('B02 = ["blue", "blue-jp2"]', "B02 = 2", "2.* must be a text or a list of texts"),
     ],
 )
 def test_a_malformed_profile_file_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, reason: str) -> None:
