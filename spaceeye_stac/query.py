@@ -228,8 +228,8 @@ class Query:
             object.__setattr__(self, "bands", _checked_bands(self.bands))
         if self.max_cloud_cover is not None:
             object.__setattr__(self, "max_cloud_cover", _percent(self.max_cloud_cover))
-        readers = {"tiles": _tile, "platforms": _platform, "orbits": _orbit, "allow_hrefs": _prefix, "exclude": _text}
-        for name, read in readers.items():
+        kinds: Json = {"tiles": _tile, "platforms": _platform, "orbits": _orbit, "allow_hrefs": _prefix, "exclude": str}
+        for name, read in kinds.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _each(name, getattr(self, name), read))
         self._check_mask()
@@ -310,7 +310,7 @@ def _label_value(value: object) -> int:
 
 def _each(name: str, values: object, read: Callable[[object], Any]) -> tuple[Any, ...]:
     """Every value of a filter as `read` writes it; text may hold several, with commas between."""
-    parts = values.split(",") if isinstance(values, str) else values
+    parts = [part.strip() for part in values.split(",")] if isinstance(values, str) else values
     if not isinstance(parts, Iterable):
         parts = [parts]
     found = tuple(dict.fromkeys(read(part) for part in parts))
@@ -340,12 +340,8 @@ def _orbit(value: object) -> int:
     return int(text)
 
 
-def _text(value: object) -> str:
-    return str(value).strip()
-
-
 def _prefix(value: object) -> str:
-    text = _text(value)
+    text = str(value).strip()
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]|/|~|\.", text):
         raise InvalidInputError(
             f"allow_hrefs {value!r} is no folder and no URL; write it as /data or https://host/path."
