@@ -59,7 +59,11 @@ class DamagedCellError(OutputError):
 
 
 class ReadError(SpaceEyeError):
-    """A scene's asset is missing or unreadable; nothing is published in its place."""
+    """A scene's asset is missing or unreadable; nothing is published in its place. `reason`: that part of the text."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TargetError(UserError):

@@ -1,5 +1,6 @@
 """The frozen dataclasses that travel between the stages."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -25,8 +26,9 @@ NO_LABEL = 65535
 class BandAsset:
     """One raster of a scene. Reflectance is `DN * scale + offset` where DN != nodata.
 
-    `href` is never signed. Where the item gives them: `origin` is the raster's upper left corner in the scene's CRS,
-    `shape` its rows and columns, `dtype` the type of its pixels.
+    `href` is never signed. Where the item gives them: `origin` is the raster's upper left corner in its CRS,
+    `shape` its rows and columns, `dtype` the type of its pixels,
+    `epsg` its CRS, which a mask may have of its own.
     """
 
     href: str
@@ -37,6 +39,7 @@ class BandAsset:
     origin: tuple[float, float] | None = None
     shape: tuple[int, int] | None = None
     dtype: str | None = None
+    epsg: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,12 @@ class Scene:
     @property
     def cloud_cover(self) -> float | None:
         """`eo:cloud_cover` of the source item, in percent; None where it says none, or what is no number."""
+        value = self.item["properties"].get("eo:cloud_cover")
         try:
-            share = float(self.item["properties"].get("eo:cloud_cover"))
+            share = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             return None
-        return share if np.isfinite(share) else None
+        return share if math.isfinite(share) else None
 
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands alone, in this order."""

@@ -27,21 +27,24 @@ Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 
 
 def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None = None) -> "xr.Dataset":
-    """Every requested day as a lazy cube; nothing is read before something is computed.
+    """Every requested day as a lazy cube; no pixel is read before something is computed.
 
     Returns a Dataset on dask with `reflectance` `(time, band, y, x)` float32 (NaN = nodata) and `clear_distance`
     `(time, y, x)` uint8 (days to the nearest clear look, 255 = none), one step a day, and its CRS in `spatial_ref`.
+    Scenes that the query's `unreadable` drops stand in its attribute `spaceeye:warnings`.
     Raises InvalidInputError and NoScenesError here, ReadError and NoClearLookError when it is computed.
     """
     if len({tuple(scene.bands) for scene in scenes}) != 1:
         raise InvalidInputError("scenes must be at least one and have the same bands; use what search returned.")
-    jobs = engine.grid_jobs(scenes, query, settings or Settings())
+    readable = engine.readable_scenes(scenes, query)
+    jobs = engine.grid_jobs(readable, query, settings or Settings())
     if len(jobs) > 1:
         names = ", ".join(job.grid.name for job in jobs)
         raise InvalidInputError(
             f"tiling 'mgrs' gives grids {names}, and interpolate gives one Dataset; name one of them with tiles."
         )
-    return engine.lazy_days(jobs[0])
+    found = engine.lazy_days(jobs[0])
+    return found.assign_attrs({"spaceeye:warnings": list(readable.unreadable)} if readable.unreadable else {})
 
 
 def run(
@@ -75,14 +78,15 @@ def run(
     place, request = Path(out), engine.RunRequest.of(query, settings, output)
     collection.check_place(place)
     if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
-        return engine.unchanged(place, query, sources.search(query, settings))
+        found = engine.readable_scenes(sources.search(query, settings), query)
+        return engine.unchanged(place, query, found)
     staged = collection.staged_folder(place, overwrite=overwrite, update=update)
     with staged as folder, engine.open_workers(resources) as workers:
         request = engine.settled_request(request, folder, place if update else None)
 
         # search
         start = time.perf_counter()
-        scenes = sources.search(query, settings)
+        scenes = engine.readable_scenes(sources.search(query, settings), query)
         logger.info("search: %d scenes in %.1f s", len(scenes), time.perf_counter() - start)
         request = request.with_scenes(scenes, folder)
         budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
@@ -96,7 +100,7 @@ def run(
         grids = [engine.fill_grid(work, workers, progress, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
-        return engine.finish(grids, scores)
+        return engine.finish(grids, scores, scenes.unreadable)
 
 
 def _check(settings: Settings, output: Output, *, overwrite: bool, update: bool) -> None:

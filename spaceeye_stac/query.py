@@ -188,6 +188,10 @@ class Query:
         Where that collection is, as `catalog`; left out, in the same catalog.
     unmasked
         What becomes of a scene without its mask: "refuse" it with an error, take every pixel as "clear", or "drop" it.
+    exclude
+        Ids of items not to use.
+    unreadable
+        What becomes of a scene with a file that cannot be opened: "refuse" it with an error, or "drop" it and warn.
 
     Raises InvalidInputError, with the value and the remedy.
 
@@ -210,6 +214,8 @@ class Query:
     mask_collection: str | None = None
     mask_catalog: str | Path | None = None
     unmasked: str = "refuse"
+    exclude: Sequence[str] | None = None
+    unreadable: str = "refuse"
 
     def __post_init__(self) -> None:
         if (self.bbox is None) == (self.intersects is None):
@@ -222,12 +228,8 @@ class Query:
             object.__setattr__(self, "bands", _checked_bands(self.bands))
         if self.max_cloud_cover is not None:
             object.__setattr__(self, "max_cloud_cover", _percent(self.max_cloud_cover))
-        for name, read in (
-            ("tiles", _tile),
-            ("platforms", _platform),
-            ("orbits", _orbit),
-            ("allow_hrefs", _prefix),
-        ):
+        kinds: Json = {"tiles": _tile, "platforms": _platform, "orbits": _orbit, "allow_hrefs": _prefix, "exclude": str}
+        for name, read in kinds.items():
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _each(name, getattr(self, name), read))
         self._check_mask()
@@ -236,8 +238,10 @@ class Query:
     def _check_mask(self) -> None:
         if self.mask is not None and self.mask not in MASK_KINDS:
             raise InvalidInputError(f"mask {self.mask!r} is not allowed; choose from {', '.join(MASK_KINDS)}.")
-        if self.unmasked not in UNMASKED:
-            raise InvalidInputError(f"unmasked {self.unmasked!r} is not allowed; choose from {', '.join(UNMASKED)}.")
+        for name, known in (("unmasked", UNMASKED), ("unreadable", ("refuse", "drop"))):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise InvalidInputError(f"{name} {value!r} is not allowed; choose from {', '.join(known)}.")
         if self.mask_asset is not None and self.mask is None:
             raise InvalidInputError(f"mask_asset {self.mask_asset!r} needs its kind; give mask, {_either(MASK_KINDS)}.")
         if self.mask_clear_values is not None:
@@ -306,7 +310,7 @@ def _label_value(value: object) -> int:
 
 def _each(name: str, values: object, read: Callable[[object], Any]) -> tuple[Any, ...]:
     """Every value of a filter as `read` writes it; text may hold several, with commas between."""
-    parts = values.split(",") if isinstance(values, str) else values
+    parts = [part.strip() for part in values.split(",")] if isinstance(values, str) else values
     if not isinstance(parts, Iterable):
         parts = [parts]
     found = tuple(dict.fromkeys(read(part) for part in parts))

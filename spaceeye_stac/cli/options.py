@@ -62,6 +62,8 @@ def query_from(
     mask_collection: Annotated[str | None, typer.Option(help="Collection whose items are the masks.")] = None,
     mask_catalog: Annotated[str | None, typer.Option(help="Where that is; in the catalog when left out.")] = None,
     unmasked: Annotated[str, typer.Option(help="Scenes without a mask: refuse, clear or drop.")] = "refuse",
+    exclude: Annotated[str | None, typer.Option(help="Ids of items that are not used, with commas between.")] = None,
+    unreadable: Annotated[str, typer.Option(help="Scenes with a file that cannot be opened: refuse, drop.")] = "refuse",
 ) -> Query:
     """Make a Query of the options that say what to look for."""
     return Query(
@@ -82,6 +84,8 @@ def query_from(
         mask_collection=mask_collection,
         mask_catalog=mask_catalog,
         unmasked=unmasked,
+        exclude=exclude,
+        unreadable=unreadable,
     )
 
 

@@ -12,6 +12,7 @@ from .phases import fill_grid as fill_grid
 from .plans import Plan as Plan
 from .plans import plan as plan
 from .plans import plan_of_scenes as plan_of_scenes
+from .readable import readable_scenes as readable_scenes
 from .request import RunRequest as RunRequest
 from .request import settled_request as settled_request
 from .schedulers import open_workers as open_workers

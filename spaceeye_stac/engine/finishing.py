@@ -33,9 +33,9 @@ class Result:
 
     `collection` is read from the folder when it is first asked for, so that every href leads to a file. `kept`: days
     that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences on scenes
-    whose pixels contradict each other; they stand in the collection, too. With `tiling`, `days` are those that some
-    tile holds, and `skipped` and `kept` say tile and day. `new_scenes`: ids of scenes that a finished run has not seen,
-    where it is asked for again; `update` uses them.
+    that cannot be read or contradict each other; they stand in the collection, too. With `tiling`, `days` are those
+    that some tile holds, and `skipped` and `kept` say tile and day. `new_scenes`: ids of scenes that a finished run has
+    not seen, where it is asked for again; `update` uses them.
     """
 
     path: Path
@@ -51,8 +51,11 @@ class Result:
         return pystac.Collection.from_file(str(self.path / COLLECTION_FILE))
 
 
-def finish(grids: Sequence[FilledGrid], scored: Json | None) -> Result:
-    """Link the days' items, describe them together, and leave nothing else in the folder."""
+def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequence[str] = ()) -> Result:
+    """Link the days' items, describe them together, and leave nothing else in the folder.
+
+    `unreadable`: sentences on the scenes that were left out as their files cannot be opened.
+    """
     work = grids[0].work
     folder, out = work.folder, work.out
     documents = [item for grid in grids for item in _items(grid)]
@@ -60,7 +63,7 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None) -> Result:
         raise NoClearLookError("No requested day has a clear look in its window; widen datetime or duration.")
     whole = collection_of([grid.work.job for grid in grids], documents, display_bands(work.job.bands))
     _add_thumbnail(whole, documents, folder)
-    warnings = tuple(warning for grid in grids for warning in grid.warnings)
+    warnings = (*unreadable, *(warning for grid in grids for warning in grid.warnings))
     found = {"spaceeye:holdout": scored, "spaceeye:warnings": list(warnings)}
     whole.extra_fields |= {name: value for name, value in found.items() if value}
     write_static(folder, whole, documents)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spaceeye_stac.engine import grid_job
+from spaceeye_stac.engine import grid_job, readable_scenes
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.evaluation.baselines import Estimate, Reconstructor, linear, nearest
 from spaceeye_stac.evaluation.holdout import score
@@ -63,7 +63,7 @@ def evaluate(
         crs=settings.crs,
         resolution=settings.resolution,
     )
-    job = grid_job(scenes, query, wide)
+    job = grid_job(readable_scenes(scenes, query), query, wide)
     if max(job.grid.shape) > LARGEST_PIXELS:
         height, width = job.grid.shape
         raise InvalidInputError(

@@ -22,3 +22,4 @@ from .scene_pixels import PixelSource as PixelSource
 from .scene_pixels import ScenePixels as ScenePixels
 from .scene_pixels import StreamedPixels as StreamedPixels
 from .scene_pixels import read_part as read_part
+from .scene_pixels import reason_unreadable as reason_unreadable

@@ -9,7 +9,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import transform_bounds
 
 from spaceeye_stac.errors import ReadError, redacted
-from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.model import BandAsset, Mask, Scene
 
 LABELS = "labels"
 BAND_TYPES = ("uint16", "int16")
@@ -44,22 +44,31 @@ class AssetToRead:
         """Whether it tells what a pixel shows, not how bright it is."""
         return self.name == LABELS
 
+    @property
+    def epsg(self) -> int | None:
+        """The CRS that the item says; None where it says none of a mask that is an item of its own."""
+        own = self.asset.epsg
+        apart = isinstance(self.asset, Mask) and self.asset.source is not None
+        return own if own is not None or apart else self.scene.epsg
+
     def is_away_from(self, epsg: int, bounds: tuple[float, float, float, float]) -> bool:
         """Whether the item says that the raster lies wholly outside of what is read."""
         asset = self.asset
-        if asset.origin is None or asset.shape is None or asset.resolution is None:
+        if asset.origin is None or asset.shape is None or asset.resolution is None or self.epsg is None:
             return False
         (left, top), (rows, columns), size = asset.origin, asset.shape, asset.resolution
         here = (left, top - rows * size, left + columns * size, top)
-        if self.scene.epsg != epsg:
-            here = transform_bounds(self.scene.epsg, epsg, *here, densify_pts=21)
+        if self.epsg != epsg:
+            here = transform_bounds(self.epsg, epsg, *here, densify_pts=21)
         return bool(disjoint_bounds(here, bounds))
 
     def error(self, why: str) -> ReadError:
         """Return the error that names scene and unsigned href."""
         return ReadError(
             f"Scene {self.scene.id}: asset {redacted(self.asset.href)} {why}; "
-            "mend the source, or leave the scene out, and run again."
+            "mend the source, or leave the scene out with exclude, or with unreadable drop where it cannot even be "
+            "opened, and run again.",
+            f"asset {redacted(self.asset.href)} {why}",
         )
 
     def check(self, header: DatasetReader) -> None:
@@ -85,8 +94,8 @@ def _misfit(header: DatasetReader, source: AssetToRead) -> str | None:
     """How a file differs from what its item says."""
     asset, types = source.asset, LABEL_TYPES if source.is_label else BAND_TYPES
     epsg = header.crs.to_epsg() if header.crs else None
-    if epsg != source.scene.epsg:
-        return f"is in {f'EPSG:{epsg}' if epsg else 'no known CRS'}, its item says EPSG:{source.scene.epsg}"
+    if epsg is None or source.epsg not in {None, epsg}:
+        return f"is in {f'EPSG:{epsg}' if epsg else 'no known CRS'}, its item says EPSG:{source.epsg}"
     if asset.shape is not None and header.shape != asset.shape:
         return f"has {_by(header.shape)} pixels, its item says {_by(asset.shape)}"
     if asset.origin is not None and asset.resolution is not None:

@@ -14,6 +14,7 @@ from rasterio.enums import Resampling
 from stackstac.rio_env import LayeredEnv
 from stackstac.rio_reader import DEFAULT_GDAL_ENV
 
+from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import NO_LABEL, Scene
 from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
 from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
@@ -70,6 +71,18 @@ def load(
         sources = _sources(scenes, {name: how[name] for name in names}, sign)
         _read(_Into(found, sources), scenes, names, box)
     return found
+
+
+def first_unreadable(scene: Scene, sign: Signer) -> str | None:
+    """Which file of a scene cannot be opened, and why; None where all can be. No pixel is read."""
+    readers = Readers(_sources([scene], dict.fromkeys([*scene.bands, LABELS], "nearest"), sign))
+    how = {"dtype": np.dtype("uint16"), "fill_value": 0, "scale_offset": (1, 0), "gdal_env": _environment([scene])}
+    for place in readers.sources:
+        try:
+            readers(url=place, spec=None, resampling=Resampling.nearest, **how).check_opens()
+        except ReadError as error:
+            return error.reason
+    return None
 
 
 def _sources(scenes: Sequence[Scene], resampling: Mapping[str, str], sign: Signer) -> Sources:

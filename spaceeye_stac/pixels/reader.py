@@ -1,9 +1,9 @@
 """Scenes and a geobox to DN and labels on one grid; the only module that imports stackstac."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -33,6 +33,7 @@ STRANGE = re.compile(r"not recognized as being in a supported file format")
 keep_secrets_from(f"rasterio.{name}" for name in ("_base", "_env", "_err", "_io", "_path", "_warp", "vrt", "env"))
 
 
+Found = TypeVar("Found")
 Sources = Mapping[str, AssetToRead]
 """Assets to read, by what stackstac takes for their URL: never an address."""
 
@@ -72,22 +73,30 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         """Read a window; ReadError where that fails, without a cause, as the cause may tell the signed address."""
         if self.source.is_away_from(self.spec.epsg, self.spec.bounds):
             return np.full((window.height, window.width), self.fill_value, np.uint16)
+        return self._taken(lambda dataset: self._pixels(dataset, window))
+
+    def check_opens(self) -> None:
+        """Open the file and look at its header alone; ReadError where that fails."""
+        self._taken(lambda dataset: dataset.shape)
+
+    def _taken(self, take: Callable[[DatasetReader], Found]) -> Found:
+        """What is taken of the file, where need be with a fresh token; ReadError where that fails."""
         href, signing = self.source.asset.href, self.source.signing
         place = signing(href)
-        why, pixels = self._tried(place, window)
+        why, found = self._tried(place, take)
         again = signing.renewed(href, place) if REFUSED.search(why) or CUT_OFF.search(why) else None
         if again is not None:
-            why, pixels = self._tried(again, window)
-        if pixels is None:
+            why, found = self._tried(again, take)
+        if found is None:
             raise self.source.error(_in_words(why))
-        return pixels
+        return found
 
-    def _tried(self, place: str, window: Window) -> tuple[str, NDArray[np.uint16] | None]:
-        """Pixels, or what GDAL said; nothing stays open."""
+    def _tried(self, place: str, take: Callable[[DatasetReader], Found]) -> tuple[str, Found | None]:
+        """What is taken of the file, or what GDAL said; nothing stays open."""
         try:
             # one environment for all: each new one searches the disk for GDAL's data
             with self.gdal_env.open, self._opened(place) as dataset:
-                return "", self._pixels(dataset, window)
+                return "", take(dataset)
         except ReadError:
             raise
         except Exception as error:  # noqa: BLE001 - GDAL and rasterio raise many kinds; none may pass

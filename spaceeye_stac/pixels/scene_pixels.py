@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from spaceeye_stac.model import Block, GridJob, metres_per_pixel
-from spaceeye_stac.pixels.loader import load, resampling_of
+from spaceeye_stac.model import Block, GridJob, Scene, metres_per_pixel
+from spaceeye_stac.pixels.loader import first_unreadable, load, resampling_of
 from spaceeye_stac.pixels.signing import signed
 
 
@@ -41,6 +41,11 @@ def read_part(job: GridJob, geobox: GeoBox, scenes: Sequence[int] | None = None)
     """Read scenes, all when left out, on a part of the grid."""
     chosen = range(len(job.scenes)) if scenes is None else scenes
     return read_scenes(job, geobox, chosen, resampling_of(job.scenes, geobox, job.settings.resampling))
+
+
+def reason_unreadable(scene: Scene) -> str | None:
+    """Which file of a scene cannot be opened, and why; None where all can be. No pixel is read."""
+    return first_unreadable(scene, signed)
 
 
 class MemoryPixels:

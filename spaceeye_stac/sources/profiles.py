@@ -220,5 +220,7 @@ def recognise(item: Json, choice: MaskChoice = MaskChoice()) -> Profile:  # noqa
         reason = why
     if any("zarr" in str(asset.get("type")) or ".zarr" in str(asset["href"]) for asset in item["assets"].values()):
         reason = "its bands are in Zarr, which is not read"
-    kind = NoMaskError if reason.startswith(NO_MASK) else ItemError
+    lenient = replace(choice, unmasked="clear")
+    otherwise_good = any(profile.misfit(item, lenient) is None for profile in shipped_profiles().values())
+    kind = NoMaskError if reason.startswith(NO_MASK) and otherwise_good else ItemError
     raise kind(f"Item {item['id']} fits no profile ({', '.join(shipped_profiles())}): {reason}; name one with profile.")

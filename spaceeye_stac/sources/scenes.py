@@ -3,32 +3,70 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from spaceeye_stac.errors import ItemError, NoMaskError, printable, redacted
+from spaceeye_stac.errors import ItemError, NoMaskError, NoScenesError, printable, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
 from spaceeye_stac.outlines import MALFORMED, footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
 from spaceeye_stac.sources.asset_fields import dtype_of, origin_of, resolution_of, shape_of
-from spaceeye_stac.sources.item_fields import band_asset, baseline_of, epsg_of, first_property, tile_of
+from spaceeye_stac.sources.duplicates import strip_start, version_of
+from spaceeye_stac.sources.item_fields import band_asset, epsg_of, first_property, tile_of
 from spaceeye_stac.sources.pairing import MaskItem
 from spaceeye_stac.sources.profiles import MaskRule, Profile, profile_named, recognise
+from spaceeye_stac.sources.reflectance import baseline_of
+from spaceeye_stac.sources.sensing import sensing_of
 
 if TYPE_CHECKING:
     import pystac
 
 
-class SceneList(list[Scene]):
-    """A list of scenes that prints as a table, with what the search left out and why."""
+@dataclass(frozen=True)
+class Unreadable:
+    """A scene of which a file cannot be opened, and the sentence that names both and says why."""
 
-    def __init__(self, scenes: Sequence[Scene] = (), left_out: Sequence[str] = ()) -> None:
+    scene: Scene
+    note: str
+
+
+class SceneList(list[Scene]):
+    """A list of scenes that prints as a table, with what the search left out and why.
+
+    `gone`: scenes that are left out as a file of theirs cannot be opened; `contested`: ids of those of whose
+    acquisition there is an older version.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene] = (),
+        left_out: Sequence[str] = (),
+        *,
+        gone: "Sequence[Unreadable]" = (),
+        contested: Sequence[str] = (),
+        chosen: "Callable[[Sequence[Unreadable]], SceneList] | None" = None,
+    ) -> None:
         super().__init__(scenes)
-        self.left_out = tuple(left_out)
+        self.left_out, self.gone, self.contested = tuple(left_out), tuple(gone), tuple(contested)
+        self._chosen = chosen
+
+    def without(self, unreadable: "Sequence[Unreadable]") -> "SceneList":
+        """Choose again without these, so that older versions of them are used; without a search they only go."""
+        if self._chosen is not None:
+            return self._chosen(unreadable)
+        gone, notes = {id(one.scene.item) for one in unreadable}, [one.note for one in unreadable]
+        if unreadable and not [scene for scene in self if id(scene.item) not in gone]:
+            raise NoScenesError(f"No scene is left: {notes[0]}")
+        left = [scene for scene in self if id(scene.item) not in gone]
+        return SceneList(left, [*self.left_out, *notes], gone=unreadable)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """A sentence on each scene that is left out as a file of it cannot be opened."""
+        return tuple(one.note for one in self.gone)
 
     def __str__(self) -> str:
         rows = [f"{'day':10}  {'tile':6} {'epsg':>5}  {'cloud':>5}  id"]
@@ -41,10 +79,10 @@ class SceneList(list[Scene]):
 
 
 Found = TypeVar("Found")
-DEGREES_PER_HOUR = 15.0
 UTM_NORTH, UTM_SOUTH = 32600, 32700
 LEVEL_FIELDS = ("s2:product_type", "sentinel2:product_type", "product:type", "oseo:productType", "processing:level")
 IMAGE_TYPES = re.compile(r"tiff?|jp2|jpeg2000", re.IGNORECASE)
+CRS_FIELDS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
 NO_IMAGE_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 
 
@@ -136,11 +174,12 @@ def _check_level(item: Json) -> None:
 def _scene(item: Json, how: _Mapping) -> Scene:
     _check_level(item)
     profile, lon = how.profile or recognise(item, how.choice), how.lon
-    mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
-    assets, when = item["assets"], _datetime(item)
+    assets, sensing = item["assets"], sensing_of(item)
     keys = {name: key for name in profile.bands if (key := profile.band_key(item, name)) is not None}
-    masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
-    epsg, tile = epsg_of(item, [*masked, *keys.values()]), tile_of(item, profile)
+    if not keys:
+        raise ItemError(f"Item {item['id']} has {_no_band(item, profile, how.choice)}; leave it out.")
+    mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
+    epsg, tile = epsg_of(item, [*keys.values()]), tile_of(item, profile)
     _check_zone(item, tile, epsg)
     _check_known(item, epsg)
     orbit = first_property(item, profile.properties["relative_orbit"])
@@ -148,8 +187,8 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     return Scene(
         id=item["id"],
         tile=tile,
-        day=solar_day(when, _centre_lon(item) if lon is None else lon),
-        datetime=when,
+        day=sensing.solar_day(_centre_lon(item) if lon is None else lon),
+        datetime=sensing.when,
         epsg=epsg,
         baseline=baseline_of(item, profile),
         relative_orbit=None if orbit is None else int(orbit),
@@ -160,6 +199,13 @@ def _scene(item: Json, how: _Mapping) -> Scene:
         href=_address(item),
         profile=profile.name,
     )
+
+
+def _no_band(item: Json, profile: Profile, choice: MaskChoice) -> str:
+    """What an item that is no image of a profile's lacks."""
+    names = " or ".join(map(repr, profile.mask_rule(choice).assets))
+    mask = "" if profile.mask_key(item, choice) or not names else f"no mask asset {names} and "
+    return f"{mask}no asset with a known band (profile {profile.name})"
 
 
 def _address(item: Json) -> str | None:
@@ -176,9 +222,10 @@ def _own_mask(item: Json, profile: Profile, choice: MaskChoice) -> Mask | None:
         return _mask(item, key, profile.mask_rule(choice))
     if choice.unmasked != "refuse":
         return None
-    names = " or ".join(profile.mask_rule(choice).assets) or f"of the kind {profile.mask_rule(choice).kind}"
+    rule = profile.mask_rule(choice)
+    names = " or ".join(map(repr, rule.assets)) or repr(f"of the kind {rule.kind}")
     raise NoMaskError(
-        f"Item {item['id']} has no mask asset {names!r} (profile {profile.name}); name another with mask and "
+        f"Item {item['id']} has no mask asset {names} (profile {profile.name}); name another with mask and "
         "mask_asset, or say with unmasked whether such scenes are clear or dropped."
     )
 
@@ -201,12 +248,23 @@ def _mask(item: Json, key: str, rule: MaskRule) -> Mask:
         dtype=dtype_of(asset),
         kind=rule.kind,
         clear_values=rule.clear_values or (),
+        epsg=_own_epsg(item, key),
     )
+
+
+def _own_epsg(item: Json, key: str) -> int | None:
+    """The CRS that a mask says of itself, which need not be that of the bands; else its item's; None where none is."""
+    asset = item["assets"][key]
+    own = any(asset.get(field) for field in CRS_FIELDS)
+    try:
+        return epsg_of({**item, "properties": {}} if own else item, [key] if own else [])
+    except ItemError:
+        return None
 
 
 def _mask_item(item: Json, how: _Mapping) -> MaskItem:
     """An item that is the mask of a scene: by its asset of that kind, or by its only image."""
-    profile, choice, when = how.profile or profile_named("generic"), how.choice, _datetime(item)
+    profile, choice, sensing = how.profile or profile_named("generic"), how.choice, sensing_of(item)
     rule, assets = profile.mask_rule(choice), item["assets"]
     images = [key for key, asset in assets.items() if _is_image(asset)]
     named = choice.asset is None and (choice.kind is not None or not profile.by_name)
@@ -217,27 +275,15 @@ def _mask_item(item: Json, how: _Mapping) -> MaskItem:
             f"{', '.join(assets) or '(none)'}; name its kind with mask and its asset with mask_asset."
         )
     source = SourceItem(item["id"], _address(item), profile.name)
-    day = solar_day(when, _centre_lon(item) if how.lon is None else how.lon)
-    return MaskItem(tile_of(item, profile), day, when, replace(_mask(item, key, rule), source=source), source)
+    day = sensing.solar_day(_centre_lon(item) if how.lon is None else how.lon)
+    mask = replace(_mask(item, key, rule), source=source)
+    version = version_of(item, baseline_of(item, profile))
+    return MaskItem(tile_of(item, profile), day, sensing.when, mask, source, sensing, version, strip_start(item))
 
 
 def _is_image(asset: Json) -> bool:
     known = IMAGE_TYPES.search(str(asset.get("type") or asset["href"]))
     return known is not None and not NO_IMAGE_ROLES & set(asset.get("roles") or ())
-
-
-def _datetime(item: Json) -> datetime:
-    text = item["properties"].get("datetime") or item["properties"].get("start_datetime")
-    try:
-        when = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise ItemError(f"Item {item['id']} has datetime {text!r}, which is no RFC 3339 time.") from error
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def solar_day(when: datetime, lon: float) -> date:
-    """Calendar date of the local solar time, UTC + lon/15 hours, so that one overpass falls on one day everywhere."""
-    return (when.astimezone(UTC) + timedelta(hours=lon / DEGREES_PER_HOUR)).date()
 
 
 def _centre_lon(item: Json) -> float:

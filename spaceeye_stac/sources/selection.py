@@ -1,24 +1,25 @@
 """A query to scenes: static catalogs, ItemCollections and STAC APIs, none of which is trusted."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from shapely import Geometry
 from shapely.geometry import shape
 
-from spaceeye_stac.errors import CatalogError, ItemError, NoMaskError, NoScenesError, redacted
+from spaceeye_stac.errors import ItemError, NoMaskError, NoScenesError, redacted
 from spaceeye_stac.model import Scene
 from spaceeye_stac.outlines import middle
-from spaceeye_stac.query import DEFAULT_BANDS, DateRange, Json, Query
+from spaceeye_stac.query import DateRange, Json, Query
 from spaceeye_stac.settings import Settings
 from spaceeye_stac.sources.apis import from_api
 from spaceeye_stac.sources.catalog import CatalogRoot, open_catalog, open_named
-from spaceeye_stac.sources.duplicates import without_duplicates
+from spaceeye_stac.sources.choosing import Candidates
 from spaceeye_stac.sources.folders import from_static
-from spaceeye_stac.sources.pairing import MaskItem, own_masks, paired, settled
+from spaceeye_stac.sources.pairing import MaskItem
 from spaceeye_stac.sources.scenes import SceneList, masks_from_items, scenes_from_items
+
+SAID = 3
 
 
 def search(query: Query, settings: Settings | None = None) -> SceneList:
@@ -40,20 +41,16 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     days = query.days.widened(settings.context_days(query.days))
     area = shape(query.geometry)  # cut at 180 degrees, as items are
     items, counted, short = from_api(root, query, days) if root.is_api else from_static(root, area)
+    items, absent = _without_excluded(items, query)
     scenes, bad = _mapped(_scene_items(items, query), root, query, middle(query.geometry))
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
         raise NoScenesError(f"No scene found: {counted}.")
-    chosen, notes = _chosen(sorted(inside, key=lambda s: (s.datetime, s.id)), query, counted)
-    masks = _masks(root, items, query, days) if query.mask_choice.separate else None
-    masked, without = settled(own_masks(chosen) if masks is None else paired(chosen, masks), query.unmasked)
-    if not masked:
-        raise NoScenesError(
-            f"No scene found: {counted}, 0 of them with a mask; look at mask_collection and mask_asset."
-        )
-    found = _with_bands(masked, query)
-    return SceneList(found, [*short, *bad, *notes, *without, *found.left_out])
+    masks, unpairable = _masks(root, items, query, days) if query.mask_choice.separate else (None, [])
+    ordered = tuple(sorted(inside, key=lambda s: (s.datetime, s.id)))
+    notes = (*short, *absent, *bad, *unpairable)
+    return Candidates(ordered, None if masks is None else tuple(masks), query, counted, notes).chosen()
 
 
 def _mapped(items: Sequence[Json], root: CatalogRoot, query: Query, lon: float) -> tuple[list[Scene], list[str]]:
@@ -75,14 +72,34 @@ def _mapped(items: Sequence[Json], root: CatalogRoot, query: Query, lon: float) 
             bad.append(error)
             notes.append(_left_out(item, error))
     if bad and not scenes:
-        raise bad[0]
+        raise _none_usable(bad)
     return scenes, [f"{len(bad)} of {len(items)} items cannot be used.", *notes] if bad else []
+
+
+def _none_usable(errors: Sequence[ItemError]) -> ItemError:
+    """The error of a search in which no item is good: why each of the first ones is not."""
+    if len(errors) == 1:
+        return errors[0]
+    return ItemError(f"{' '.join(map(str, errors[:SAID]))} None of {len(errors)} items can be used.")
+
+
+def _without_excluded(items: Sequence[Json], query: Query) -> tuple[list[Json], list[str]]:
+    """The items but for those that the query excludes, and a note on each of these, and on each that was not there."""
+    names = query.exclude or ()
+    here = {item.get("id") for item in items if isinstance(item.get("id"), str)}
+    notes = [
+        f"Scene {name} left out: exclude names it." if name in here else f"exclude names {name}, which was not found."
+        for name in names
+    ]
+    return [item for item in items if not (isinstance(item.get("id"), str) and item["id"] in names)], notes
 
 
 def _left_out(item: Json, error: ItemError) -> str:
     """What an ItemError says, as a note; it begins with the item's id."""
     name = item.get("id")
-    said = str(error).removeprefix(f"Item {name} ").removeprefix(f"Item {name!r} ")
+    said = (
+        str(error).removeprefix("Mask item ").removeprefix("Item ").removeprefix(f"{name} ").removeprefix(f"{name!r} ")
+    )
     return f"Item {name} left out: it {said}"
 
 
@@ -92,8 +109,11 @@ def _scene_items(items: Sequence[Json], query: Query) -> list[Json]:
     return [item for item in items if name is None or item.get("collection") != name]
 
 
-def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRange) -> list[MaskItem]:
-    """The items of the collection of masks for the same region and days; `items` are what the scenes' search found."""
+def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRange) -> tuple[list[MaskItem], list[str]]:
+    """The masks of a collection of them for the same region and days, and a note on each item that is none.
+
+    `items` are what the scenes' search found. Raises the first one's ItemError where no item is a mask.
+    """
     area, where = shape(query.geometry), root
     if query.mask_catalog is not None:
         where = open_named(str(query.mask_catalog), None, query)
@@ -104,55 +124,20 @@ def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRan
         found = list(items)
     else:
         found = _masks_near(where, area)
-    wanted = [item for item in found if query.mask_collection in {None, item.get("collection")}]
-    name = where.profile.name if where.profile else None
-    masks = masks_from_items(wanted, name, lon=middle(query.geometry), mask=query.mask_choice)
-    return [replace(mask, mask=where.trust.checked_asset(mask.source.id, mask.mask)) for mask in masks]
-
-
-def _chosen(scenes: Sequence[Scene], query: Query, counted: str) -> tuple[list[Scene], list[str]]:
-    """Scenes that pass the query's filters, without duplicates, and what was left out; `counted` starts the error."""
-    notes: list[str] = []
-    left = list(scenes)
-    for text, keep in _filters(query):
-        if keep is None:
-            left, twins = without_duplicates(left)
-            notes += twins
-            counted += f", {len(left)} of them no duplicates" if twins else ""
+    name, lon = where.profile.name if where.profile else None, middle(query.geometry)
+    masks, bad, notes = list[MaskItem](), list[ItemError](), list[str]()
+    for item in _without_excluded(found, query)[0]:
+        if query.mask_collection not in {None, item.get("collection")}:
             continue
-        passed = [scene for scene in left if keep(scene)]
-        counted += f", {len(passed)} of them {text}"
-        if not passed:
-            raise NoScenesError(f"No scene found: {counted}; widen or leave out that filter.")
-        if len(passed) < len(left):
-            notes.append(f"{len(left) - len(passed)} of {len(left)} scenes left out: not {text}.")
-        left = passed
-    return left, notes
-
-
-def _filters(query: Query) -> Iterator[tuple[str, Callable[[Scene], bool] | None]]:
-    """The filters in their order, as words and test; None stands for the removal of duplicates.
-
-    Cloud comes last, so that an older version of a scene never replaces a newer one that is too cloudy.
-    """
-    tiles, platforms, orbits, most = query.tiles, query.platforms, query.orbits, query.max_cloud_cover
-    if tiles is not None:
-        yield f"in tiles {','.join(tiles)}", lambda s: (s.tile or "").upper().zfill(5) in tiles
-    if platforms is not None:
-        yield f"of platforms {','.join(platforms)}", lambda s: (s.platform or "").lower() in platforms
-    if orbits is not None:
-        yield f"in orbits {','.join(map(str, orbits))}", lambda s: _orbit(s) in orbits
-    yield "", None
-    if most is not None:
-        yield f"at max_cloud_cover {most:g} or below", lambda s: s.cloud_cover is None or s.cloud_cover <= most
-
-
-def _orbit(scene: Scene) -> int | None:
-    """Relative orbit: the scene's own, or what its product name says."""
-    if scene.relative_orbit is not None:
-        return scene.relative_orbit
-    found = re.search(r"_R(\d{3})_", str(scene.item["properties"].get("s2:product_uri") or scene.id))
-    return int(found[1]) if found else None
+        try:
+            (mask,) = masks_from_items([item], name, lon=lon, mask=query.mask_choice)
+            masks.append(replace(mask, mask=where.trust.checked_asset(mask.source.id, mask.mask)))
+        except ItemError as error:
+            bad.append(error)
+            notes.append(_left_out(item, error))
+    if bad and not masks:
+        raise _none_usable(bad)
+    return masks, notes
 
 
 def _masks_near(where: CatalogRoot, area: Geometry) -> list[Json]:
@@ -161,27 +146,6 @@ def _masks_near(where: CatalogRoot, area: Geometry) -> list[Json]:
         return from_static(where, area)[0]
     except NoScenesError:
         return []
-
-
-def _with_bands(scenes: Sequence[Scene], query: Query) -> SceneList:
-    have = {name for scene in scenes for name in scene.bands}
-    if query.bands is not None:
-        unknown = [name for name in query.bands if name not in have]
-        if unknown:
-            raise CatalogError(
-                f"Bands {','.join(unknown)} are in no scene of the catalog; it has {','.join(sorted(have))}."
-            )
-        short = next((s for s in scenes if not set(query.bands) <= set(s.bands)), None)
-        if short is not None:
-            missing = ",".join(b for b in query.bands if b not in short.bands)
-            raise CatalogError(f"Scene {short.id} lacks bands {missing}; leave them out of bands.")
-        return SceneList([scene.with_bands(query.bands) for scene in scenes])
-    common = [name for name in DEFAULT_BANDS if all(name in scene.bands for scene in scenes)]
-    if not common:
-        raise CatalogError("The scenes have no band in common; name bands.")
-    partly = [name for name in DEFAULT_BANDS if name in have and name not in common]
-    notes = [f"Bands {','.join(partly)} left out: not in every scene."] if partly else []
-    return SceneList([scene.with_bands(common) for scene in scenes], notes)
 
 
 def as_records(scenes: SceneList) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spaceeye_stac.model import Scene
-from spaceeye_stac.sources.duplicates import without_duplicates
+from spaceeye_stac.sources.duplicates import _Marks, _rank, _same_acquisition, without_duplicates
 from spaceeye_stac.sources.scenes import scenes_from_items
 from tests.support import items
 from tests.support.items import ASSET
@@ -151,3 +151,49 @@ def test_order_does_not_matter_and_every_dropped_scene_has_a_kept_twin(scenes: S
     for gone in dropped:
         twins = [other.id for other in left if kept(gone, other) == [other.id]]
         assert any(f"{gone.id} left out: the same acquisition as {twin}," in note for twin in twins for note in notes)
+
+
+def every_pair(scenes: Sequence[Scene]) -> tuple[list[str], list[str]]:
+    """What was kept, and the twins, where each scene is compared with all that are better."""
+    kept: list[Scene] = []
+    twins = []
+    for one in sorted(scenes, key=_rank, reverse=True):
+        better = next((other for other in kept if one is other or same(one, other)), None)
+        if better is None:
+            kept.append(one)
+        else:
+            twins.append(f"{one.id} {better.id}")
+    return sorted(s.id for s in kept), sorted(twins)
+
+
+def same(one: Scene, other: Scene) -> bool:
+    marks = [_Marks.of(scene) for scene in (one, other)]
+    return marks[0].tile is not None and marks[0].tile == marks[1].tile and _same_acquisition(*marks)
+
+
+@given(scenes_of_a_few_days)
+def test_the_result_is_that_of_comparing_each_with_all(scenes: Sequence[Scene]) -> None:
+    left, notes = without_duplicates(scenes)
+    twins = sorted(f"{note.split()[1]} {note.split(' as ')[1].split(',')[0]}" for note in notes)
+    assert (sorted(s.id for s in left), twins) == every_pair(scenes)
+
+
+def test_thousands_of_scenes_of_one_tile_are_compared_with_their_neighbours_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = [0]
+
+    def counted(one: _Marks, other: _Marks) -> bool:
+        count[0] += 1
+        return _same_acquisition(one, other)
+
+    monkeypatch.setattr("spaceeye_stac.sources.duplicates._same_acquisition", counted)
+    number = 4000
+    times = [NOON + timedelta(days=2.5 * (n // 2)) for n in range(number)]
+    scenes = [
+        scene(f"S2A_{n}_{n % 2}_L2A", (when - NOON).total_seconds(), s2_datastrip_id=strip(f"{when:%Y%m%dT%H%M%S}"))
+        for n, when in enumerate(times)
+    ]
+    left, notes = without_duplicates(scenes)
+    assert len(left) == len(notes) == number // 2
+    assert count[0] < 4 * number

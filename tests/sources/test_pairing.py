@@ -19,8 +19,9 @@ from spaceeye_stac.model import Mask, Scene, SourceItem
 from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.query import MaskChoice
 from spaceeye_stac.sources.pairing import TOLERANCE, MaskItem, Paired, paired, settled
-from spaceeye_stac.sources.scenes import masks_from_items, solar_day
+from spaceeye_stac.sources.scenes import masks_from_items
 from spaceeye_stac.sources.selection import search
+from spaceeye_stac.sources.sensing import solar_day
 from tests.support.command import command, options_of
 from tests.support.failing_api import FlakyApi
 from tests.support.items import NOON, absolute, items_of, labels_of, scene

@@ -8,7 +8,8 @@ import pytest
 
 from spaceeye_stac.errors import CatalogError, ItemError
 from spaceeye_stac.sources.profiles import profile_named, shipped_profiles
-from spaceeye_stac.sources.scenes import scenes_from_items, solar_day
+from spaceeye_stac.sources.scenes import scenes_from_items
+from spaceeye_stac.sources.sensing import solar_day
 from tests.support.items import labels_of
 from tests.support.material import material
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from spaceeye_stac.errors import CatalogError, ItemError, SpaceEyeError
 from spaceeye_stac.model import Scene
-from spaceeye_stac.sources.item_fields import offset_of
 from spaceeye_stac.sources.profiles import profile_named, shipped_profiles
+from spaceeye_stac.sources.reflectance import offset_of
 from spaceeye_stac.sources.scenes import scenes_from_items
 from tests.support.items import DIALECTS, base_item, labels_of, read_item
 from tests.support.material import ROOT, material
@@ -261,7 +261,7 @@ def test_a_profile_file_of_ones_own_serves_as_a_profile(tmp_path: Path) -> None:
         ('"declared"', '"by date"', "offset_rule must be one of declared, baseline, none, not 'by date'"),
         ('"none"', '"magic"', "signing must be one of none, planetary-computer, not 'magic'"),
         ("platform =", "plat =", "lacks 'platform'"),
-        ('B02 = "blue"', "B02 = 2", "2.* must be a text or a list of texts"),
+        ('B02 = ["blue", "blue-jp2"]', "B02 = 2", "2.* must be a text or a list of texts"),
     ],
 )
 def test_a_malformed_profile_file_is_refused_in_one_sentence(tmp_path: Path, old: str, new: str, reason: str) -> None:
