@@ -17,6 +17,7 @@ from spaceeye_stac.sources.apis import from_api
 from spaceeye_stac.sources.catalog import CatalogRoot, open_catalog, open_named
 from spaceeye_stac.sources.duplicates import without_duplicates
 from spaceeye_stac.sources.folders import from_static
+from spaceeye_stac.sources.nearby import region_notes
 from spaceeye_stac.sources.pairing import MaskItem, own_masks, paired, settled
 from spaceeye_stac.sources.scenes import SceneList, masks_from_items, scenes_from_items
 
@@ -53,7 +54,8 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
             f"No scene found: {counted}, 0 of them with a mask; look at mask_collection and mask_asset."
         )
     found = _with_bands(masked, query)
-    return SceneList(found, [*short, *bad, *notes, *without, *found.left_out])
+    far = region_notes(area, [scene.item for scene in found])
+    return SceneList(found, [*short, *bad, *notes, *without, *found.left_out, *far])
 
 
 def _mapped(items: Sequence[Json], root: CatalogRoot, query: Query, lon: float) -> tuple[list[Scene], list[str]]:
@@ -88,17 +90,18 @@ def _left_out(item: Json, error: ItemError) -> str:
 
 
 def _scene_items(items: Sequence[Json], query: Query) -> list[Json]:
-    """The items but for those of the collection of masks, which may stand in the same catalog."""
-    name = query.mask_collection
-    return [item for item in items if name is None or item.get("collection") != name]
+    """The items of the collection that is named, but for those of masks, which may stand in the same catalog."""
+    masks, own = query.mask_collection, query.collection
+    named = [item for item in items if own is None or item.get("collection") == own]
+    return [item for item in named if masks is None or item.get("collection") != masks]
 
 
 def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRange) -> list[MaskItem]:
     """The items of the collection of masks for the same region and days; `items` are what the scenes' search found."""
     area, where = shape(query.geometry), root
     if query.mask_catalog is not None:
-        where = open_named(str(query.mask_catalog), None, query)
-    where = replace(where, collection=query.mask_collection)
+        where = open_named(query.mask_catalog, None, query)
+    where = replace(where, collection=query.mask_collection or where.collection)
     if where.is_api:
         found, _, _ = from_api(where, query, days)
     elif query.mask_catalog is None:
