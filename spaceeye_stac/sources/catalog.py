@@ -18,6 +18,8 @@ from spaceeye_stac.sources.trust import Trust
 
 BROWSED = re.compile(r"#/external/(?:(https?):/{1,2})?(.+)")
 OF_A_COLLECTION = re.compile(r"(.*)/collections/([^/]+)(?:/items)?/?")
+LIST_OF_ITEMS = re.compile(r".*/(?:collections/[^/]+/items|search)/?")
+NO_ITEMS: Json = {"type": "FeatureCollection", "features": []}
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def open_named(named: object, naming: str | None, query: Query) -> CatalogRoot:
     url = as_path(_unbrowsed(known.url if known is not None else text))
     href = url if "://" in url else str(_catalog_file(Path(url)))
     trust = Trust(href, query.allow_hrefs or ())
+    if "://" in href and LIST_OF_ITEMS.fullmatch(urlsplit(href).path):
+        return _of_list(CatalogRoot(href, NO_ITEMS, profile, trust, listing=href))
     return _located(CatalogRoot(href, read_root(href, trust), profile, trust))
 
 
@@ -94,32 +98,29 @@ def _unbrowsed(url: str) -> str:
     return f"{found[1] or 'https'}://{found[2]}" if found else url
 
 
-def _located(root: CatalogRoot) -> CatalogRoot:
-    """The API whose collection or items a document is, or the list to go through page by page; else the root itself."""
-    if root.is_api or "://" not in root.href:
-        return root
+def _of_list(root: CatalogRoot) -> CatalogRoot:
+    """The API and collection of a list of items, where its address says no more than that; else the list itself."""
     parts = urlsplit(root.href)
-    above = OF_A_COLLECTION.fullmatch(parts.path)
-    items = next(links_of(root.document, "items"), None)
-    if (
-        root.document["type"] == "Collection"
-        and items is not None
-        and not any(links_of(root.document, "item", "child"))
-    ):
-        api = _api_above(root)
-        if api is not None:
-            return replace(api, collection=str(root.document.get("id")))
-        return replace(root, listing=absolute(items["href"], root.href))
-    if root.document["type"] != "FeatureCollection" or not (above or parts.path.rstrip("/").endswith("/search")):
+    found = OF_A_COLLECTION.fullmatch(parts.path)
+    api = _api_above(root) if found is not None and parse_qs(parts.query).keys() <= {"limit"} else None
+    return root if api is None or found is None else replace(api, collection=unquote(found[2]), listing=None)
+
+
+def _located(root: CatalogRoot) -> CatalogRoot:
+    """The API whose collection a document is, or the list of that collection's items; else the root itself."""
+    if root.document["type"] != "Collection" or root.is_api or "://" not in root.href:
         return root
-    api = _api_above(root) if above and parse_qs(parts.query).keys() <= {"limit"} else None
-    return (
-        replace(root, listing=root.href) if api is None or above is None else replace(api, collection=unquote(above[2]))
-    )
+    items = next(links_of(root.document, "items"), None)
+    if items is None or any(links_of(root.document, "item", "child")):
+        return root
+    api = _api_above(root)
+    if api is not None:
+        return replace(api, collection=str(root.document.get("id")))
+    return replace(root, listing=absolute(items["href"], root.href))
 
 
 def _api_above(root: CatalogRoot) -> CatalogRoot | None:
-    """The API that a collection or list of items names as its root, or below whose address it lies."""
+    """The API that a collection names as its root, or below whose address it or the list of its items lies."""
     hrefs = [absolute(link["href"], root.href) for link in links_of(root.document, "root", "parent")]
     found = OF_A_COLLECTION.fullmatch(urlsplit(root.href).path)
     if found is not None:
@@ -127,7 +128,7 @@ def _api_above(root: CatalogRoot) -> CatalogRoot | None:
     for href in dict.fromkeys(hrefs):
         try:
             root.trust.check_link(href)
-            api = replace(root, href=href, document=read_root(href, root.trust))
+            api = replace(root, href=href, document=read_root(href, root.trust), listing=None)
         except CatalogError:
             continue
         if api.is_api:

@@ -80,7 +80,11 @@ def _collection(items: Iterable[Any]) -> Json:
 
 def address_of(catalog: object) -> str | None:
     """Address of what pystac-client has open, which is read anew from there; None for anything else."""
-    return catalog.get_self_href() if isinstance(catalog, Client | CollectionClient) else None
+    if not isinstance(catalog, Client | CollectionClient):
+        return None
+    own, api = catalog.get_self_href(), catalog.get_root()
+    above = None if api is None else api.get_self_href()
+    return own or (f"{above.rstrip('/')}/collections/{catalog.id}" if above else None)
 
 
 def held(catalog: object) -> tuple[str, Any]:
