@@ -42,7 +42,7 @@ def same(one: shapely.Geometry, other: shapely.Geometry, share: float = 1e-4) ->
 @pytest.mark.parametrize(
     "source",
     [
-        {"type": "Polygon", "coordinates": [[[x, y, 7.5] for x, y in RINGS[0]]]},
+        {"type": "Polygon", "coordinates": [[[3, 50, 7], [3.1, 50, 7], [3.1, 50.1, 7], [3, 50.1, 7], [3, 50, 7]]]},
         json.dumps({"type": "Polygon", "coordinates": RINGS}),
         f'  {{"type": "Feature", "geometry": {json.dumps({"type": "Polygon", "coordinates": RINGS})}}}',
         SQUARE.wkt,

@@ -11,25 +11,28 @@ from shapely import Geometry, Polygon
 
 FEW_CROSSINGS = 2  # of a side with others, on average
 SAMPLED_SIDES = 100
-MOST_SIDES = 300
+MOST_SIDES = 250
 
 
 def valid(outline: Geometry) -> Geometry:
     """The outline without crossings, its area by the even-odd rule; one with too many sides becomes its hull."""
     if outline.is_valid or not np.isfinite(shapely.get_coordinates(outline)).all():
         return shapely.make_valid(outline)
-    if not is_tangled(outline):
-        return shapely.make_valid(outline)
     parts = shapely.get_parts(outline)
-    return shapely.union_all([_untangled(part) if is_tangled(part) else shapely.make_valid(part) for part in parts])
+    tangled = [isinstance(part, Polygon) and _crosses_itself_often(part) for part in parts]
+    if not any(tangled):
+        return shapely.make_valid(outline)
+    found = [
+        _untangled(part) if often else shapely.make_valid(part) for part, often in zip(parts, tangled, strict=True)
+    ]
+    return found[0] if len(found) == 1 else shapely.union_all(found)
 
 
 def is_tangled(outline: Geometry) -> bool:
     """Whether the sides of a polygon in it cross many others."""
     if outline.is_valid:
         return False
-    parts = shapely.get_parts(outline)
-    return all(isinstance(part, Polygon) for part in parts) and any(_crosses_itself_often(part) for part in parts)
+    return any(isinstance(part, Polygon) and _crosses_itself_often(part) for part in shapely.get_parts(outline))
 
 
 def _crosses_itself_often(part: Polygon) -> bool:
@@ -47,7 +50,9 @@ def _untangled(part: Polygon) -> Geometry:
     if len(sides) > MOST_SIDES:
         return part.convex_hull
     faces = shapely.get_parts(shapely.polygonize([shapely.union_all([part.boundary])]))
-    return shapely.coverage_union_all(faces[_are_inside(shapely.point_on_surface(faces), sides)])
+    inside = faces[_are_inside(shapely.point_on_surface(faces), sides)]
+    apart = shapely.multipolygons(inside)  # each side is between inside and outside, unless it is there twice
+    return apart if apart.is_valid else shapely.coverage_union_all(inside)
 
 
 def _are_inside(points: NDArray[np.object_], sides: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, fields
 
-from spaceeye_stac.errors import CatalogError, InvalidInputError
+from spaceeye_stac.errors import InvalidInputError, TooMuchError
 
 PREFIX = "SPACEEYE_STAC_MAX_"
 
@@ -29,20 +29,16 @@ class Limits:
         return cls(**{one.name: _value(one.name, one.default) for one in fields(cls)})  # type: ignore[arg-type]
 
     def check(self, name: str, reached: float, where: str) -> None:
-        """Raise CatalogError where more is reached than the bound of this name allows."""
+        """Raise TooMuchError where more is reached than the bound of this name allows."""
         if reached > getattr(self, name):
             raise self.beyond(name, where)
 
-    def beyond(self, name: str, where: str) -> "TooMuchError":
+    def beyond(self, name: str, where: str) -> TooMuchError:
         """The error that says which bound is reached, where, and how it is raised."""
         return TooMuchError(
             f"{where} goes beyond {getattr(self, name):,.0f} {name.replace('_', ' ')}; "
             f"if that is right, set {variable(name)} to more."
         )
-
-
-class TooMuchError(CatalogError):
-    """A catalog goes beyond a bound."""
 
 
 def variable(name: str) -> str:

@@ -28,9 +28,9 @@ from tenacity.wait import wait_base, wait_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from spaceeye_stac.errors import keep_secrets_from, redacted
+from spaceeye_stac.errors import TooMuchError, keep_secrets_from, redacted
 from spaceeye_stac.sources.hrefs import as_path, links_of
-from spaceeye_stac.sources.limits import Limits, TooMuchError
+from spaceeye_stac.sources.limits import Limits
 
 TIMEOUT_SECONDS = 60.0
 MAX_RETRIES = 5
