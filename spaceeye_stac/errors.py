@@ -30,6 +30,10 @@ class CatalogError(UserError):
     """The catalog or profile is unknown, is no STAC, or lacks what was asked for."""
 
 
+class TooMuchError(CatalogError):
+    """The catalog goes beyond a bound; the message says which, and how it is raised."""
+
+
 class ItemError(UserError):
     """An item cannot be mapped to a scene."""
 

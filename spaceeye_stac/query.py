@@ -1,7 +1,6 @@
-"""What the user asks for: a Query and Settings, checked when they are made; the only I/O is a GeoJSON file it names."""
+"""What the user asks for: a Query and Settings, checked when they are made; the only I/O is a file of the region."""
 
 import calendar
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.outlines import checked_bbox
 
 Json = dict[str, Any]
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -19,11 +19,10 @@ DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", 
 MASK_KINDS = ("scl", "probability", "boolean")
 UNMASKED = ("refuse", "clear", "drop")
 LABEL_VALUES = 65535
-MAX_LATITUDE = 90.0
-MAX_LONGITUDE = 180.0
 ALL_CLOUD = 100
 UTM_ZONES = 60
 RELATIVE_ORBITS = 143
+LONGEST_BUFFER = 1_000_000.0
 
 
 @dataclass(frozen=True)
@@ -80,50 +79,15 @@ def parse_datetime(text: str) -> DateRange:
     return days
 
 
-def _bbox(values: Sequence[float]) -> tuple[float, float, float, float]:
-    try:
-        west, south, east, north = (float(v) for v in values)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"bbox {values!r} is not four numbers W,S,E,N in degrees.") from error
-    text = f"bbox {west:g},{south:g},{east:g},{north:g}"
-    if not all(map(math.isfinite, (west, south, east, north))):
-        raise InvalidInputError(f"{text} has a value that is no finite number.")
-    if max(abs(south), abs(north)) > MAX_LATITUDE or max(abs(west), abs(east)) > MAX_LONGITUDE:
-        raise InvalidInputError(f"{text} lies outside the world; longitudes are -180..180, latitudes -90..90.")
-    if west == east or south == north:
-        raise InvalidInputError(f"{text} is empty; west must be less than east and south less than north.")
-    # over the antimeridian west > east; what would be half the globe wide that way is taken for swapped corners
-    if south > north or (west > east and east + 2 * MAX_LONGITUDE - west >= MAX_LONGITUDE):
-        raise InvalidInputError(f"{text} has its corners in the wrong order; write W,S,E,N.")
-    return west, south, east, north
+def _geometry(source: object, buffer: float | None) -> Json:
+    """The GeoJSON geometry of a region in any of the ways in which it may be written."""
+    from shapely.geometry import mapping  # noqa: PLC0415 - shapely is not needed for a bbox
 
+    from spaceeye_stac.outlines import region_of  # noqa: PLC0415
 
-def _geometry(source: object) -> Json:
-    """The GeoJSON geometry of a dict, a file, or anything with `__geo_interface__`."""
-    from shapely import union_all  # noqa: PLC0415 - shapely is needed for regions given as GeoJSON alone
-    from shapely.geometry import mapping, shape  # noqa: PLC0415
-
-    if isinstance(source, str | Path):
-        source = _read_geojson(Path(source))
-    found: Any = getattr(source, "__geo_interface__", source)
-    try:
-        parts = found["features"] if found["type"] == "FeatureCollection" else [found]
-        area = union_all([shape(part.get("geometry", part)) for part in parts])
-    except Exception as error:
-        raise InvalidInputError("intersects is no GeoJSON geometry, feature or feature collection.") from error
-    if area.is_empty or not area.is_valid or area.area == 0:
-        raise InvalidInputError("intersects has an empty or invalid area; give a polygon that does not cross itself.")
-    _bbox(area.bounds)
+    area = region_of(source, None if buffer is None else _number("buffer", buffer, LONGEST_BUFFER, "metres"))
+    checked_bbox(area.bounds)
     return dict(mapping(area))
-
-
-def _read_geojson(path: Path) -> object:
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise InvalidInputError(f"intersects file {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise InvalidInputError(f"intersects file {path} is no JSON: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -152,15 +116,21 @@ class Query:
     Parameters
     ----------
     catalog
-        A profile's name ("planetary-computer"), a STAC API's or static catalog's URL, or a path (a catalog or
-        collection file, the folder it is in, or an ItemCollection).
+        A profile's name ("planetary-computer"); the URL of a STAC API, a collection, its items, a search or a static
+        catalog; a path (a catalog or collection file, the folder it is in, or a file of items); or a pystac
+        Catalog, ItemCollection, list of items or pystac-client search.
     datetime
         "A/B" with both days included; a single day, month or year also works. These are the days published.
     bbox
         (west, south, east, north) in degrees; exactly one of `bbox` and `intersects` is given. West > east crosses the
         antimeridian.
     intersects
-        GeoJSON as a dict, a file's path, or anything with `__geo_interface__`; the grid covers its envelope.
+        GeoJSON as a dict, text or file, WKT, a file of a GIS (where pyogrio or fiona is installed), or anything with
+        `__geo_interface__`, whose `crs` counts; the grid covers its envelope.
+    buffer
+        Metres around `intersects` that belong to the region too; a point or a line needs them.
+    collection
+        Collection to search; left out, the one that a profile knows.
     bands
         Sentinel-2 names (B02 ... B12, B8A); left out, the 10 and 20 m bands that every scene has.
     profile
@@ -197,10 +167,12 @@ class Query:
 
     """
 
-    catalog: str | Path
+    catalog: object
     datetime: str
     bbox: Sequence[float] | None = None
     intersects: object | None = None
+    buffer: float | None = None
+    collection: str | None = None
     bands: Sequence[str] | None = None
     profile: str | None = None
     max_cloud_cover: float | None = None
@@ -221,13 +193,17 @@ class Query:
         if (self.bbox is None) == (self.intersects is None):
             raise InvalidInputError("Give exactly one of bbox and intersects.")
         if self.bbox is not None:
-            object.__setattr__(self, "bbox", _bbox(self.bbox))
+            if self.buffer is not None:
+                raise InvalidInputError(f"buffer {self.buffer!r} is around intersects; give that instead of bbox.")
+            object.__setattr__(self, "bbox", checked_bbox(self.bbox))
         else:
-            object.__setattr__(self, "intersects", _geometry(self.intersects))
+            object.__setattr__(self, "intersects", _geometry(self.intersects, self.buffer))
+            object.__setattr__(self, "buffer", None)  # the region has it now, and a copy must not widen it again
         if self.bands is not None:
             object.__setattr__(self, "bands", _checked_bands(self.bands))
         if self.max_cloud_cover is not None:
-            object.__setattr__(self, "max_cloud_cover", _percent(self.max_cloud_cover))
+            share = _number("max_cloud_cover", self.max_cloud_cover, ALL_CLOUD, "percent")
+            object.__setattr__(self, "max_cloud_cover", share)
         kinds: Json = {"tiles": _tile, "platforms": _platform, "orbits": _orbit, "allow_hrefs": _prefix, "exclude": str}
         for name, read in kinds.items():
             if getattr(self, name) is not None:
@@ -270,7 +246,7 @@ class Query:
         if self.bbox is None:
             return self.intersects  # type: ignore[return-value]
         west, south, east, north = self.bbox
-        sides = [(west, east)] if west < east else [(west, MAX_LONGITUDE), (-MAX_LONGITUDE, east)]
+        sides = [(west, east)] if west < east else [(west, 180.0), (-180.0, east)]
         rings = [[[w, south], [e, south], [e, north], [w, north], [w, south]] for w, e in sides if w < e]
         if len(rings) == 1:
             return {"type": "Polygon", "coordinates": rings}
@@ -287,14 +263,14 @@ def _checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _percent(value: object) -> float:
+def _number(name: str, value: object, most: float, unit: str) -> float:
     try:
-        share = float(value)  # type: ignore[arg-type]
+        found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        share = math.nan
-    if not 0 <= share <= ALL_CLOUD or isinstance(value, bool):
-        raise InvalidInputError(f"max_cloud_cover {value!r} is not allowed; give percent, from 0 to {ALL_CLOUD}.")
-    return share
+        found = math.nan
+    if not 0 <= found <= most or isinstance(value, bool):
+        raise InvalidInputError(f"{name} {value!r} is not allowed; give {unit}, from 0 to {most:.0f}.")
+    return found
 
 
 def _either(names: Sequence[str]) -> str:

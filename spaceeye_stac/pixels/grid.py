@@ -29,6 +29,7 @@ SNAP_TOLERANCE_PIXELS = 0.01
 SHARE_DIGITS = 6
 DEGREES = "EPSG:4326"
 OUTLINE_TOLERANCE = 1e-6
+FEW_PIXELS = 1_000_000
 
 
 def output_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid:
@@ -41,7 +42,9 @@ def output_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Gr
     region = joined(query.geometry)
     crs = CRS(settings.crs) if settings.crs is not None else CRS(_main_epsg(region, scenes))
     geobox = _snapped(_placed(region, crs).boundingbox, scenes, settings)
-    return Grid(f"EPSG{crs.epsg}", geobox, outline=query.geometry if settings.clip else None)
+    grid = Grid(f"EPSG{crs.epsg}", geobox, outline=query.geometry if settings.clip else None)
+    _check_not_empty(grid)
+    return grid
 
 
 def tile_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid | None:
@@ -70,6 +73,16 @@ def inside(grid: Grid, block: Block) -> NDArray[np.bool_]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of the raster that rasterio draws on
         found = geometry_mask([outline.json], block.shape, grid.part(block).transform, invert=True)
     return np.asarray(found, bool)
+
+
+def _check_not_empty(grid: Grid) -> None:
+    """Raise InvalidInputError where a small grid has no pixel inside its outline, so that all of it would be nodata."""
+    rows, columns = grid.shape
+    if rows * columns <= FEW_PIXELS and not inside(grid, Block(slice(0, rows), slice(0, columns))).any():
+        raise InvalidInputError(
+            f"The region holds the centre of no pixel of {abs(float(grid.geobox.resolution.x)):g} in {grid.name}, and "
+            "clip leaves nothing else; give a larger region, as with buffer, or leave out clip."
+        )
 
 
 class Clip:

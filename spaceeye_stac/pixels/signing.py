@@ -1,6 +1,7 @@
 """Hrefs made readable at the moment they are read; the only module that imports planetary-computer."""
 
 import json
+from datetime import UTC, datetime
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -44,7 +45,8 @@ class AzureTokens:
     """
 
     def __call__(self, href: str) -> str:
-        """Return the href with a token that is valid now."""
+        """Return the href with a token that is valid now, in place of one of a saved item that has ended."""
+        href = _without_old_token(href)
         place = _place(href)
         if place is None:
             return href
@@ -55,6 +57,7 @@ class AzureTokens:
         """Return the href with another token than `refused` has; None where there is no other."""
         from planetary_computer.sas import TOKEN_CACHE  # noqa: PLC0415 - only its own scenes need it
 
+        href = _without_old_token(href)
         place = _place(href)
         if place is None:
             return None
@@ -94,6 +97,20 @@ def signed(scene: Scene) -> PlainHrefs | AzureTokens:
 
 def _signs(profile: str) -> bool:
     return bool(profile) and profile_named(profile).signing == "planetary-computer"
+
+
+def _without_old_token(href: str) -> str:
+    """A blob's href without a token that says that it has ended; any other as it is."""
+    parts = urlsplit(href)
+    fields = parse_qs(parts.query)
+    if not parts.netloc.endswith(BLOB_DOMAIN) or not fields.keys() & SIGNED_FIELDS:
+        return href
+    try:
+        end = datetime.fromisoformat(fields["se"][0])
+    except (KeyError, ValueError):
+        return href
+    ended = (end if end.tzinfo else end.replace(tzinfo=UTC)) < datetime.now(UTC)
+    return parts._replace(query="", fragment="").geturl() if ended else href
 
 
 def _place(href: str) -> str | None:

@@ -16,6 +16,7 @@ from spaceeye_stac.sources.apis import from_api
 from spaceeye_stac.sources.catalog import CatalogRoot, open_catalog, open_named
 from spaceeye_stac.sources.choosing import Candidates
 from spaceeye_stac.sources.folders import from_static
+from spaceeye_stac.sources.nearby import region_notes
 from spaceeye_stac.sources.pairing import MaskItem
 from spaceeye_stac.sources.scenes import SceneList, masks_from_items, scenes_from_items
 
@@ -49,7 +50,7 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
         raise NoScenesError(f"No scene found: {counted}.")
     masks, unpairable = _masks(root, items, query, days) if query.mask_choice.separate else (None, [])
     ordered = tuple(sorted(inside, key=lambda s: (s.datetime, s.id)))
-    notes = (*short, *absent, *bad, *unpairable)
+    notes = (*short, *absent, *bad, *unpairable, *region_notes(area, [scene.item for scene in ordered]))
     return Candidates(ordered, None if masks is None else tuple(masks), query, counted, notes).chosen()
 
 
@@ -104,9 +105,10 @@ def _left_out(item: Json, error: ItemError) -> str:
 
 
 def _scene_items(items: Sequence[Json], query: Query) -> list[Json]:
-    """The items but for those of the collection of masks, which may stand in the same catalog."""
-    name = query.mask_collection
-    return [item for item in items if name is None or item.get("collection") != name]
+    """The items of the collection that is named, but for those of masks, which may stand in the same catalog."""
+    masks, own = query.mask_collection, query.collection
+    named = [item for item in items if own is None or item.get("collection") == own]
+    return [item for item in named if masks is None or item.get("collection") != masks]
 
 
 def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRange) -> tuple[list[MaskItem], list[str]]:
@@ -116,8 +118,8 @@ def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRan
     """
     area, where = shape(query.geometry), root
     if query.mask_catalog is not None:
-        where = open_named(str(query.mask_catalog), None, query)
-    where = replace(where, collection=query.mask_collection)
+        where = open_named(query.mask_catalog, None, query)
+    where = replace(where, collection=query.mask_collection or where.collection)
     if where.is_api:
         found, _, _ = from_api(where, query, days)
     elif query.mask_catalog is None:

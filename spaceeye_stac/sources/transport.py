@@ -2,12 +2,23 @@
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import pystac
 import requests
+from pystac.cache import CollectionCache
+from pystac.serialization import (
+    identify_stac_object,
+    identify_stac_object_type,
+    merge_common_properties,
+    migrate_to_latest,
+)
 from pystac.stac_io import DefaultStacIO
 from pystac.utils import make_absolute_href
 from pystac_client.errors import ClientTypeError
@@ -19,7 +30,9 @@ from tenacity.wait import wait_base, wait_exponential
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from spaceeye_stac.errors import keep_secrets_from
+from spaceeye_stac.errors import TooMuchError, keep_secrets_from, redacted
+from spaceeye_stac.sources.hrefs import as_path, links_of
+from spaceeye_stac.sources.limits import Limits
 
 TIMEOUT_SECONDS = 60.0
 MAX_RETRIES = 5
@@ -27,6 +40,8 @@ RETRY_SECONDS = 180.0
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+ACCEPTED = 202
+CHUNK_BYTES = 1 << 16
 UNREADABLE = (
     OSError,
     APIError,
@@ -50,6 +65,15 @@ keep_secrets_from(["pystac_client.stac_api_io"])
 
 
 Check = Callable[[str], None]
+Got = TypeVar("Got")
+
+
+class ContentError(ValueError):
+    """A file or an answer that is not what it should be; it says why in words."""
+
+
+class NotYetError(requests.RequestException):
+    """An answer without what was asked for, which the server still works on."""
 
 
 def _anything(_href: str) -> None:
@@ -63,6 +87,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, APIError):
         status = getattr(error, "status_code", None)
         return f"the server answers {status}" if status else _lost(error.__context__)
+    if isinstance(error, (ContentError, TooMuchError)):
+        return str(error).rstrip(".")
     if isinstance(error, json.JSONDecodeError):
         return "the answer is not JSON"
     text = str(error.args[0]) if error.args else ""
@@ -74,6 +100,8 @@ def _lost(error: BaseException | None) -> str:
     text = f"{error!r}"
     if isinstance(error, requests.Timeout) or "ReadTimeout" in text:
         return "no answer in time"
+    if isinstance(error, NotYetError):
+        return "the server answers 202, and goes on working"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection was cut"
     return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
@@ -93,7 +121,9 @@ class PatientIO(StacApiIO):
     def __init__(self, timeout: float, retry_seconds: float, check: Check) -> None:
         super().__init__(timeout=timeout, max_retries=None)
         self.check = check
+        self.limits = Limits.of_environment()
         self.retry_after = ""
+        self.session.stream = True  # so that the hook reads the answer, as far as is allowed
         self.session.hooks["response"].append(self._look_at)
         self._patiently = retry(
             retry=retry_if_exception(_may_pass),
@@ -109,18 +139,72 @@ class PatientIO(StacApiIO):
         return super().read_text(source, *arguments, **options)
 
     def request(self, href: str, *arguments: Any, **options: Any) -> str:  # noqa: ANN401 - as pystac-client's own
-        """Return the text of an answer; APIError when there is none."""
+        """Return the text of an answer; APIError when there is none, CatalogError when it goes beyond a bound."""
         self.check(href)
-        return self._patiently(super().request)(href, *arguments, **options)
+        return self._patiently(self._once)(href, *arguments, **options)
+
+    def _once(self, href: str, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
+        """One try, in a thread that is left alone when it takes too long: a server may drip, byte by byte, for ever."""
+        seconds = self.limits.request_seconds
+        try:
+            return _within(seconds, lambda: super(PatientIO, self).request(href, *arguments, **options))
+        except APIError as error:
+            if isinstance(error.__context__, TooMuchError):
+                raise error.__context__ from None
+            raise
+        except TimeoutError:
+            raise self.limits.beyond("request_seconds", redacted(href)) from None
 
     def _look_at(self, response: requests.Response, **_options: object) -> None:
         self.retry_after = response.headers.get("Retry-After", "")
-        if response.is_redirect:
-            try:
+        try:
+            if response.is_redirect:
                 self.check(urljoin(response.url, response.headers["location"]))
-            except BaseException:
-                response.close()
-                raise
+            _read_within(response, self.limits)
+        except BaseException:
+            response.close()
+            raise
+        if response.status_code == ACCEPTED and not _is_object(response.content):
+            raise NotYetError
+
+
+def _within(seconds: float, call: Callable[[], Got]) -> Got:
+    """What a call gives or raises; TimeoutError when it takes longer."""
+    found: list[Got] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failed.append(error)
+
+    context = copy_context()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError
+    return found[0]
+
+
+def _read_within(response: requests.Response, limits: Limits) -> None:
+    """Read an answer's body, unpacked, no farther and no longer than is allowed."""
+    body, start = bytearray(), time.monotonic()
+    for chunk in response.iter_content(CHUNK_BYTES):
+        body += chunk
+        limits.check("answer_bytes", len(body), redacted(response.url))
+        limits.check("request_seconds", time.monotonic() - start, redacted(response.url))
+    response._content = bytes(body)  # noqa: SLF001 - what `content` gives from now on
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except ValueError:
+        return False
 
 
 class PatientFiles(DefaultStacIO):
@@ -130,11 +214,16 @@ class PatientFiles(DefaultStacIO):
         super().__init__()
         self.check = check
         self.requests = patient(check=check)
+        self._collections: dict[str, Any] = {}
 
     def read_text_from_href(self, href: str) -> str:
         """Return the text of a file or URL; APIError, OSError or what `check` raises when it cannot be had."""
         self.check(href)
-        return self.requests.request(href) if "://" in href else super().read_text_from_href(href)
+        path = as_path(href)
+        if "://" in path:
+            return self.requests.request(path)
+        check_file(path, self.requests.limits)
+        return super().read_text_from_href(path)
 
     def stac_object_from_dict(
         self,
@@ -143,12 +232,35 @@ class PatientFiles(DefaultStacIO):
         root: pystac.Catalog | None = None,
         preserve_dict: bool = True,  # noqa: FBT001, FBT002 - as pystac's own
     ) -> pystac.STACObject:
-        """Make a STAC object; of items before 1.0 pystac follows the link to their collection, so that is checked."""
-        if str(d.get("stac_version", "0")) < "1":
-            for link in d.get("links", ()):
-                if link.get("rel") == "collection":
-                    self.check(make_absolute_href(str(link["href"]), None if href is None else str(href)))
-        return super().stac_object_from_dict(d, href, root, preserve_dict)
+        """Make a STAC object; what its collection says of items before 1.0 is read as patiently as all else."""
+        if identify_stac_object_type(d) != pystac.STACObjectType.ITEM:
+            return super().stac_object_from_dict(d, href, root, preserve_dict)
+        item = {**d, "properties": {**d["properties"]}}
+        merge_common_properties(item, self._collection_of(item, str(href)), str(href))
+        item = migrate_to_latest(item, identify_stac_object(item))
+        return pystac.Item.from_dict(item, str(href), root, migrate=False, preserve_dict=preserve_dict)
+
+    def _collection_of(self, item: dict[str, Any], href: str) -> CollectionCache:
+        """The collection of an item before 1.0, empty where it cannot be read, so that pystac need not look for it."""
+        if str(item.get("stac_version", "0")) >= "1":
+            return CollectionCache()
+        link = next(links_of(item, "collection"), None)
+        place = make_absolute_href(link["href"], href) if link is not None else ""
+        if place not in self._collections:
+            try:
+                self._collections[place] = self.read_json(place) if place else {}
+            except UNREADABLE:
+                self._collections[place] = {}
+        return CollectionCache(cached_hrefs={place: self._collections[place]})
+
+
+def check_file(path: str, limits: Limits) -> None:
+    """Refuse what is no regular file, as a pipe that never ends, and a file that is too large."""
+    place = Path(path)
+    if place.exists() and not place.is_file():
+        raise ContentError("it is no regular file")
+    if place.is_file():
+        limits.check("answer_bytes", place.stat().st_size, path)
 
 
 class _RetryAfterWait(wait_base):
@@ -171,5 +283,5 @@ def _may_pass(error: BaseException) -> bool:
     """Whether another try could succeed: a busy server, no connection, a cut one, or no answer in time."""
     if not isinstance(error, APIError):
         return False
-    lost = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    lost = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, NotYetError)
     return getattr(error, "status_code", None) in TRY_AGAIN or isinstance(error.__context__, lost)

@@ -135,3 +135,16 @@ def test_an_outline_is_drawn_once_and_the_same_at_every_asking(
     within = Block(slice(30, 32), slice(30, 32))
     assert inside(cut, within).all()
     assert clip.outside(within) is None
+
+
+@pytest.mark.parametrize("width", [0.5, 3.0])
+def test_a_region_that_holds_no_pixel_centre_is_refused_where_it_is_clipped(
+    width: float, query: se.Query, scenes: list[Scene]
+) -> None:
+    """Between two columns of centres, however long it is; unclipped, the pixels it touches are made."""
+    bounds = output_grid(query, scenes, se.Settings()).geobox.boundingbox
+    strip = shapely.box(bounds.left + 101, bounds.bottom + 50, bounds.left + 101 + width, bounds.bottom + 120)
+    narrow = replace(query, bbox=None, intersects=f"SRID=32631;{strip.wkt}")
+    assert output_grid(narrow, scenes, se.Settings()).shape[1] <= 2
+    with pytest.raises(InvalidInputError, match=r"holds the centre of no pixel of 10 .* leave out clip"):
+        output_grid(narrow, scenes, se.Settings(clip=True))

@@ -68,6 +68,20 @@ def test_only_unsigned_azure_hrefs_are_signed(sign: AzureTokens, monkeypatch: py
         assert api.paths == ["/token/sentinel2l2a01/sentinel2-l2"]
 
 
+OLD = "st=2020-01-01T00%3A00%3A00Z&se=2020-01-02T00%3A00%3A00Z&sp=rl&sig=old"
+
+
+@pytest.mark.parametrize("old", [OLD, "se=2020-01-02&sig=old", "sv=2021&se=2020-01-02T00:00:00Z&sr=c&sig=old#x"])
+def test_the_old_token_of_a_saved_item_is_replaced(
+    old: str, sign: AzureTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(FlakyApi([])) as api:
+        use_service(f"{api.url}/token", monkeypatch)
+        assert sign(f"{BLOB}?{old}") == f"{BLOB}?sig=secret"
+        for valid in (f"{BLOB}?{OLD.replace('2020', '2999')}", f"https://example.org/b.tif?{OLD}"):
+            assert sign(valid) == valid
+
+
 def test_signing_without_an_answer_ends(sign: AzureTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spaceeye_stac.pixels.signing.TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr("spaceeye_stac.pixels.signing.RETRY_SECONDS", 0.5)

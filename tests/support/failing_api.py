@@ -1,5 +1,7 @@
 """A small STAC API on loopback, over a list of items, that can fail in the ways real ones do."""
 
+import contextlib
+import gzip
 import json
 import time
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from tests.support.loopback import Handler
 
 Json = dict[str, Any]
+COLLECTION = "sentinel-2-l2a"
 CORE = "https://api.stacspec.org/v1.0.0/"
 CONFORMANCE = [f"{CORE}{part}" for part in ("core", "collections", "ogcapi-features", "item-search")]
 
@@ -29,6 +32,10 @@ class _Handler(Handler):
             self._failing(json.loads((self.served.folder / parts.path.removeprefix("/static/")).read_text()))
         elif parts.path == "/collections":
             self._answer(self.served.collections())
+        elif parts.path == f"/collections/{COLLECTION}":
+            self._answer(self.served.collection())
+        elif parts.path.endswith("/items"):
+            self._search({key: values[0] for key, values in parse_qs(parts.query).items()}, parts.path)
         elif parts.path.startswith("/stall"):
             time.sleep(self.served.stall_seconds)
         elif parts.path.startswith("/token"):
@@ -37,18 +44,32 @@ class _Handler(Handler):
             self._answer(self.served.root())
 
     def _post(self) -> None:
-        self._search(json.loads(self.body()))
+        asked = json.loads(self.body())
+        if self.served.refused_post:
+            self.served.searches.append((time.monotonic(), self.command, asked))
+            self.send(self.served.refused_post)
+        else:
+            self._search(asked)
 
     do_GET, do_POST = _get, _post  # noqa: N815 - http.server's names
 
-    def _search(self, asked: Json) -> None:
+    def _search(self, asked: Json, path: str = "/search") -> None:
         self.served.searches.append((time.monotonic(), self.command, asked))
-        self._failing(self.served.page(asked, self.command))
+        if int(asked.get("limit", 0)) > self.served.most_items:
+            self.send(self.served.too_many)
+        else:
+            self._failing(self.served.page(asked, self.command, path))
 
     def _failing(self, document: Json) -> None:
         failure = self.served.failures.pop(0) if self.served.failures else ""
         if failure == "stall":
             time.sleep(self.served.stall_seconds)
+        elif failure == "drip":
+            self._dripped(b"", b"Content-Length: 999\r\n\r\n" + b" " * 60)
+        elif failure == "drip headers":
+            self._dripped(b"X-Slow: " + b"x" * 60, b"")
+        elif failure == "bomb":
+            self.send(200, gzip.compress(b" " * 30_000_000), {"Content-Encoding": "gzip"})
         elif failure == "nonsense":
             self.send(200, b"<html>busy</html>")
         elif failure.isdecimal():
@@ -56,6 +77,13 @@ class _Handler(Handler):
             self.send(int(failure), b"see https://example.org/?token=secret", headers)
         else:
             self._answer(document, cut=failure == "cut")
+
+    def _dripped(self, header: bytes, body: bytes) -> None:
+        with contextlib.suppress(OSError):  # a client that gave up
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for byte in (*header, *body):
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
 
     def _answer(self, document: Json, *, cut: bool = False) -> None:
         body = json.dumps(document).encode()
@@ -68,8 +96,10 @@ class FlakyApi:
 
     `folder` is a static catalog, served below /static/; `moved` redirects. `failures` are used up by it and by
     /search, one a request: a status ("429", "500" ...), "cut" (the connection ends in the middle of the body), "stall"
-    (no answer), "nonsense" (no JSON), or "" (answer as usual). `retry_after` goes with statuses. `paging`: "all" ends,
-    "repeat" gives one page for ever, "overlap" repeats an item on each next page.
+    (no answer), "drip" (a byte now and then), "bomb" (far more than it seems), "nonsense" (no JSON), or "" (answer as
+    usual). A page of more than `most_items` is answered with `too_many`, a POST with `refused_post` where that is set.
+    `retry_after` goes with statuses. `paging`: "all" ends, "repeat" gives one page for ever, "overlap" repeats an item
+    on each next page, "empty first" begins with nothing, "relative" links from the server's root.
     """
 
     handler: ClassVar[type[Handler]] = _Handler
@@ -86,6 +116,12 @@ class FlakyApi:
     url: str = ""
     folder: Path | None = None
     moved: dict[str, str] = field(default_factory=dict)
+    most_items: int = 10_000
+    too_many: int = 400
+    refused_post: int = 0
+    conformance: bool = True
+    extent: Sequence[float] = (-180, -90, 180, 90)
+    with_root: bool = True
 
     def root(self) -> Json:
         """The landing page."""
@@ -101,25 +137,29 @@ class FlakyApi:
             "stac_version": "1.0.0",
             "id": "flaky",
             "description": "A server that fails.",
-            "conformsTo": CONFORMANCE,
+            **({"conformsTo": CONFORMANCE} if self.conformance else {}),
             "links": [*links, *({**search, "method": method} for method in methods)],
         }
 
     def collections(self) -> Json:
         """One collection."""
-        extent = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
-        collection = {
+        return {"collections": [self.collection()], "links": []}
+
+    def collection(self) -> Json:
+        """The collection, as a stac-browser shows it."""
+        extent = {"spatial": {"bbox": [list(self.extent)]}, "temporal": {"interval": [[None, None]]}}
+        root = [{"rel": "root", "href": self.url}] if self.with_root else []
+        return {
             "type": "Collection",
             "stac_version": "1.0.0",
-            "id": "sentinel-2-l2a",
+            "id": COLLECTION,
             "description": "Items.",
             "license": "CC0-1.0",
             "extent": extent,
-            "links": [],
+            "links": [*root, {"rel": "items", "href": f"{self.url}/collections/{COLLECTION}/items"}],
         }
-        return {"collections": [collection], "links": []}
 
-    def page(self, asked: Json, method: str) -> Json:
+    def page(self, asked: Json, method: str, path: str = "/search") -> Json:
         """The items from the asked `start`, and a link to the next page."""
         start = int(asked.get("start", 0))
         features = self.items[start : start + self.page_size]
@@ -129,11 +169,14 @@ class FlakyApi:
             answer["numberMatched"] = self.matched
         if self.paging == "repeat":
             answer["features"], follow = self.items[: self.page_size], 0
+        if self.paging == "empty first" and not start:
+            answer["features"], follow = [], 1
         if follow < len(self.items) and start + self.page_size < len(self.items):
-            answer["links"] = [self._next({**asked, "start": follow}, method)]
+            answer["links"] = [self._next({**asked, "start": follow}, method, path)]
         return answer
 
-    def _next(self, asked: Json, method: str) -> Json:
+    def _next(self, asked: Json, method: str, path: str) -> Json:
         if method == "POST":
-            return {"rel": "next", "method": "POST", "href": f"{self.url}/search", "body": asked}
-        return {"rel": "next", "href": f"{self.url}/search?start={asked['start']}"}
+            return {"rel": "next", "method": "POST", "href": f"{self.url}{path}", "body": asked}
+        where = "" if self.paging == "relative" else self.url
+        return {"rel": "next", "href": f"{where}{path}?start={asked['start']}"}

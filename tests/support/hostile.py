@@ -151,9 +151,9 @@ class WildApi(FlakyApi):
     wild: Any = None
     landing: Any = None
 
-    def page(self, asked: Json, method: str) -> Json:
+    def page(self, asked: Json, method: str, path: str = "/search") -> Json:
         """What is given, whatever was asked."""
-        found: Json = super().page(asked, method) if self.wild is None else self.wild
+        found: Json = super().page(asked, method, path) if self.wild is None else self.wild
         return found
 
     def root(self) -> Json:

@@ -4,6 +4,7 @@ In one piece, longitudes go on beyond 180 or below -180; nothing else here knows
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import shapely
@@ -13,8 +14,9 @@ from shapely.affinity import translate
 from shapely.errors import ShapelyError
 from shapely.geometry import box, mapping, shape
 
-from spaceeye_stac.query import Json
+from spaceeye_stac.outlines.crossings import valid
 
+Json = dict[str, Any]
 TURN = 360.0
 HALF_TURN = 180.0
 # what reading a document of others raises where something in it is not what it should be
@@ -74,7 +76,7 @@ def unwrapped(outline: Geometry) -> Geometry:
 
     if _width(outline) <= HALF_TURN:
         return outline
-    return joined(shapely.union_all(polygons(shapely.make_valid(shapely.transform(outline, steady)))))
+    return joined(shapely.union_all(polygons(valid(shapely.transform(outline, steady)))))
 
 
 def footprint(item: Json, near: float | None = None) -> Geometry | None:
@@ -99,7 +101,7 @@ def _geometry_of(item: Json) -> Geometry | None:
     """The geometry of an item, where it is a valid area."""
     try:
         with np.errstate(all="ignore"):  # infinite coordinates are refused below
-            found = unwrapped(joined(shapely.make_valid(shapely.force_2d(shape(item["geometry"])))))
+            found = unwrapped(joined(valid(shapely.force_2d(shape(item["geometry"])))))
     except MALFORMED:
         return None
     return found if polygons(found) and np.isfinite(found.bounds).all() else None
