@@ -74,6 +74,10 @@ class WorkerError(SpaceEyeError):
     """A worker process died or a cluster was lost; what is finished is kept."""
 
 
+class SourceWarning(UserWarning):
+    """A file is not what its item says, and was read all the same; a run puts it into its collection instead."""
+
+
 def redacted(href: str) -> str:
     """Return a path as it is, and a URL without user, password, query and fragment, any of which may be secret."""
     if "://" not in href:

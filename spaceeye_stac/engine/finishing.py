@@ -28,7 +28,8 @@ class Result:
     """What a run published: the collection, where it is, and the days that hold nothing and were not published.
 
     `kept`: days that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences
-    on scenes whose pixels contradict each other; they stand in the collection, too. With `tiling`, `days` are those
+    on files that are not what their item says, and on scenes whose pixels contradict each other; they stand in the
+    collection, too. With `tiling`, `days` are those
     that some tile holds, and `skipped` and `kept` say tile and day.
     """
 

@@ -10,8 +10,9 @@ from spaceeye_stac.errors import ItemError, NoMaskError, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
 from spaceeye_stac.outlines import footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
-from spaceeye_stac.sources.asset_fields import dtype_of, origin_of, resolution_of, shape_of
-from spaceeye_stac.sources.item_fields import band_asset, baseline_of, epsg_of, first_property, tile_of
+from spaceeye_stac.sources.asset_fields import raster_of
+from spaceeye_stac.sources.crs_fields import asset_epsg, epsg_of
+from spaceeye_stac.sources.item_fields import band_asset, baseline_of, first_property, tile_of
 from spaceeye_stac.sources.pairing import MaskItem
 from spaceeye_stac.sources.profiles import MaskRule, Profile, profile_named, recognise
 
@@ -38,7 +39,6 @@ class SceneList(list[Scene]):
 
 Found = TypeVar("Found")
 DEGREES_PER_HOUR = 15.0
-UTM_NORTH, UTM_SOUTH = 32600, 32700
 LEVEL_FIELDS = ("s2:product_type", "sentinel2:product_type", "product:type", "oseo:productType", "processing:level")
 IMAGE_TYPES = re.compile(r"tiff?|jp2|jpeg2000", re.IGNORECASE)
 NO_IMAGE_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata"})
@@ -130,8 +130,7 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     assets, when = item["assets"], _datetime(item)
     keys = {name: key for name in profile.bands if (key := profile.band_key(item, name)) is not None}
     masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
-    epsg, tile = epsg_of(item, [*masked, *keys.values()]), tile_of(item, profile)
-    _check_zone(item, tile, epsg)
+    epsg, tile = epsg_of(item, [*keys.values(), *masked]), tile_of(item, profile)
     orbit = first_property(item, profile.properties["relative_orbit"])
     platform = first_property(item, profile.properties["platform"])
     return Scene(
@@ -181,10 +180,7 @@ def _mask(item: Json, key: str, rule: MaskRule) -> Mask:
         scale=rule.scale,
         offset=0.0,
         nodata=rule.nodata,
-        resolution=resolution_of(asset),
-        origin=origin_of(asset),
-        shape=shape_of(asset),
-        dtype=dtype_of(asset),
+        **raster_of(asset, asset_epsg(item, asset)),
         kind=rule.kind,
         clear_values=rule.clear_values or (),
     )
@@ -231,13 +227,3 @@ def _centre_lon(item: Json) -> float:
     if place is None:
         raise ItemError(f"Item {item['id']} has no geometry and no bbox, so its solar day is unknown.")
     return middle(place)
-
-
-def _check_zone(item: Json, tile: str | None, epsg: int) -> None:
-    if tile is None:
-        return
-    zone = (UTM_NORTH if tile[2] >= "N" else UTM_SOUTH) + int(tile[:2])
-    if zone != epsg:
-        raise ItemError(
-            f"Item {item['id']} has tile {tile}, which is in EPSG:{zone}, but says EPSG:{epsg}; leave it out."
-        )
