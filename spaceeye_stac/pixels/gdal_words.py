@@ -13,23 +13,21 @@ STRANGE = re.compile(r"not recognized as being in a supported file format")
 QUOTED = re.compile(r"\b\w*(?:Error|Exception|Warning|CPLE_\w+)\((?:\d+, \d+, )?(['\"])(.*?)\1\)")
 ADDRESS = re.compile(r"\S*(?:://|/vsi|\?|&\w+=)\S*")
 LONGEST = 200
+UNREADABLE = "cannot be read"
 
 
-def in_words(said: str, place: str) -> str:
-    """What GDAL said of the file in that place, without an address."""
+def in_words(said: str) -> str:
+    """What GDAL said of a file, in the words of this package."""
     if REFUSED.search(said):
         return "is refused by its store"
     if KEYLESS.search(said):
         return "needs keys that the environment does not give (see Access and trust in the README)"
     if GONE.search(said):
         return "does not exist"
-    if STRANGE.search(said):
-        return "is no GeoTIFF or JPEG 2000, and only these are read"
-    reason = _own_reason(said, place)
-    return f"cannot be read (GDAL: {reason})" if reason else "cannot be read"
+    return "is no GeoTIFF or JPEG 2000, and only these are read" if STRANGE.search(said) else UNREADABLE
 
 
-def _own_reason(said: str, place: str) -> str:
+def gdals_reason(said: str, place: str) -> str:
     """The innermost of the sentences of an error and its causes, without what names or signs an address."""
     names = sorted({place, gdal_name(place), urlsplit(place).path, place.rpartition("/")[2]} - {""}, key=len)
     found = ""
@@ -40,7 +38,7 @@ def _own_reason(said: str, place: str) -> str:
         text = ADDRESS.sub("the file", text.replace("\\n", " "))
         text = re.sub(r"\s+", " ", text).strip(" .;,:")
         found = text or found
-    return found[:LONGEST]
+    return f" (GDAL: {found[:LONGEST]})" if found else ""
 
 
 def gdal_name(href: str) -> str:

@@ -20,7 +20,7 @@ from stackstac.rio_reader import AutoParallelRioReader
 from spaceeye_stac.errors import ReadError, keep_secrets_from
 from spaceeye_stac.model import NO_LABEL
 from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS, AssetToRead
-from spaceeye_stac.pixels.gdal_words import CUT_OFF, REFUSED, gdal_name, in_words
+from spaceeye_stac.pixels.gdal_words import CUT_OFF, REFUSED, UNREADABLE, gdal_name, gdals_reason, in_words
 from spaceeye_stac.pixels.headers import SAME_PIXELS, code_of, has_alpha
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
@@ -77,7 +77,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         if again is not None:
             why, pixels = self._tried(again, window)
         if pixels is None:
-            raise self.source.error(in_words(why, place))
+            words = in_words(why)
+            raise self.source.error(words, gdals_reason(why, place) if words == UNREADABLE else "")
         return pixels
 
     def _nothing(self, window: Window) -> NDArray[np.uint16]:

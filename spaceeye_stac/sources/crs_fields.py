@@ -1,9 +1,10 @@
 """The CRS of items and their assets, in every spelling that catalogs have, as EPSG codes."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pyproj import CRS
@@ -16,6 +17,7 @@ NUMBERED = re.compile(r"(?:epsg(?:[:/]+[\d.]*)?[:/]+)?(\d{1,9})(?:\.0+)?(?:\+\d+
 NOTHING = re.compile(r"(?:epsg:*)?(?:none|null|nan|unknown)?", re.IGNORECASE)
 PREFIX = re.compile(r"^(?:urn:(?:x-)?ogc:def:crs:|https?://(?:www\.)?opengis\.net/def/crs/)", re.IGNORECASE)
 LON_LAT = {"OGC:CRS84": 4326, "OGC/1.3/CRS84": 4326, "OGC:1.3:CRS84": 4326, "OGC::CRS84": 4326}
+DESCRIBED = re.compile(r"^\s*(?:[A-Za-z_0-9]+\s*\[|\{)|^[A-Z]{2,8}:\w+$")
 NO_CODES = {0, 32767}  # what GeoTIFF says for "undefined" and "user-defined"
 ABSURD = (CRSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError)
 
@@ -81,11 +83,17 @@ def _is_place(code: int) -> bool:
 
 
 def _described(value: Any) -> int | None:  # noqa: ANN401 - STAC fields are of any type
-    """EPSG code of a CRS that is described as a whole; of one with heights, that of its plane."""
-    if not value:
-        return None
+    """EPSG code of a CRS that is described as a whole: in WKT, PROJJSON, or by a name such as ESRI:102001."""
+    text = json.dumps(value) if isinstance(value, dict) else value
+    known = isinstance(text, str) and DESCRIBED.search(text)
+    return _parsed(text) if known else None  # PROJ would look for any other text among its names, which takes a second
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> int | None:
+    """EPSG code of a description; of one with heights, that of its plane."""
     try:
-        crs = CRS.from_user_input(value)
+        crs = CRS.from_user_input(text)
         flat = crs.sub_crs_list[0] if crs.is_compound else crs
         code = (flat.source_crs or flat if flat.is_bound else flat).to_epsg()
     except ABSURD:
