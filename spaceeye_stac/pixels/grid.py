@@ -47,11 +47,11 @@ def output_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Gr
 
 
 def tile_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid | None:
-    """Lay a grid, in the tile's own zone, over the part of the region that the scenes of one MGRS tile cover.
+    """Lay a grid, in the CRS of most of its scenes, over the part of the region that those of one MGRS tile cover.
 
     None where they cover nothing of it. Raises InvalidInputError for a grid of an absurd size.
     """
-    tile, crs = scenes[0].tile, CRS(scenes[0].epsg)
+    tile, crs = scenes[0].tile, CRS(Counter(scene.epsg for scene in scenes).most_common(1)[0][0])
     region = joined(query.geometry)
     covered = shapely.union_all([_covered(scene, region, crs) for scene in scenes])
     parts = polygons(_placed(region, crs).geom.intersection(covered))

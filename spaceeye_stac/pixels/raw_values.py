@@ -27,21 +27,28 @@ class BandValues:
     """How a band's pixels become DN: 0 where there is no data, at least 1 where there is.
 
     A valid DN below 1, as of dark water in int16 files, is a reflectance below the least that is published in any
-    case, so that 1 loses nothing. `nodata` is the header's, else the item's, else the profile's; `masked`: the header
-    also says by a mask where there is data.
+    case, so that 1 loses nothing. `nodata` is the header's, else the item's, else the profile's; `masked`: the file
+    also says by a mask, or an alpha band, where there is data. `alpha`: a mask alone says it, which GDAL would pass
+    over beside a nodata when it warps.
     """
 
     source: AssetToRead
     nodata: int
     masked: bool
-    alpha: bool = False
+    alpha: bool
+
+    @property
+    def warped_nodata(self) -> int | None:
+        """What GDAL is to keep out of what it warps."""
+        return None if self.alpha else self.nodata
 
     @classmethod
     def of(cls, dataset: DatasetReader, source: AssetToRead) -> "BandValues":
         """See how a file is to be read."""
         flags = dataset.mask_flag_enums[0]
-        masked = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
-        return cls(source, _nodata(dataset, source.asset), masked)
+        masked, own = MaskFlags.per_dataset in flags, dataset.nodata is not None
+        alpha = MaskFlags.alpha in flags
+        return cls(source, _nodata(dataset, source.asset), masked or alpha, masked and not alpha and not own)
 
     def read(self, dataset: DatasetReader, window: Window) -> NDArray[np.uint16]:
         """Read a window of the file's own pixels."""
@@ -68,8 +75,7 @@ class BandValues:
 class Labels:
     """How pixels of a mask become labels: as they stand; those below 0, and those outside, say nothing."""
 
-    dataset: DatasetReader
-    nodata: None = None
+    warped_nodata: None = None
     alpha: bool = True
 
     def read(self, dataset: DatasetReader, window: Window) -> NDArray[np.uint16]:

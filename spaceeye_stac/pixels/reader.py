@@ -105,7 +105,7 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
 
     def _pixels(self, dataset: DatasetReader, crs: CRS, window: Window) -> NDArray[np.uint16]:
         lattice = _lattice(dataset, crs, self.spec)
-        values = Labels(dataset) if self.source.is_label else BandValues.of(dataset, self.source)
+        values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
             return self._copied(dataset, values, window, lattice)
         with WarpedVRT(dataset, sharing=False, src_crs=crs, **self._warp(dataset, crs, values)) as vrt:
@@ -120,7 +120,9 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         if self.resampling in {Resampling.bilinear, Resampling.cubic}:
             across, down = pixel_scales(dataset, crs, self.spec.epsg, Affine(*self.spec.transform[:6]))
             options |= {"XSCALE": across, "YSCALE": down}
-        return options | {"src_nodata": values.nodata} | ({} if has_alpha(dataset) else {"add_alpha": values.alpha})
+        return (
+            options | {"src_nodata": values.warped_nodata} | ({} if has_alpha(dataset) else {"add_alpha": values.alpha})
+        )
 
     def _copied(
         self, dataset: DatasetReader, values: "Labels | BandValues", window: Window, lattice: "_Lattice"

@@ -1,5 +1,7 @@
 """Items that are wrong about where a file lies or what it holds: the header decides, and the doubt is named."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from spaceeye_stac.model import NO_LABEL
 from spaceeye_stac.pixels.loader import load
 from spaceeye_stac.pixels.signing import signed
 from tests.support.items import Json, labels_of
+from tests.support.material import ROOT
 from tests.support.rasters import CHIP, SIDE, Raster, asset, band, item, noise, read, scene, scene_of, with_tile
 
 X, Y = 501360.0, 5629680.0
@@ -269,3 +272,30 @@ def test_what_is_said_of_many_files_is_said_once(tmp_path: Path) -> None:
     (doubt,) = found.doubts[1]
     assert doubt.startswith("Scene S2A_X: the file of B02, B03, B04, mask has no CRS")
     assert labels_of(one).epsg == 32631
+
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from dataclasses import replace
+from odc.geo.geobox import GeoBox
+from tests.support.rasters import CHIP, asset, item, load, scene_of, signed
+tile = asset(Path(sys.argv[1]) / "t.tif", GeoBox((4096, 4096), CHIP.transform, CHIP.crs))
+one = replace(scene_of(item({"B04": tile, "SCL": tile})), labels=None)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = load([one] * 8, CHIP, resampling={"B04": "nearest"}, sign=signed)
+assert (found.values == 7).all()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_large_blocks_are_decoded_one_after_the_other(tmp_path: Path) -> None:
+    """A tile of 32 MB in each of eight scenes, on as many threads."""
+    grid = GeoBox((4096, 4096), CHIP.transform, CHIP.crs)
+    tiles = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "compress": "deflate", "nodata": 0}
+    Raster(np.full((4096, 4096), 7, np.uint16), grid, tiles).write(tmp_path / "t.tif")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 150, "megabytes; all at once take more than 256"

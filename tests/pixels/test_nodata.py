@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
@@ -122,6 +123,17 @@ def test_an_alpha_band_says_where_there_is_data(method: str, tmp_path: Path) -> 
         assert set(np.unique(band(one, grid, method))) == {0, LEVEL}
     (doubt,) = read(one).doubts[0]
     assert doubt == "Scene S2A_X: the file of B04 has a second band that says where the first holds data."
+
+
+def test_a_mask_within_the_file_says_where_there_is_data(tmp_path: Path) -> None:
+    pixels = np.full((SIDE, SIDE), LEVEL, np.uint16)
+    pixels[:, HALF] = 9
+    one = scene(tmp_path, Raster(pixels))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "B04.tif", "r+") as image:
+        image.write_mask(pixels != 9)
+    for grid in (CHIP, COARSE, SHIFTED, OTHER):
+        for method in ("nearest", "average", "cubic"):
+            assert set(np.unique(band(one, grid, method))) == {0, LEVEL}
 
 
 def test_good_files_are_copied_bit_for_bit(tmp_path: Path) -> None:
