@@ -110,6 +110,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+class SourceWarning(UserWarning):
+    """A file is not what its item says, and was read all the same; a run puts it into its collection instead."""
+
+
 def redacted(href: str) -> str:
     """Return a path as it is, and a URL without user, password, query and fragment, any of which may be secret."""
     if "://" not in href:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,9 +26,10 @@ NO_LABEL = 65535
 class BandAsset:
     """One raster of a scene. Reflectance is `DN * scale + offset` where DN != nodata.
 
-    `href` is never signed. Where the item gives them: `origin` is the raster's upper left corner in its CRS,
-    `shape` its rows and columns, `dtype` the type of its pixels,
-    `epsg` its CRS, which a mask may have of its own.
+    `href` is never signed. `nodata` counts where the file declares none; what is read has 0 in its place. The rest is
+    what the item says, where it does: `resolution` is the width of a pixel in units of its CRS, `height` its extent
+    from row to row where that is not `-resolution`, `shear` the two numbers of a rotation, `origin` the corner of the
+    first pixel, `shape` rows and columns, `dtype` the type of the pixels, `epsg` its CRS where that is not the scene's.
     """
 
     href: str
@@ -39,7 +40,17 @@ class BandAsset:
     origin: tuple[float, float] | None = None
     shape: tuple[int, int] | None = None
     dtype: str | None = None
+    height: float | None = None
+    shear: tuple[float, float] = (0.0, 0.0)
     epsg: int | None = None
+
+    @property
+    def transform(self) -> tuple[float, float, float, float, float, float] | None:
+        """The six numbers of `proj:transform`; None where the item does not give them."""
+        if self.origin is None or self.resolution is None:
+            return None
+        height = -self.resolution if self.height is None else self.height
+        return self.resolution, self.shear[0], self.origin[0], self.shear[1], height, self.origin[1]
 
 
 @dataclass(frozen=True)
@@ -208,9 +219,24 @@ def _around(start: int, size: int, reach: int, length: int) -> slice:
 
 
 def metres_per_pixel(geobox: "GeoBox") -> float:
-    """Side of a pixel in metres of its CRS."""
-    units = 1.0 if geobox.crs is None else float(geobox.crs.proj.axis_info[0].unit_conversion_factor)
+    """Side of a pixel in metres of its CRS; of a pixel in degrees as it is from south to north."""
+    units = 1.0 if geobox.crs is None else unit_metres(str(geobox.crs))
     return abs(float(geobox.resolution.x)) * units
+
+
+def pixel_metres(asset: BandAsset, scene: Scene) -> float | None:
+    """Width of a raster's pixels in metres, whatever its CRS; None where its item does not say it."""
+    return None if asset.resolution is None else asset.resolution * unit_metres(asset.epsg or scene.epsg)
+
+
+@cache
+def unit_metres(crs: str | int) -> float:
+    """Metres in a unit of a CRS; of a degree, on the equator."""
+    from pyproj import CRS  # noqa: PLC0415 - only when pixels are placed
+
+    found = CRS.from_user_input(crs)
+    unit = float(found.axis_info[0].unit_conversion_factor)
+    return unit * found.ellipsoid.semi_major_metre if found.is_geographic and found.ellipsoid else unit
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pystac.provider import ProviderRole
 from shapely import Geometry
 
 from spaceeye_stac.collection.day import DayImages, Statistics, WrittenFile
-from spaceeye_stac.model import GridJob
+from spaceeye_stac.model import GridJob, metres_per_pixel
 from spaceeye_stac.outlines import bbox, split, unwrapped
 from spaceeye_stac.query import Json
 from spaceeye_stac.settings import Settings
@@ -115,7 +115,7 @@ def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
         "end_datetime": f"{day}T23:59:59.999Z",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
-        "gsd": abs(job.grid.geobox.resolution.x),
+        "gsd": metres_per_pixel(job.grid.geobox),
         "eo:cloud_cover": 0,
         "proj:code": f"EPSG:{job.grid.epsg}",
         **({"grid:code": _grid_code(job)} if job.grid.tile else {}),
@@ -196,7 +196,7 @@ def _described(key: str, rgb_bands: Sequence[str], geobox: GeoBox) -> Json:
     """Return the fields of an asset that are the same on every day."""
     if key == "thumbnail":
         return {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]}
-    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": abs(geobox.resolution.x)}
+    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": metres_per_pixel(geobox)}
     if key == "visual":
         return {**common, "title": f"Visual ({', '.join(rgb_bands)})", "roles": ["visual", "overview"]}
     if key == "clear_distance":
@@ -315,7 +315,7 @@ def _summaries(jobs: Sequence[GridJob]) -> Json:
     return {
         "constellation": ["sentinel-2"],
         "instruments": ["msi"],
-        "gsd": sorted({abs(job.grid.geobox.resolution.x) for job in jobs}),
+        "gsd": sorted({metres_per_pixel(job.grid.geobox) for job in jobs}),
         "proj:code": sorted({f"EPSG:{job.grid.epsg}" for job in jobs}),
         **({"grid:code": codes} if codes else {}),
         "spaceeye:method": [jobs[0].settings.method_name],

@@ -19,7 +19,7 @@ from spaceeye_stac.methods import (
     learning_steps,
     method_of,
 )
-from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Window
+from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Window, metres_per_pixel
 from spaceeye_stac.pixels import Observations, PixelSource, no_looks, observe
 
 
@@ -166,7 +166,7 @@ class CellSolve:
             self._days,
             self.stretch.read,
             None if carried is None else torch.from_numpy(carried[:, list(self.stretch.acquisitions)]),
-            alike_pixels(abs(self.job.grid.geobox.resolution.x)),
+            alike_pixels(metres_per_pixel(self.job.grid.geobox)),
         )
 
     def _at_knots(self, state: State, window: Window, rows: slice) -> KeyframeRows:

@@ -19,7 +19,7 @@ from spaceeye_stac.engine.budget import (
 )
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.keyframes import CellLayout, keyframe_bytes, views_of
-from spaceeye_stac.model import BandAsset, GridJob, Scene, metres_per_pixel
+from spaceeye_stac.model import BandAsset, GridJob, Scene, metres_per_pixel, pixel_metres
 
 # bytes a pixel of full resolution, deflate level 1; measured on real and on simulated scenes
 TYPICAL_RATE = 1.6
@@ -90,14 +90,13 @@ class SourceRates:
         grid = layout.grid
         pixels = sum(math.prod(views_of((cell,)).shape) for cell in layout.cells)
         area = metres_per_pixel(grid.geobox) ** 2 * pixels
-        assets = [asset for scene in self._job.scenes for asset in _assets(scene)]
-        once = sum(self._bytes_in(asset, area) for asset in assets)
+        once = sum(self._bytes_in(asset, scene, area) for scene in self._job.scenes for asset in _assets(scene))
         return int(once * (1 if len(layout.cells) == 1 else 1 + SURVEY_SHARE))
 
-    def _bytes_in(self, asset: BandAsset, area: float) -> float:
+    def _bytes_in(self, asset: BandAsset, scene: Scene, area: float) -> float:
         """Bytes of so many square metres of a raster."""
         size = self._sizes.get(asset.href)
-        pixels = area / (asset.resolution or metres_per_pixel(self._job.grid.geobox)) ** 2
+        pixels = area / (pixel_metres(asset, scene) or metres_per_pixel(self._job.grid.geobox)) ** 2
         if size is None or asset.shape is None:
             return pixels * (TYPICAL_RATE if asset.dtype != "uint8" else TYPICAL_LABEL_RATE)
         return size * min(1.0, pixels / math.prod(asset.shape)) / _pyramid(asset.shape)
@@ -141,7 +140,7 @@ def day_bytes(job: GridJob, sources: SourceRates, squeezed: float) -> Mapping[st
     repeated = REPEATED.get(job.settings.method_name, OTHER_REPEATED)
     found = {}
     for name in job.bands:
-        finest = min((scene.bands[name].resolution or metres for scene in job.scenes), default=metres)
+        finest = min((pixel_metres(s.bands[name], s) or metres for s in job.scenes), default=metres)
         found[name] = pixels * sources.of_band(name) * _pyramid(shape, finest / metres, repeated) * squeezed
     rgb_bands = set(display_bands(job.bands))  # a single one where it is grey, of which the rest is a repetition
     found["visual"] = VISUAL * sum(found[name] for name in rgb_bands)

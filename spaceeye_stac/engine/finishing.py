@@ -32,10 +32,10 @@ class Result:
     """What a run published: its folder, and the days that hold nothing and were not published.
 
     `collection` is read from the folder when it is first asked for, so that every href leads to a file. `kept`: days
-    that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences on scenes
-    that cannot be read or contradict each other; they stand in the collection, too. With `tiling`, `days` are those
-    that some tile holds, and `skipped` and `kept` say tile and day. `new_scenes`: ids of scenes that a finished run has
-    not seen, where it is asked for again; `update` uses them.
+    that were there already, from an interrupted or an earlier run, and still hold. `warnings`: sentences on scenes that
+    cannot be read, files that are not what their item says, and scenes whose pixels contradict each other; they stand
+    in the collection, too. With `tiling`, `days` are those that some tile holds, and `skipped` and `kept` say tile and
+    day. `new_scenes`: ids of scenes that a finished run has not seen, where it is asked for again; `update` uses them.
     """
 
     path: Path

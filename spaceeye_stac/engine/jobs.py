@@ -69,8 +69,8 @@ def layout_of(job: GridJob) -> CellLayout:
 
 def _anchor(job: GridJob, size: int) -> tuple[int, int]:
     """Pixels from the cell border before the grid's corner to that corner, cells counted from a source's corner."""
-    corners = [asset.origin for scene in job.scenes if scene.epsg == job.grid.epsg for asset in scene.bands.values()]
-    corner = next(filter(None, corners), None)
+    here = (a for scene in job.scenes for a in scene.bands.values() if (a.epsg or scene.epsg) == job.grid.epsg)
+    corner = next((asset.origin for asset in here if asset.origin), None)
     if corner is None:
         return 0, 0
     transform = job.grid.geobox.transform

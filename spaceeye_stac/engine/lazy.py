@@ -1,5 +1,6 @@
 """The days of a job as a lazy cube: dask reads and solves a cell when something of it is computed."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 from dask.delayed import delayed
@@ -7,6 +8,7 @@ from dask.delayed import delayed
 from spaceeye_stac.days import clipped, solved_days
 from spaceeye_stac.engine.cell import CellSolve, stretches
 from spaceeye_stac.engine.jobs import layout_of, retention_of
+from spaceeye_stac.errors import SourceWarning
 from spaceeye_stac.keyframes import CellLayout, WindowKeyframes
 from spaceeye_stac.model import Cell, GridJob, Illuminance
 from spaceeye_stac.pixels import MemoryPixels, ScenePixels, read_part, survey
@@ -32,7 +34,9 @@ def _surveyed(job: GridJob, layout: CellLayout, whole: ScenePixels | None) -> Il
 
 
 def solved_windows(job: GridJob, illuminance: Illuminance, cell: Cell, read: ScenePixels) -> list[WindowKeyframes]:
-    """Every window of one cell from what was read of its view."""
+    """Every window of one cell from what was read of its view; doubts of files are SourceWarnings."""
+    for doubt in (doubt for doubts in read.doubts for doubt in doubts):
+        warnings.warn(doubt, SourceWarning, stacklevel=2)
     source = MemoryPixels(read, cell.view)
     return [
         part

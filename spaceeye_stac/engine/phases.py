@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from spaceeye_stac.collection import KEYFRAMES, SCRATCH, collection_of, item_id, read_item
 from spaceeye_stac.days import (
@@ -28,7 +31,7 @@ from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.engine.schedulers import Workers
-from spaceeye_stac.engine.solving import SolveTask
+from spaceeye_stac.engine.solving import SAMPLE_ARRAYS, SolveTask, doubts_of
 from spaceeye_stac.engine.writing import WriteTask, finished, intact
 from spaceeye_stac.errors import DamagedCellError, NoClearLookError
 from spaceeye_stac.keyframes import (
@@ -147,8 +150,10 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     if update:
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
     solving = SolveTask(job, illuminance, store.path, wanted, how, whole)
-    empty, samples = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
-    return FilledGrid(work, kept, empty, offset_warnings(job.scenes, samples) if samples else ())
+    empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
+    samples = [Sample(*arrays[:SAMPLE_ARRAYS]) for arrays in found]
+    doubts = doubts_of(job.scenes, found)
+    return FilledGrid(work, kept, empty, (*doubts, *(offset_warnings(job.scenes, samples) if samples else ())))
 
 
 @dataclass(frozen=True)
@@ -162,10 +167,10 @@ class _DayPlan:
 
 def _solved_and_written(
     work: GridWork, workers: Workers, solving: SolveTask, days: _DayPlan, progress: Progress
-) -> tuple[tuple[int, ...], list[Sample]]:
+) -> tuple[tuple[int, ...], list[list[NDArray[Any]]]]:
     """Do both phases; a cell that cannot be read back while days are written is solved again, once.
 
-    Returns the days that hold nothing, and a few pixels of every scene.
+    Returns the days that hold nothing, and, cell by cell, a few pixels of every scene and doubts of their files.
     """
     store, again = KeyframeStore.open(solving.store), set[tuple[int, int]]()
     reporting = progress if work.each_day is None else _with_each_day(work, work.each_day, days.keys, progress)
@@ -179,7 +184,7 @@ def _solved_and_written(
             empty = _write(work, workers, days.groups, _DaySources(store.path, days.keys, knots), reporting)
             count = sum(len(group.days) for group in days.groups) - len(empty)
             logger.info("writing: %d days in %.1f s", count, time.perf_counter() - start)
-            return empty, [Sample(*arrays) for arrays in store.samples()]
+            return empty, store.samples()
         except DamagedCellError as error:
             if error.cell in again:
                 raise

@@ -4,18 +4,21 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaceeye_stac.engine.budget import Batching
 from spaceeye_stac.engine.cell import CellSolve, Stretch, stretches
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.keyframes import KeyframeStore, views_of
 from spaceeye_stac.methods import one_torch_thread
-from spaceeye_stac.model import Block, Cell, GridJob, Illuminance
+from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Scene
 from spaceeye_stac.pixels import CachedPixels, OnRead, Sample, ScenePixels, StreamedPixels, sampled
 
 logger = logging.getLogger(__name__)
+SAMPLE_ARRAYS = 3  # of those that are kept of a cell; what follows are sentences
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,16 @@ def _only(stretch: Stretch, windows: set[int]) -> Stretch:
 
 
 class _Samples:
-    """A few pixels of every scene that was read, for each cell; NaN where a scene was not read."""
+    """A few pixels of every scene that was read, for each cell, NaN where one was not read; and doubts of its files."""
 
     def __init__(self, job: GridJob) -> None:
         self._job = job
         self._parts: dict[int, dict[int, Sample]] = {}
+        self._doubts: dict[str, None] = {}
 
     def add(self, scene: int, pixels: ScenePixels, block: Block) -> None:
         """Take some of a block's pixels of a scene, once."""
+        self._doubts |= dict.fromkeys(doubt for doubts in pixels.doubts for doubt in doubts)
         parts = self._parts.setdefault(scene, {})
         if block.y.start not in parts:
             parts[block.y.start] = sampled(pixels, [self._job.scenes[scene]], self._job, self._job.grid.part(block))
@@ -107,7 +112,21 @@ class _Samples:
             values[:] = before[0]
         for n, sample in found.items():
             values[n] = sample.values[0]
-        store.write_sample(cell, values, one.rows, one.columns)
+        doubts = dict.fromkeys([] if before is None else doubts_in(before)) | self._doubts
+        store.write_sample(cell, values, one.rows, one.columns, np.array(list(doubts), np.str_))
+
+
+def doubts_in(arrays: Sequence[NDArray[Any]]) -> list[str]:
+    """Sentences on the files of a cell, among the arrays that are kept of it."""
+    return [str(doubt) for array in arrays[SAMPLE_ARRAYS:] for doubt in array]
+
+
+def doubts_of(scenes: Sequence[Scene], kept: Sequence[Sequence[NDArray[Any]]]) -> tuple[str, ...]:
+    """Sentences on the files of these scenes, each once, from what is kept of all cells."""
+    found = dict.fromkeys(doubt for arrays in kept for doubt in doubts_in(arrays))
+    places = {f"Scene {scene.id}:": n for n, scene in enumerate(scenes)}
+    ours = {doubt: places[start] for doubt in found if (start := doubt.partition(": ")[0] + ":") in places}
+    return tuple(sorted(ours, key=lambda doubt: ours[doubt]))
 
 
 def _stacked(parts: Sequence[Sample]) -> Sample:

@@ -13,7 +13,7 @@ from spaceeye_stac.evaluation.baselines import Estimate, Reconstructor, linear, 
 from spaceeye_stac.evaluation.holdout import score
 from spaceeye_stac.evaluation.scores import QUANTILES, Scores
 from spaceeye_stac.methods import CellLooks, Method, Scales, State, alike_pixels, method_of
-from spaceeye_stac.model import Illuminance, Progress, Scene, silent
+from spaceeye_stac.model import Illuminance, Progress, Scene, metres_per_pixel, silent
 from spaceeye_stac.pixels import daily_illuminance, observe_part, totals, uniform_illuminance, unit_illuminance
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.settings import MethodCallable, Settings
@@ -71,7 +71,7 @@ def evaluate(
         )
     seen = observe_part(job, job.grid.geobox)
     length = settings.duration if isinstance(settings.duration, int) else 48
-    alike = alike_pixels(abs(job.grid.geobox.resolution.x))
+    alike = alike_pixels(metres_per_pixel(job.grid.geobox))
     tried = {_label(m): _reconstructor(m, settings, length, alike) for m in methods}
     options = {"bands": job.bands, "duration": length, "seed": seed, "limit": limit, "progress": progress}
     return score(seen.values, seen.clear, job.acquisition_days, tried, **options)  # type: ignore[arg-type]

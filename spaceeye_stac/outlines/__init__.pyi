@@ -1,5 +1,6 @@
 from .boxes import checked_bbox as checked_bbox
 from .globe import MALFORMED as MALFORMED
+from .globe import TURN as TURN
 from .globe import bbox as bbox
 from .globe import footprint as footprint
 from .globe import joined as joined

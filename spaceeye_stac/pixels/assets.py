@@ -1,22 +1,31 @@
-"""One asset to read, and what its file's header must be."""
+"""One asset to read, what its file's header may be, and what of it looks wrong."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rasterio import DatasetReader
-from rasterio.coords import disjoint_bounds
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.warp import transform_bounds
 
 from spaceeye_stac.errors import ReadError, redacted
-from spaceeye_stac.model import BandAsset, Mask, Scene
+from spaceeye_stac.model import BandAsset, Scene
+from spaceeye_stac.pixels.headers import (
+    BAND_TYPES,
+    LABEL_TYPES,
+    Bounds,
+    footprint_meets,
+    has_alpha,
+    is_said_away,
+    judged,
+    type_doubt,
+)
 
 LABELS = "labels"
-BAND_TYPES = ("uint16", "int16")
-LABEL_TYPES = ("uint8", "uint16", "int16")
-SAME_PIXELS = 0.01
 MAX_SIDE = 110_000
 MAX_BLOCK_PIXELS = 2**27
+BLOCK_BOUND = "SPACEEYE_MAX_BLOCK_PIXELS"
+LARGE_BLOCK_PIXELS = 2**23
 
 
 class Signing(Protocol):
@@ -31,88 +40,71 @@ class Signing(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AssetToRead:
-    """One asset to read, and how its href is signed."""
+    """One asset to read, and how its href is signed; `doubts` are sentences on it, in the order they arose."""
 
     scene: Scene
     name: str
     asset: BandAsset
     signing: Signing
     resampling: Resampling
+    doubts: dict[str, None] = field(default_factory=dict)
 
     @property
     def is_label(self) -> bool:
         """Whether it tells what a pixel shows, not how bright it is."""
         return self.name == LABELS
 
-    @property
-    def epsg(self) -> int | None:
-        """The CRS that the item says; None where it says none of a mask that is an item of its own."""
-        own = self.asset.epsg
-        apart = isinstance(self.asset, Mask) and self.asset.source is not None
-        return own if own is not None or apart else self.scene.epsg
+    def is_away_from(self, epsg: int, bounds: Bounds) -> bool:
+        """Whether the item says that the raster lies wholly outside of what is read; see `judged`."""
+        return is_said_away(self.asset, self.scene, epsg, bounds)
 
-    def is_away_from(self, epsg: int, bounds: tuple[float, float, float, float]) -> bool:
-        """Whether the item says that the raster lies wholly outside of what is read."""
-        asset = self.asset
-        if asset.origin is None or asset.shape is None or asset.resolution is None or self.epsg is None:
-            return False
-        (left, top), (rows, columns), size = asset.origin, asset.shape, asset.resolution
-        here = (left, top - rows * size, left + columns * size, top)
-        if self.epsg != epsg:
-            here = transform_bounds(self.epsg, epsg, *here, densify_pts=21)
-        return bool(disjoint_bounds(here, bounds))
+    def is_elsewhere(self, epsg: int, bounds: Bounds) -> bool:
+        """Whether that is so and the scene's footprint, too, is elsewhere, so that no header need be read."""
+        return self.is_away_from(epsg, bounds) and not footprint_meets(self.scene, epsg, bounds)
 
-    def error(self, why: str) -> ReadError:
+    def error(self, why: str, more: str = "") -> ReadError:
         """Return the error that names scene and unsigned href."""
         return ReadError(
             f"Scene {self.scene.id}: asset {redacted(self.asset.href)} {why}; "
             "mend the source, or leave the scene out with exclude, or with unreadable drop where it cannot even be "
-            "opened, and run again.",
+            f"opened, and run again{more}.",
             f"asset {redacted(self.asset.href)} {why}",
         )
 
-    def check(self, header: DatasetReader) -> None:
-        """Compare a file's header with what the item says of it; ReadError names both."""
-        why = next(filter(None, (_absurd(header), _misfit(header, self))), None)
+    def check(self, header: DatasetReader, *, away: bool) -> CRS:
+        """Compare a file's header with what the item says of it; the CRS to read it in, or ReadError that names both.
+
+        `away`: the item says that the raster is outside of what is read.
+        """
+        why = self._absurd(header)
         if why is not None:
-            raise self.error(why)
+            raise self.error(*why)
+        found = judged(header, self.asset, self.scene, away=away)
+        if found.refusal is not None or found.crs is None:
+            raise self.error(found.refusal or "has no CRS")
+        types, kind = LABEL_TYPES if self.is_label else BAND_TYPES, header.dtypes[0]
+        if kind not in types:
+            raise self.error(f"holds {kind}, and {', '.join(types[:-1])} or {types[-1]} is read")
+        alpha = "has a second band that says where the first holds data" if has_alpha(header) else None
+        for doubt in (*found.doubts, type_doubt(header, self.asset), alpha):
+            if doubt is not None:
+                self.doubts[doubt] = None
+        return found.crs
+
+    def _absurd(self, header: DatasetReader) -> tuple[str, str] | None:
+        """Why a file is no Sentinel-2 band whatever its item says, and what can be done about it."""
+        if header.count != 1 and not has_alpha(header):
+            return f"has {header.count} bands, and a band's file has one", ""
+        if max(header.shape) > MAX_SIDE:
+            return f"claims {header.height} x {header.width} pixels, and at most {MAX_SIDE} a side are read", ""
+        rows, columns = header.block_shapes[0]
+        if rows * columns > max_block_pixels():
+            why = f"is in blocks of {rows} x {columns} pixels, which is too much to read at once"
+            return why, f"; {BLOCK_BOUND} in the environment, now {max_block_pixels()}, is the bound"
+        return None
 
 
-def _absurd(header: DatasetReader) -> str | None:
-    """Why a file cannot be a Sentinel-2 band whatever its item says, before anything is allocated for it."""
-    if header.count != 1:
-        return f"has {header.count} bands, and a band's file has one"
-    if max(header.shape) > MAX_SIDE:
-        return f"claims {header.height} x {header.width} pixels, and at most {MAX_SIDE} a side are read"
-    rows, columns = header.block_shapes[0]
-    if rows * columns > MAX_BLOCK_PIXELS:
-        return f"is in blocks of {rows} x {columns} pixels, which is too much to read at once"
-    return None
-
-
-def _misfit(header: DatasetReader, source: AssetToRead) -> str | None:
-    """How a file differs from what its item says."""
-    asset, types = source.asset, LABEL_TYPES if source.is_label else BAND_TYPES
-    epsg = header.crs.to_epsg() if header.crs else None
-    if epsg is None or source.epsg not in {None, epsg}:
-        return f"is in {f'EPSG:{epsg}' if epsg else 'no known CRS'}, its item says EPSG:{source.epsg}"
-    if asset.shape is not None and header.shape != asset.shape:
-        return f"has {_by(header.shape)} pixels, its item says {_by(asset.shape)}"
-    if asset.origin is not None and asset.resolution is not None:
-        here, said = header.transform, (asset.resolution, *asset.origin)
-        found = (here.a, here.c, here.f)
-        off = max(abs(a - b) for a, b in zip(found, said, strict=True)) / asset.resolution
-        if off > SAME_PIXELS:
-            return f"has {_lies(*found)}, its item says {_lies(*said)}"
-    kind = header.dtypes[0]
-    if asset.dtype is not None and kind != asset.dtype:
-        return f"holds {kind}, its item says {asset.dtype}"
-    return None if kind in types else f"holds {kind}, and {' or '.join(types)} is read"
-
-
-def _by(shape: tuple[int, int]) -> str:
-    return f"{shape[0]} x {shape[1]}"
-
-
-def _lies(size: float, left: float, top: float) -> str:
-    return f"pixels of {size:g} m from ({left:.10g}, {top:.10g})"
+def max_block_pixels() -> int:
+    """Pixels of the largest block of a file that is read at once."""
+    given = os.environ.get(BLOCK_BOUND, "")
+    return int(given) if given.isdigit() else MAX_BLOCK_PIXELS

@@ -1,7 +1,7 @@
 """The output grids of a query: one over the region, or one per MGRS tile, snapped to the pixels of the scenes."""
 
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +19,7 @@ from shapely import Geometry
 from shapely.geometry import box
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.model import BandAsset, Block, Grid, Scene
+from spaceeye_stac.model import BandAsset, Block, Grid, Scene, pixel_metres, unit_metres
 from spaceeye_stac.outlines import footprint, joined, polygons, split, unwrapped
 from spaceeye_stac.query import Query
 from spaceeye_stac.settings import Settings
@@ -30,6 +30,8 @@ SHARE_DIGITS = 6
 DEGREES = "EPSG:4326"
 OUTLINE_TOLERANCE = 1e-6
 FEW_PIXELS = 1_000_000
+ANCHOR_DIGITS = 6
+COARSEST_METRES = 1000.0
 
 
 def output_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid:
@@ -48,11 +50,11 @@ def output_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Gr
 
 
 def tile_grid(query: Query, scenes: Sequence[Scene], settings: Settings) -> Grid | None:
-    """Lay a grid, in the tile's own zone, over the part of the region that the scenes of one MGRS tile cover.
+    """Lay a grid, in the CRS of most of its scenes, over the part of the region that those of one MGRS tile cover.
 
     None where they cover nothing of it. Raises InvalidInputError for a grid of an absurd size.
     """
-    tile, crs = scenes[0].tile, CRS(scenes[0].epsg)
+    tile, crs = scenes[0].tile, CRS(Counter(scene.epsg for scene in scenes).most_common(1)[0][0])
     region = joined(query.geometry)
     covered = shapely.union_all([_covered(scene, region, crs) for scene in scenes])
     parts = polygons(_placed(region, crs).geom.intersection(covered))
@@ -113,8 +115,9 @@ def _placed(outline: Geometry, crs: CRS) -> Placed:
 
 
 def _snapped(area: BoundingBox, scenes: Sequence[Scene], settings: Settings) -> GeoBox:
-    own = [asset for scene in scenes if area.crs == CRS(scene.epsg) for asset in scene.bands.values()]
-    resolution = settings.resolution or _finest(own or [a for scene in scenes for a in scene.bands.values()])
+    own = [asset for scene in scenes for asset in scene.bands.values() if area.crs == CRS(asset.epsg or scene.epsg)]
+    resolution = settings.resolution or _finest(own) or _finest_metres(scenes) / unit_metres(str(area.crs))
+    _check_unit(resolution, area)
     if max(area.span_x, area.span_y) / resolution > MAX_SIDE_PIXELS:
         raise InvalidInputError(
             f"resolution {resolution:g} makes {area.span_x / resolution:.0f} x {area.span_y / resolution:.0f} "
@@ -148,29 +151,50 @@ def _place(scene: Scene, region: Geometry) -> Geometry:
 
 
 def _covered(scene: Scene, region: Geometry, crs: CRS) -> Geometry:
-    """What a scene covers in its own CRS: its footprint, no farther than its raster."""
+    """What a scene covers in a CRS: its footprint, no farther than its raster, where the item has that in there."""
     found = _placed(_place(scene, region), crs).geom
-    hrefs = {band.href for band in scene.bands.values()}
-    known = (a for a in scene.item["assets"].values() if a["href"] in hrefs and a.get("proj:transform"))
-    raster = next((a for a in known if _is_shape(a.get("proj:shape"))), None)
-    if raster is None:
+    own = (asset for asset in scene.bands.values() if CRS(asset.epsg or scene.epsg) == crs)
+    raster = next((asset for asset in own if asset.transform and asset.shape), None)
+    if raster is None or raster.transform is None or raster.shape is None:
         return found
-    left, bottom, right, top = array_bounds(*raster["proj:shape"], Affine(*raster["proj:transform"][:6]))
-    return found.intersection(box(left, bottom, right, top))
+    shared = found.intersection(box(*array_bounds(*raster.shape, Affine(*raster.transform))))
+    return found if shared.is_empty else shared
 
 
-def _is_shape(value: object) -> bool:
-    return isinstance(value, list) and [type(length) for length in value] == [int, int]
+def _finest(assets: Sequence[BandAsset]) -> float | None:
+    return min((asset.resolution for asset in assets if asset.resolution), default=None)
 
 
-def _finest(assets: Sequence[BandAsset]) -> float:
-    known = [asset.resolution for asset in assets if asset.resolution]
+def _finest_metres(scenes: Sequence[Scene]) -> float:
+    """Width of the finest pixels in metres, whatever CRSs they are in."""
+    found = [pixel_metres(asset, scene) for scene in scenes for asset in scene.bands.values()]
+    known = [metres for metres in found if metres]
     if not known:
         raise InvalidInputError("The scenes do not say their resolution; give one with resolution.")
     return min(known)
 
 
+def _check_unit(resolution: float, area: BoundingBox) -> None:
+    """Refuse metres where the CRS is in degrees."""
+    unit = unit_metres(str(area.crs))
+    if unit > COARSEST_METRES and resolution * unit > COARSEST_METRES:
+        raise InvalidInputError(
+            f"resolution {resolution:g} is in degrees, as the scenes are in {area.crs}; give {resolution / unit:.3g} "
+            f"for {resolution:g} m, or name a crs in metres."
+        )
+
+
 def _anchor(assets: Sequence[BandAsset], resolution: float) -> tuple[float, float]:
-    """Where pixel edges fall, as a share of a pixel from 0: that of the first source raster that says its origin."""
-    origin = next((asset.origin for asset in assets if asset.origin), (0.0, 0.0))
-    return origin[0] / resolution % 1, origin[1] / resolution % 1
+    """Where pixel edges fall, as a share of a pixel from 0: as in most source rasters, the first of them where equal.
+
+    A single item that is wrong about its origin does not move all others off their pixels.
+    """
+    found = Counter(
+        tuple(round(at / resolution % 1, ANCHOR_DIGITS) % 1 for at in asset.origin) for asset in assets if asset.origin
+    )
+    if not found:
+        return 0.0, 0.0
+    usual = found.most_common(1)[0][0]
+    origins = (asset.origin for asset in assets if asset.origin)
+    first = next(o for o in origins if tuple(round(at / resolution % 1, ANCHOR_DIGITS) % 1 for at in o) == usual)
+    return first[0] / resolution % 1, first[1] / resolution % 1

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import stackstac
@@ -15,7 +15,7 @@ from stackstac.rio_env import LayeredEnv
 from stackstac.rio_reader import DEFAULT_GDAL_ENV
 
 from spaceeye_stac.errors import ReadError
-from spaceeye_stac.model import NO_LABEL, Scene
+from spaceeye_stac.model import NO_LABEL, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
 from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
 from spaceeye_stac.query import Json
@@ -36,17 +36,21 @@ Signer = Callable[[Scene], Signing]
 
 @dataclass(frozen=True)
 class Stacked:
-    """DN `(scene, band, y, x)` uint16, 0 where there is no data, and labels `(scene, y, x)`, NO_LABEL where none is."""
+    """DN `(scene, band, y, x)` uint16, 0 where there is no data, and labels `(scene, y, x)`, NO_LABEL where none is.
+
+    `doubts`: of each scene, sentences on files that are not what their item says, and were read all the same.
+    """
 
     values: NDArray[np.uint16]
     labels: NDArray[np.uint16]
+    doubts: Sequence[tuple[str, ...]] = ()
 
 
 def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str) -> dict[str, str]:
     """Return how each band gets onto the grid: averaged where the grid is coarser than its pixels, else by `choice`."""
-    size = abs(geobox.resolution.x)
+    size = metres_per_pixel(geobox)
     return {
-        name: "average" if any((s.bands[name].resolution or size) < COARSER * size for s in scenes) else choice
+        name: "average" if any((pixel_metres(s.bands[name], s) or size) < COARSER * size for s in scenes) else choice
         for name in scenes[0].bands
     }
 
@@ -67,10 +71,22 @@ def load(
     )
     how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
     parts = [(bands, geobox), ([LABELS], padded)] if label_halo else [([*bands, LABELS], geobox)]
+    read: list[AssetToRead] = []
     for names, box in parts:
         sources = _sources(scenes, {name: how[name] for name in names}, sign)
         _read(_Into(found, sources), scenes, names, box)
-    return found
+        read += sources.values()
+    return replace(found, doubts=[_doubts(scene, read) for scene in scenes])
+
+
+def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:
+    """Sentences on the files of a scene, one for all of which the same is said."""
+    files: dict[str, list[str]] = {}
+    for source in read:
+        if source.scene is scene:
+            for doubt in source.doubts:
+                files.setdefault(doubt, []).append("mask" if source.is_label else source.name)
+    return tuple(f"Scene {scene.id}: the file of {', '.join(names)} {doubt}." for doubt, names in files.items())
 
 
 def first_unreadable(scene: Scene, sign: Signer) -> str | None:

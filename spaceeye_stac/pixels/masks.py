@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from spaceeye_stac.model import NO_LABEL, Mask
 from spaceeye_stac.query import ALL_CLOUD
-from spaceeye_stac.settings import Settings
+from spaceeye_stac.settings import LAST_SCL_CLASS, Settings
 
 LABEL_COUNT = NO_LABEL + 1
 NO_DATA_CLASS, DEFECTIVE_CLASS = 0, 1
@@ -26,7 +26,8 @@ class Classified:
 def classify(labels: NDArray[np.uint16], mask: Mask | None, settings: Settings) -> Classified:
     """Tell clear from cloudy by the labels of one scene, of any shape.
 
-    Classes: clear where among `clear_classes`; no data (0) and defective (1) are neither clear nor cloud. Probability:
+    Classes: clear where among `clear_classes`; no data (0), defective (1) and what is no class, as a file's own nodata
+    255, are neither clear nor cloud. Probability:
     clear up to `max_cloud_probability`. Boolean: clear where among the mask's values. A pixel outside the mask, or with
     its nodata, is neither. Without a mask everything is clear.
     """
@@ -35,7 +36,7 @@ def classify(labels: NDArray[np.uint16], mask: Mask | None, settings: Settings) 
     known = labels != NO_LABEL
     if mask.kind == "scl":
         clear = clear_from_labels(labels, settings.clear_classes)
-        known &= (labels != NO_DATA_CLASS) & (labels != DEFECTIVE_CLASS)
+        known &= (labels != NO_DATA_CLASS) & (labels != DEFECTIVE_CLASS) & (labels <= LAST_SCL_CLASS)
     elif mask.kind == "probability":
         percent = labels * mask.scale
         known &= (labels != mask.nodata) & (percent <= ALL_CLOUD)
@@ -72,6 +73,6 @@ def away_from_cloud(judged: Classified, reach: float) -> NDArray[np.bool_]:
     return np.asarray(judged.clear & (distance_transform_edt(~judged.cloud) > reach + REACH_TOLERANCE))
 
 
-def observed(values: NDArray[np.uint16], nodata: int) -> NDArray[np.bool_]:
-    """Return True where every band holds data: DN `(band, ...)` to bool `(...)`."""
+def observed(values: NDArray[np.uint16], nodata: int = 0) -> NDArray[np.bool_]:
+    """Return True where every band holds data: DN `(band, ...)` as they are read, 0 for nodata, to bool `(...)`."""
     return np.asarray((values != nodata).all(axis=0))

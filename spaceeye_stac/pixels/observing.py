@@ -41,8 +41,8 @@ def observe(
     """Turn the DN and labels of a job's scenes into reflectance and `clear`, one step a day.
 
     `part` is where the DN lie; of its rows and columns one in `steps` is looked at, counted from `top` rows above it.
-    Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not nodata. Scenes of one day are merged in
-    their order: a pixel comes from the first in which it is clear.
+    Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not 0, which is no data. Scenes of one day
+    are merged in their order: a pixel comes from the first in which it is clear.
     """
     every = slice(-top % steps[0], None, steps[0]), slice(None, None, steps[1])
     height, width = (len(range(n)[along]) for n, along in zip(part.shape, every, strict=True))
@@ -55,7 +55,7 @@ def observe(
         covered = np.zeros(shape[2:], bool)
         for scene in acquisition.scenes:
             dn = pixels.values[index][..., *every]
-            data = observed(dn, next(iter(scene.bands.values())).nodata)
+            data = observed(dn)
             covered |= data
             clear = data & _clear(pixels.labels[index], scene, job, part, every)
             reflectance = _reflectance(dn, scene)
@@ -83,7 +83,7 @@ def sampled(pixels: ScenePixels, scenes: Sequence[Scene], job: GridJob, part: Ge
         halo = (labels.shape[0] - part.shape[0]) // 2
         inner = labels[halo : halo + part.shape[0], halo : halo + part.shape[1]]
         dn = values[..., sampling.rows, sampling.columns]
-        clear = observed(dn, next(iter(scene.bands.values())).nodata)
+        clear = observed(dn)
         clear &= classify(inner[sampling.rows, sampling.columns], scene.labels, job.settings).clear
         seen = _reflectance(dn, scene)[list(sampling.bands)].reshape(len(sampling.bands), -1)
         np.copyto(out, seen, where=clear.ravel())

@@ -1,15 +1,17 @@
 """Scenes and a geobox to DN and labels on one grid; the only module that imports stackstac."""
 
-import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
@@ -17,17 +19,14 @@ from stackstac.rio_reader import AutoParallelRioReader
 
 from spaceeye_stac.errors import ReadError, keep_secrets_from
 from spaceeye_stac.model import NO_LABEL
-from spaceeye_stac.pixels.assets import SAME_PIXELS, AssetToRead
+from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS, AssetToRead
+from spaceeye_stac.pixels.gdal_words import CUT_OFF, REFUSED, UNREADABLE, gdal_name, gdals_reason, in_words
+from spaceeye_stac.pixels.headers import SAME_PIXELS, code_of, has_alpha
+from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JPEG2000")
 EXACT_PIXELS = 1e-9  # 0 is none at all for GDAL
-REFUSED = re.compile(
-    r"HTTP response code: 40[13]\b|AccessDenied|Access Denied|InvalidAccessKeyId|SignatureDoesNotMatch"
-)
-CUT_OFF = re.compile(r"Read failed")  # in the middle of a file GDAL does not tell a refusal from a damage
-GONE = re.compile(r"No such file|HTTP response code: 404\b|does not exist|NoSuchKey|NoSuchBucket")
-KEYLESS = re.compile(r"configuration options? not defined|InvalidCredentials|credentials not filled")
-STRANGE = re.compile(r"not recognized as being in a supported file format")
+_large_blocks = Lock()  # files in blocks of many megabytes are decoded one after the other
 
 
 keep_secrets_from(f"rasterio.{name}" for name in ("_base", "_env", "_err", "_io", "_path", "_warp", "vrt", "env"))
@@ -67,19 +66,21 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     def __init__(self, source: AssetToRead, **options: Any) -> None:  # noqa: ANN401 - as stackstac hands them
         super().__init__(**options | {"fill_value": NO_LABEL if source.is_label else 0})
         self.source, self.resampling = source, source.resampling
-        self.raw = source.is_label
 
     def read(self, window: Window, **_options: object) -> NDArray[np.uint16]:
         """Read a window; ReadError where that fails, without a cause, as the cause may tell the signed address."""
-        if self.source.is_away_from(self.spec.epsg, self.spec.bounds):
-            return np.full((window.height, window.width), self.fill_value, np.uint16)
-        return self._taken(lambda dataset: self._pixels(dataset, window))
+        if self.source.is_elsewhere(self.spec.epsg, self.spec.bounds):
+            return self._nothing(window)
+        return self._taken(lambda dataset, crs: self._pixels(dataset, crs, window))
 
     def check_opens(self) -> None:
         """Open the file and look at its header alone; ReadError where that fails."""
-        self._taken(lambda dataset: dataset.shape)
+        self._taken(lambda dataset, _crs: dataset.shape)
 
-    def _taken(self, take: Callable[[DatasetReader], Found]) -> Found:
+    def _nothing(self, window: Window) -> NDArray[np.uint16]:
+        return np.full((window.height, window.width), self.fill_value, np.uint16)
+
+    def _taken(self, take: Callable[[DatasetReader, CRS], Found]) -> Found:
         """What is taken of the file, where need be with a fresh token; ReadError where that fails."""
         href, signing = self.source.asset.href, self.source.signing
         place = signing(href)
@@ -88,15 +89,20 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         if again is not None:
             why, found = self._tried(again, take)
         if found is None:
-            raise self.source.error(_in_words(why))
+            words = in_words(why)
+            raise self.source.error(words, gdals_reason(why, place) if words == UNREADABLE else "")
         return found
 
-    def _tried(self, place: str, take: Callable[[DatasetReader], Found]) -> tuple[str, Found | None]:
+    def _tried(self, place: str, take: Callable[[DatasetReader, CRS], Found]) -> tuple[str, Found | None]:
         """What is taken of the file, or what GDAL said; nothing stays open."""
         try:
             # one environment for all: each new one searches the disk for GDAL's data
-            with self.gdal_env.open, self._opened(place) as dataset:
-                return "", take(dataset)
+            with self.gdal_env.open, DatasetReader(gdal_name(place), driver=list(DRIVERS), sharing=False) as dataset:
+                away = self.spec is not None and self.source.is_away_from(self.spec.epsg, self.spec.bounds)
+                crs = self.source.check(dataset, away=away)
+                rows, columns = dataset.block_shapes[0]
+                with _large_blocks if rows * columns > LARGE_BLOCK_PIXELS else nullcontext():
+                    return "", take(dataset, crs)
         except ReadError:
             raise
         except Exception as error:  # noqa: BLE001 - GDAL and rasterio raise many kinds; none may pass
@@ -106,57 +112,43 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
                 cause = cause.__cause__
         return "; ".join(said), None
 
-    def _opened(self, place: str) -> DatasetReader:
-        """Open the file, nothing but GeoTIFF or JPEG 2000, and look at its header once."""
-        dataset = DatasetReader(_gdal_name(place), driver=list(DRIVERS), sharing=False)
-        try:
-            self.source.check(dataset)
-        except ReadError:
-            dataset.close()
-            raise
-        return dataset
-
-    def _pixels(self, dataset: DatasetReader, window: Window) -> NDArray[np.uint16]:
-        lattice = _lattice(dataset, self.spec)
+    def _pixels(self, dataset: DatasetReader, crs: CRS, window: Window) -> NDArray[np.uint16]:
+        lattice = _lattice(dataset, crs, self.spec)
+        values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
-            return self._copied(dataset, window, lattice)
-        with WarpedVRT(dataset, sharing=False, **self._warp(dataset), **self.spec.vrt_params) as vrt:
-            found = vrt.read(window=window, out_dtype=np.uint16, masked=not self.raw)
+            return self._copied(dataset, values, window, lattice)
+        with WarpedVRT(dataset, sharing=False, src_crs=crs, **self._warp(dataset, crs, values)) as vrt:
+            found = vrt.read(window=window, masked=not self.source.is_label)
         # a second band is the alpha of a warped raster
         inside = found[1] != 0 if len(found) > 1 else ~np.ma.getmaskarray(found[0])
-        return np.where(inside, np.ma.getdata(found[0]), np.uint16(self.fill_value))
+        return values.converted(np.ma.getdata(found[0]), inside)
 
-    def _warp(self, dataset: DatasetReader) -> dict[str, Any]:
+    def _warp(self, dataset: DatasetReader, crs: CRS, values: "Labels | BandValues") -> dict[str, Any]:
         """Exact for every pixel, so that the result does not depend on how the grid is cut."""
-        options: dict[str, Any] = {"resampling": self.resampling, "tolerance": EXACT_PIXELS}
+        options: dict[str, Any] = {"resampling": self.resampling, "tolerance": EXACT_PIXELS, **self.spec.vrt_params}
         if self.resampling in {Resampling.bilinear, Resampling.cubic}:
-            scale = dataset.transform.a / self.spec.transform.a
-            options |= {"XSCALE": scale, "YSCALE": scale}
-        nodata = {"src_nodata": None, "add_alpha": True} if self.raw else {"add_alpha": dataset.nodata is None}
-        return options | nodata
+            across, down = pixel_scales(dataset, crs, self.spec.epsg, Affine(*self.spec.transform[:6]))
+            options |= {"XSCALE": across, "YSCALE": down}
+        return (
+            options | {"src_nodata": values.warped_nodata} | ({} if has_alpha(dataset) else {"add_alpha": values.alpha})
+        )
 
-    def _copied(self, dataset: DatasetReader, window: Window, lattice: "_Lattice") -> NDArray[np.uint16]:
+    def _copied(
+        self, dataset: DatasetReader, values: "Labels | BandValues", window: Window, lattice: "_Lattice"
+    ) -> NDArray[np.uint16]:
         """The file's pixels as they are, each so many times, the fill value outside."""
         rows = _Span.of(lattice.top + window.row_off, window.height, lattice.factor, dataset.height)
         columns = _Span.of(lattice.left + window.col_off, window.width, lattice.factor, dataset.width)
         if rows.count <= 0 or columns.count <= 0:
-            return np.full((window.height, window.width), self.fill_value, np.uint16)
-        source = Window(columns.start, rows.start, columns.count, rows.count)
-        found = dataset.read(1, window=source, out_dtype=np.uint16, masked=not self.raw and _is_masked(dataset))
-        values: NDArray[np.uint16] = np.ma.filled(found, self.fill_value)
-        if values.shape == (window.height, window.width) and lattice.factor == 1:
-            return values
+            return self._nothing(window)
+        found = values.read(dataset, Window(columns.start, rows.start, columns.count, rows.count))
+        if found.shape == (window.height, window.width) and lattice.factor == 1:
+            return found
         if lattice.factor > 1:
-            values = values.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
-        out = np.full((window.height, window.width), self.fill_value, np.uint16)
-        out[rows.target, columns.target] = values[rows.part, columns.part]
+            found = found.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
+        out = self._nothing(window)
+        out[rows.target, columns.target] = found[rows.part, columns.part]
         return out
-
-
-def _is_masked(dataset: DatasetReader) -> bool:
-    """Whether the file has nodata other than 0, or a mask."""
-    flags = dataset.mask_flag_enums[0]
-    return MaskFlags.all_valid not in flags and not (MaskFlags.nodata in flags and dataset.nodata == 0)
 
 
 @dataclass(frozen=True)
@@ -171,10 +163,10 @@ class _Lattice:
     top: int
 
 
-def _lattice(dataset: DatasetReader, spec: RasterSpec) -> _Lattice | None:
-    """How a file fits the grid; None where it has to be warped."""
+def _lattice(dataset: DatasetReader, crs: CRS, spec: RasterSpec) -> _Lattice | None:
+    """How a file in that CRS fits the grid; None where it has to be warped."""
     here, there = dataset.transform, spec.transform
-    if dataset.crs is None or dataset.crs.to_epsg() != spec.epsg or here.b or here.d or here.e != -here.a:
+    if code_of(crs) != spec.epsg or here.b or here.d or here.e != -here.a:
         return None
     exact = here.a / there.a, (there.c - here.c) / there.a, (there.f - here.f) / there.e
     factor, left, top = (round(value) for value in exact)
@@ -198,22 +190,3 @@ class _Span:
         low, high = start // factor, -(-stop // factor)
         part = slice(start - low * factor, stop - low * factor)
         return cls(low, high - low, part, slice(start - first, stop - first))
-
-
-def _in_words(said: str) -> str:
-    """What GDAL said, without an address."""
-    if REFUSED.search(said):
-        return "is refused by its store"
-    if KEYLESS.search(said):
-        return "needs keys that the environment does not give (see Access and trust in the README)"
-    if GONE.search(said):
-        return "does not exist"
-    return "is no GeoTIFF or JPEG 2000, and only these are read" if STRANGE.search(said) else "cannot be read"
-
-
-def _gdal_name(href: str) -> str:
-    """What GDAL calls an href; rasterio knows all kinds but abfs, as container@account/path or container/path."""
-    if not href.startswith(("abfs://", "abfss://")):
-        return href
-    parts = urlsplit(href)
-    return f"/vsiaz/{parts.netloc.partition('@')[0]}{parts.path}"

@@ -18,11 +18,18 @@ from spaceeye_stac.pixels.signing import signed
 class ScenePixels:
     """DN `(band, y, x)` uint16 of some scenes on a part of a grid, and labels `(y, x)`, which may reach farther.
 
-    Labels reach as many pixels farther on every side.
+    Labels reach as many pixels farther on every side. `doubts`: of each scene, sentences on files that are not what
+    their item says, where they have just been read.
     """
 
     values: Sequence[NDArray[np.uint16]]
     labels: Sequence[NDArray[np.uint16]]
+    doubts: Sequence[tuple[str, ...]] = ()
+
+    def each(self) -> "list[ScenePixels]":
+        """The pixels of each scene alone."""
+        doubts = self.doubts or [()] * len(self.values)
+        return [ScenePixels([v], [n], [d]) for v, n, d in zip(self.values, self.labels, doubts, strict=True)]
 
 
 # called with a scene's index and its pixels on a block, when they are read
@@ -34,7 +41,7 @@ def read_scenes(job: GridJob, geobox: GeoBox, scenes: Sequence[int], resampling:
     halo = math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
     chosen = [job.scenes[n] for n in scenes]
     read = load(chosen, geobox, resampling=resampling, sign=signed, label_halo=halo)
-    return ScenePixels(list(read.values), list(read.labels))
+    return ScenePixels(list(read.values), list(read.labels), read.doubts)
 
 
 def read_part(job: GridJob, geobox: GeoBox, scenes: Sequence[int] | None = None) -> ScenePixels:
@@ -94,8 +101,8 @@ class CachedPixels:
         if not missing:
             return
         found = read_part(self._job, self._job.grid.part(self._block), missing)
-        for n, values, labels in zip(missing, found.values, found.labels, strict=True):
-            self._read[n] = ScenePixels([values], [labels])
+        for n, one in zip(missing, found.each(), strict=True):
+            self._read[n] = one
             if self._on_read is not None:
                 self._on_read(n, self._read[n], self._block)
 
@@ -120,8 +127,8 @@ class StreamedPixels:
         """See `PixelSource`."""
         found = read_part(self._job, self._job.grid.part(block), scenes)
         if self._on_read is not None:
-            for n, values, labels in zip(scenes, found.values, found.labels, strict=True):
-                self._on_read(n, ScenePixels([values], [labels]), block)
+            for n, one in zip(scenes, found.each(), strict=True):
+                self._on_read(n, one, block)
         return found
 
 

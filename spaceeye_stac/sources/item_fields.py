@@ -1,6 +1,5 @@
 """What an item says of itself: its tile, its CRS, and the rasters of its bands."""
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from spaceeye_stac.errors import ItemError
 from spaceeye_stac.model import BandAsset
 from spaceeye_stac.query import Json
-from spaceeye_stac.sources.asset_fields import declared, dtype_of, origin_of, resolution_of, shape_of
+from spaceeye_stac.sources.asset_fields import declared, raster_of
+from spaceeye_stac.sources.crs_fields import asset_epsg
 from spaceeye_stac.sources.profiles import Profile
 from spaceeye_stac.sources.reflectance import products, scale_and_offset
 
@@ -30,17 +30,6 @@ def tile_of(item: Json, profile: Profile) -> str | None:
     return tiles[0] if tiles else None
 
 
-def epsg_of(item: Json, keys: Sequence[str]) -> int:
-    """EPSG code of the item, or of the assets of these keys; ItemError where they give none or several."""
-    places = [item["properties"], *(item["assets"][key] for key in keys)]
-    codes = {int(place["proj:epsg"]) for place in places if place.get("proj:epsg")}
-    codes |= {int(place["proj:code"].removeprefix("EPSG:")) for place in places if place.get("proj:code")}
-    if len(codes) != 1:
-        found = "none" if not codes else ", ".join(map(str, sorted(codes)))
-        raise ItemError(f"Item {item['id']} must give one EPSG code in proj:code or proj:epsg; it gives {found}.")
-    return codes.pop()
-
-
 def band_asset(item: Json, asset: Json, profile: Profile) -> BandAsset:
     """One band's asset with its scale, offset and nodata; ItemError where scale or offset are absurd."""
     scale, offset = scale_and_offset(item, asset, profile)
@@ -49,14 +38,11 @@ def band_asset(item: Json, asset: Json, profile: Profile) -> BandAsset:
         scale=scale,
         offset=offset,
         nodata=_nodata(asset, profile),
-        resolution=resolution_of(asset),
-        origin=origin_of(asset),
-        shape=shape_of(asset),
-        dtype=dtype_of(asset),
+        **raster_of(asset, asset_epsg(item, asset)),
     )
 
 
 def _nodata(asset: Json, profile: Profile) -> int:
-    """The declared nodata; the profile's where there is none, or "nan", which no whole number can be."""
+    """The declared nodata; the profile's where there is none, or "nan" or 0.5, which no whole number can be."""
     value = float(profile.nodata if (own := declared(asset, "nodata")) is None else own)
-    return profile.nodata if math.isnan(value) else int(value)
+    return int(value) if value.is_integer() else profile.nodata

@@ -3,19 +3,16 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, TypeVar
-
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from spaceeye_stac.errors import ItemError, NoMaskError, NoScenesError, printable, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
 from spaceeye_stac.outlines import MALFORMED, footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
-from spaceeye_stac.sources.asset_fields import dtype_of, origin_of, resolution_of, shape_of
+from spaceeye_stac.sources.asset_fields import raster_of
+from spaceeye_stac.sources.crs_fields import asset_epsg, epsg_of
 from spaceeye_stac.sources.duplicates import strip_start, version_of
-from spaceeye_stac.sources.item_fields import band_asset, epsg_of, first_property, tile_of
+from spaceeye_stac.sources.item_fields import band_asset, first_property, tile_of
 from spaceeye_stac.sources.pairing import MaskItem
 from spaceeye_stac.sources.profiles import MaskRule, Profile, profile_named, recognise
 from spaceeye_stac.sources.reflectance import baseline_of
@@ -79,10 +76,8 @@ class SceneList(list[Scene]):
 
 
 Found = TypeVar("Found")
-UTM_NORTH, UTM_SOUTH = 32600, 32700
 LEVEL_FIELDS = ("s2:product_type", "sentinel2:product_type", "product:type", "oseo:productType", "processing:level")
 IMAGE_TYPES = re.compile(r"tiff?|jp2|jpeg2000", re.IGNORECASE)
-CRS_FIELDS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
 NO_IMAGE_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 
 
@@ -180,8 +175,6 @@ def _scene(item: Json, how: _Mapping) -> Scene:
         raise ItemError(f"Item {item['id']} has {_no_band(item, profile, how.choice)}; leave it out.")
     mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
     epsg, tile = epsg_of(item, [*keys.values()]), tile_of(item, profile)
-    _check_zone(item, tile, epsg)
-    _check_known(item, epsg)
     orbit = first_property(item, profile.properties["relative_orbit"])
     platform = first_property(item, profile.properties["platform"])
     return Scene(
@@ -242,24 +235,10 @@ def _mask(item: Json, key: str, rule: MaskRule) -> Mask:
         scale=rule.scale,
         offset=0.0,
         nodata=rule.nodata,
-        resolution=resolution_of(asset),
-        origin=origin_of(asset),
-        shape=shape_of(asset),
-        dtype=dtype_of(asset),
+        **raster_of(asset, asset_epsg(item, asset)),
         kind=rule.kind,
         clear_values=rule.clear_values or (),
-        epsg=_own_epsg(item, key),
     )
-
-
-def _own_epsg(item: Json, key: str) -> int | None:
-    """The CRS that a mask says of itself, which need not be that of the bands; else its item's; None where none is."""
-    asset = item["assets"][key]
-    own = any(asset.get(field) for field in CRS_FIELDS)
-    try:
-        return epsg_of({**item, "properties": {}} if own else item, [key] if own else [])
-    except ItemError:
-        return None
 
 
 def _mask_item(item: Json, how: _Mapping) -> MaskItem:
@@ -291,28 +270,3 @@ def _centre_lon(item: Json) -> float:
     if place is None:
         raise ItemError(f"Item {item['id']} has no geometry and no bbox, so its solar day is unknown.")
     return middle(place)
-
-
-def _check_known(item: Json, epsg: int) -> None:
-    if not _is_of_maps(epsg):
-        raise ItemError(f"Item {item['id']} says EPSG:{epsg}, which is the CRS of no map; leave it out.")
-
-
-@cache
-def _is_of_maps(epsg: int) -> bool:
-    """Whether there is such a CRS, and it is of places on the ground."""
-    try:
-        crs = CRS.from_epsg(epsg)
-    except (CRSError, OverflowError):
-        return False
-    return bool(crs.is_projected or crs.is_geographic)
-
-
-def _check_zone(item: Json, tile: str | None, epsg: int) -> None:
-    if tile is None:
-        return
-    zone = (UTM_NORTH if tile[2] >= "N" else UTM_SOUTH) + int(tile[:2])
-    if zone != epsg:
-        raise ItemError(
-            f"Item {item['id']} has tile {tile}, which is in EPSG:{zone}, but says EPSG:{epsg}; leave it out."
-        )

@@ -44,6 +44,29 @@ def test_grid_follows_a_source_that_is_off_the_round_numbers(query: se.Query, sc
     assert (transform.c % 10, transform.f % 10) == (3, 4)
 
 
+def test_one_item_that_is_wrong_about_its_origin_moves_no_other(query: se.Query, scenes: list[Scene]) -> None:
+    usual = output_grid(query, scenes, se.Settings()).geobox
+    bands = {name: replace(asset, origin=(701363.0, 5629684.0)) for name, asset in scenes[0].bands.items()}
+    assert output_grid(query, [replace(scenes[0], bands=bands), *scenes[1:]], se.Settings()).geobox == usual
+
+
+def test_sizes_in_degrees_and_metres_are_told_apart(query: se.Query, scenes: list[Scene]) -> None:
+    """A grid in metres over scenes in degrees has pixels of as many metres, and the other way round is refused."""
+    size = 1e-4
+    bands = {name: replace(a, resolution=size, origin=(3.0, 51.0)) for name, a in scenes[0].bands.items()}
+    bands = {name: replace(asset, epsg=None) for name, asset in bands.items()}
+    degrees = [replace(scenes[0], epsg=4326, bands=bands)]
+    own = output_grid(query, degrees, se.Settings()).geobox
+    assert abs(own.resolution.x) == size
+    assert (own.transform.c - 3) / size == pytest.approx(round((own.transform.c - 3) / size), abs=1e-6)
+    metres = output_grid(query, degrees, se.Settings(crs="EPSG:32631")).geobox
+    assert abs(metres.resolution.x) == pytest.approx(11.13, abs=0.01)
+    with pytest.raises(
+        InvalidInputError, match=r"resolution 20 is in degrees, as the scenes are in EPSG:4326; give 0\.00018"
+    ):
+        output_grid(query, degrees, se.Settings(resolution=20))
+
+
 def test_resolution_and_crs_can_be_chosen(query: se.Query, scenes: list[Scene]) -> None:
     coarse = output_grid(query, scenes, se.Settings(resolution=20))
     assert abs(coarse.geobox.resolution.x) == 20

@@ -15,8 +15,8 @@ from rasterio.windows import from_bounds
 import spaceeye_stac as se
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import NO_LABEL, BandAsset, Mask, Scene
+from spaceeye_stac.pixels.gdal_words import gdal_name as _gdal_name
 from spaceeye_stac.pixels.loader import _environment, load, resampling_of
-from spaceeye_stac.pixels.reader import _gdal_name
 from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.query import DEFAULT_BANDS
 from spaceeye_stac.sources.selection import search
@@ -178,7 +178,19 @@ def test_headers_of_real_files_agree_with_their_items(scenes: list[Scene]) -> No
             r"has pixels of 10 m from \(501360, 5629680\), its item says pixels of 10 m from \(501360, 5629690\)",
         ),
         ({"resolution": 20.0}, r"has pixels of 10 m from .* its item says pixels of 20 m from .*"),
-        ({"dtype": "float32"}, "holds uint16, its item says float32"),
+        ({"height": -20.0}, r"has pixels of 10 m from .* its item says pixels of 10 x 20 m from .*"),
+        (
+            {"shear": (0.5, 0.0)},
+            r"has pixels of 10 m from .* its item says pixels of 10 m, turned by \(0\.5, 0\), from .*",
+        ),
+        (
+            {"shear": (0.0, -0.5)},
+            r"has pixels of 10 m from .* its item says pixels of 10 m, turned by \(0, -0\.5\), .*",
+        ),
+        (
+            {"resolution": 10.1, "height": -10.0},
+            r"has pixels of 10 m from .* its item says pixels of 10\.1 x 10 m from .*",
+        ),
     ],
 )
 def test_an_item_that_disagrees_with_its_file_is_named(scenes: list[Scene], change: dict[str, Any], said: str) -> None:
@@ -191,7 +203,7 @@ def test_an_item_that_disagrees_with_its_file_is_named(scenes: list[Scene], chan
     ("made", "said"),
     [
         ({"crs": "EPSG:32632"}, "is in EPSG:32632, its item says EPSG:32631"),
-        ({"crs": None}, "is in no known CRS, its item says EPSG:32631"),
+        ({"crs": None, "transform": None}, "has no geotransform, so that nobody knows where it lies"),
         ({"dtype": "float32"}, "holds float32, and uint16 or int16 is read"),
         ({"dtype": "uint8"}, "holds uint8, and uint16 or int16 is read"),
         ({"count": 3, "dtype": "uint8"}, "has 3 bands, and a band's file has one"),
@@ -240,8 +252,9 @@ def test_each_header_is_read_once(scenes: list[Scene]) -> None:
 
 def test_a_scene_that_lies_elsewhere_keeps_its_place(scenes: list[Scene]) -> None:
     """stackstac drops items outside the grid, which would give each scene behind it another's pixels."""
+    nowhere = {"geometry": None, "bbox": [9, 9, 9.1, 9.1]}
     far = replace(scenes[1], bands={n: replace(a, origin=(9e5, 9e5)) for n, a in scenes[1].bands.items()})
-    far = replace(far, labels=replace(labels_of(far), origin=(9e5, 9e5)), item={**far.item, "bbox": [9, 9, 9.1, 9.1]})
+    far = replace(far, labels=replace(labels_of(far), origin=(9e5, 9e5)), item={**far.item, **nowhere})
     found = load([scenes[0], far, scenes[2]], CHIP, resampling=EVERY_NEAREST, sign=signed)
     alone = load([scenes[0], scenes[2]], CHIP, resampling=EVERY_NEAREST, sign=signed)
     np.testing.assert_array_equal(found.values[[0, 2]], alone.values)
