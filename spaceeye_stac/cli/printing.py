@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spaceeye_stac.engine import Result
     from spaceeye_stac.publishing import Report
 
-
+NAMED_NAMES = 5
 out_console = Console(soft_wrap=True, highlight=False)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -114,6 +114,13 @@ def print_report(report: "Report", *, as_json: bool) -> None:
     if report.stale:
         out_console.print(
             f"{len(report.stale)} items there are not in this run: {', '.join(report.stale)}; --prune removes them."
+        )
+    if report.foreign:
+        more = f" and {len(report.foreign) - NAMED_NAMES} more" if len(report.foreign) > NAMED_NAMES else ""
+        out_console.print(
+            f"{len(report.foreign)} items or files there are not of this package and stay: "
+            f"{', '.join(report.foreign[:NAMED_NAMES])}{more}.",
+            markup=False,
         )
     if report.lost_links:
         out_console.print(f"{report.lost_links} links to source scenes on this machine are left out.")
