@@ -43,7 +43,8 @@ class Credentials(requests.auth.AuthBase):
         header = self._header()
         secrets = {os.environ.get(PASSWORD, "")}
         if header is not None:
-            secrets |= {header[1], *(word for word in header[1].split() if word.lower() not in SCHEMES)}
+            parts = [*header[1].split(), *re.split(r"[\s;,=:\"']+", header[1])]
+            secrets |= {header[1], *(word for word in parts if word.lower() not in SCHEMES)}
         for secret in sorted(secrets - {"", "-"}, key=len, reverse=True):
             alone = re.escape(secret) if len(secret) >= SHORTEST_PART else rf"(?<!\w){re.escape(secret)}(?!\w)"
             text = re.sub(alone, "***", text)

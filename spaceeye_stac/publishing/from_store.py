@@ -10,6 +10,7 @@ from spaceeye_stac.publishing.report import Report
 from spaceeye_stac.publishing.run_folder import is_plain_name
 from spaceeye_stac.publishing.store_place import (
     StorePlace,
+    days_there,
     document_bytes,
     foreign_names,
     found_place,
@@ -42,14 +43,14 @@ def withdraw_from_store(collection: str, target: Target, days: Callable[[str], b
     else:
         own = {*_own_files(place.collection), PARQUET}
         place.store.delete([COLLECTION_FILE])
-    stays = remove(place.store, names | {name for name in own if name in place.sizes})
+    stays = remove(place.store, names | own)
     kept = {one for item in left for one in whole_item(item)}
     failed = {name.partition("/")[0]: why for name, why in stays.items()}
     return Report(
         address,
         removed=tuple(sorted(gone - failed.keys())),
         failed=failed,
-        foreign=foreign_names(place, place.items, names | kept),
+        foreign=foreign_names(place, {*place.items, *days_there(place, collection)}, names | kept),
     )
 
 

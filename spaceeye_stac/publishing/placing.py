@@ -5,6 +5,7 @@ address of its copy; one to a file of this machine is kept where it can still be
 """
 
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Placing:
         ]
         placed = {**document, "links": links, **({"assets": assets} if "assets" in document else {})}
         if WARNINGS in document and not self.local:
-            placed[WARNINGS] = [LOCAL_FOLDER.sub("", str(text)) for text in document[WARNINGS]]
+            placed[WARNINGS] = _without_folders(document[WARNINGS])
         return placed
 
     def item(self, item: Json) -> Json:
@@ -80,6 +81,25 @@ class Placing:
         link["render"] = "visual"
         declared = [*placed["stac_extensions"], WEB_MAP_LINKS]
         return {**placed, "links": [*placed["links"], link], "stac_extensions": declared}
+
+
+def without_local_paths(document: Json, place: str) -> Json:
+    """A document that lies in the folder `place` of its collection, without links that lead out to this machine."""
+    links = [link for link in document.get("links", ()) if not _leads_out(str(link.get("href")), place)]
+    found = {**document, "links": links} if "links" in document else document
+    return {**found, WARNINGS: _without_folders(document[WARNINGS])} if WARNINGS in document else found
+
+
+def _leads_out(href: str, place: str) -> bool:
+    if "://" in href:
+        return href.startswith(FILE_URL)
+    inside = posixpath.normpath(posixpath.join(place, href))
+    return inside.startswith(("/", "../")) or href.startswith(FILE_URL)
+
+
+def _without_folders(texts: Iterable[object]) -> list[str]:
+    """Sentences that name files of this machine by their names alone."""
+    return [LOCAL_FOLDER.sub("", str(text)) for text in texts]
 
 
 def tilejson_url(tiles_url: str, item_url: str) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from spaceeye_stac.collection import COLLECTION_FILE, is_ours
 from spaceeye_stac.errors import OutputError
@@ -62,7 +62,7 @@ class RunFolder:
 
     def is_day(self, name: str) -> bool:
         """Whether a folder's name is that of a day of this collection, of any publication of it."""
-        return re.fullmatch(rf"{re.escape(self.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
+        return is_day_of(self.id, name)
 
     def files_of(self, item: Json) -> list[LocalFile]:
         """Every asset file of an item."""
@@ -101,9 +101,20 @@ def read_run_folder(folder: Path) -> RunFolder:
     return RunFolder(folder, document, tuple(sorted(items, key=time_order)))
 
 
+def is_day_of(collection: str, name: str) -> bool:
+    """Whether a folder's name is that of a day of a collection."""
+    return re.fullmatch(rf"{re.escape(collection)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
+
+
 def is_plain_name(name: object) -> bool:
     """Whether an id or a file's name is one part of a path or URL, and no way out of it."""
     return isinstance(name, str) and name not in NO_NAMES and name.isprintable() and not set("/\\") & set(name)
+
+
+def is_item_name(name: str) -> bool:
+    """Whether a file's name is that of an item's document: `<id>/<id>.json`."""
+    path = PurePosixPath(name)
+    return path.suffix == ".json" and path.parent.name == path.stem
 
 
 def time_order(item: Json) -> tuple[str, str]:

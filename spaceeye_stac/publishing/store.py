@@ -14,6 +14,7 @@ from obstore.store import LocalStore, from_url
 
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.digests import SHA256, content_digest
+from spaceeye_stac.publishing.run_folder import is_item_name
 from spaceeye_stac.publishing.targets import Target, without_secrets
 
 if TYPE_CHECKING:
@@ -156,12 +157,6 @@ class Store:
         for folder in folders - {Path()}:
             if (root / folder).is_dir() and not any((root / folder).iterdir()):
                 (root / folder).rmdir()
-
-
-def is_item_name(name: str) -> bool:
-    """Whether a file's name is that of an item's document: `<id>/<id>.json`."""
-    path = PurePosixPath(name)
-    return path.suffix == ".json" and path.parent.name == path.stem
 
 
 def _short(error: Exception) -> str:

@@ -12,8 +12,8 @@ from spaceeye_stac.collection import COLLECTION_FILE, PARQUET
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.digests import content_digest, is_our_item
 from spaceeye_stac.publishing.report import PublishOptions, check_owner
-from spaceeye_stac.publishing.run_folder import LocalFile, RunFolder, is_plain_name
-from spaceeye_stac.publishing.store import Store, is_item_name
+from spaceeye_stac.publishing.run_folder import LocalFile, RunFolder, is_day_of, is_item_name, is_plain_name
+from spaceeye_stac.publishing.store import Store
 from spaceeye_stac.publishing.targets import Target
 from spaceeye_stac.query import Json
 
@@ -176,7 +176,7 @@ def check_place(place: StorePlace, run_folder: RunFolder, options: PublishOption
         raise stranger(place, run_folder, strangers[0])
     if place.collection is None:
         check_own_files(place, run_folder)
-        if PARQUET in place.sizes and not _has_days(place, run_folder):
+        if PARQUET in place.sizes and not days_there(place, run_folder.id):
             raise stranger(place, run_folder, PARQUET)
 
 
@@ -185,7 +185,7 @@ def check_own_files(place: StorePlace, run_folder: RunFolder) -> None:
 
     Where days of the collection are there already, the files are those of an earlier publication.
     """
-    if _has_days(place, run_folder):
+    if days_there(place, run_folder.id):
         return
     for file in run_folder.own_files:
         there = place.store.checksum(file.name) if file.name in place.sizes else None
@@ -193,9 +193,10 @@ def check_own_files(place: StorePlace, run_folder: RunFolder) -> None:
             raise stranger(place, run_folder, file.name)
 
 
-def _has_days(place: StorePlace, run_folder: RunFolder) -> bool:
-    parts = (PurePosixPath(name).parts for name in place.sizes)
-    return any(len(one) > 1 and run_folder.is_day(one[0]) for one in parts)
+def days_there(place: StorePlace, collection: str) -> set[str]:
+    """Folders in a place that have the name of a day of a collection, whether or not it links to them."""
+    folders = {name.partition("/")[0] for name in place.sizes if "/" in name}
+    return {name for name in folders if is_day_of(collection, name)}
 
 
 def stranger(place: StorePlace, run_folder: RunFolder, name: str) -> TargetError:

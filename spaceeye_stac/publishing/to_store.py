@@ -15,6 +15,7 @@ from spaceeye_stac.publishing.store_place import (
     at_once,
     check_own_files,
     check_place,
+    days_there,
     document_bytes,
     files_of,
     foreign_names,
@@ -134,16 +135,17 @@ def _clear(
     now = {item["id"] for item in documents}
     named = {name for key, item in place.items.items() if key in now for name in files_of(item)}
     named |= {name for item in gone.values() for name in whole_item(item)}
-    left = remove(place.store, [name for name in {*named, *damaged} - wanted if name in place.sizes])
+    left = remove(place.store, {*named, *damaged} - wanted)
     return {PurePosixPath(name).parts[0]: why for name, why in left.items() if PurePosixPath(name).parts[0] in gone}
 
 
 def _foreign(run_folder: RunFolder, place: StorePlace, documents: Sequence[Json]) -> tuple[str, ...]:
     run = [item for item in run_folder.items if item["id"] not in place.strange]
     items = [*documents, *run, *place.items.values()]
-    days = {name.partition("/")[0] for name in place.sizes if run_folder.is_day(name.partition("/")[0])}
     ours = {name for item in items for name in whole_item(item)}
-    return foreign_names(place, days | {item["id"] for item in items}, ours - set(place.foreign))
+    return foreign_names(
+        place, days_there(place, run_folder.id) | {item["id"] for item in items}, ours - set(place.foreign)
+    )
 
 
 class StoreStream:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,6 @@ def finished(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory
 def days(finished: Path, tmp_path: Path) -> Path:
     """A copy of that folder, to be changed."""
     return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-@pytest.fixture(autouse=True)
-def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in (TOKEN, TOKEN_COMMAND, USER, PASSWORD, HEADER):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("spaceeye_stac.publishing.http_client.FIRST_WAIT_SECONDS", 0.02)
-    return iter(())
 
 
 def item_id(day: int) -> str:
