@@ -90,15 +90,15 @@ class _PublishedFiles(StaticFiles):
         media_type = GEOJSON if is_item_name(path) else TYPES.get(name.suffix)
         if media_type is not None and found.status_code in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             found.headers["Content-Type"] = media_type
-        return _as_served(Path(self.directory or "") / path, found) if name.suffix == ".json" else found
+        return _as_served(Path(self.directory or ""), name, found) if name.suffix == ".json" else found
 
 
-def _as_served(path: Path, found: Response) -> Response:
+def _as_served(folder: Path, name: PurePosixPath, found: Response) -> Response:
     """The answer for a document: the file as it is, unless it holds what is of this machine alone."""
-    document = _document(path)
+    document = _document(folder / name)
     if found.status_code != HTTPStatus.OK or not isinstance(document, dict):
         return found
-    safe = without_local_paths(document, path.parent.name if is_item_name(path.as_posix()) else "")
+    safe = without_local_paths(document, name.parent.as_posix())
     if safe == document:
         return found
     return Response(json.dumps(safe, ensure_ascii=False).encode(), media_type=found.headers["Content-Type"])

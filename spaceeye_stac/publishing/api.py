@@ -124,7 +124,9 @@ class StacApi:
         path = f"collections/{segment(document['id'])}"
         if reply.status == EXISTS:
             found = there or self._document(path)
-            if found is None or not (there or is_ours(found) or found.get("description") == document["description"]):
+            if found is None:
+                raise PublishError(f"{self.url} says that collection {document['id']} exists and does not show it.")
+            if not (there or is_ours(found) or found.get("description") == document["description"]):
                 raise TargetError(
                     f"{self.url} has a collection {document['id']} that this package did not make; publish under "
                     "another collection_id."

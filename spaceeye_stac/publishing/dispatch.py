@@ -116,8 +116,9 @@ def _checked(report: Report, done: str) -> Report:
 
 def _reasons(failed: Mapping[str, str]) -> str:
     """Why items failed: the first ones by name, or once what is the same for all."""
-    if len(failed) > NAMED_FAILURES and len(set(failed.values())) == 1:
-        return f"each because {next(iter(failed.values())).rstrip('.')}"
+    if len(failed) > 1 and len(set(failed.values())) == 1:
+        names = list(failed)
+        return f"{names[0]} to {names[-1]}, each: {failed[names[0]].rstrip('.')}"
     named = [f"{name}: {why.rstrip('.')}" for name, why in list(failed.items())[:NAMED_FAILURES]]
     return "; ".join(named) + (f"; and {len(failed) - len(named)} more" if len(failed) > len(named) else "")
 

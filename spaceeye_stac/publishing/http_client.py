@@ -74,7 +74,8 @@ def _json(answer: requests.Response) -> Any:  # noqa: ANN401 - any JSON
 def _reason(document: object) -> object:
     if isinstance(document, dict):
         named = (document.get(name) for name in ("description", "detail", "message", "error"))
-        return next(filter(None, named), document)
+        found = next(filter(None, named), None)
+        return _reason(found) if found else document
     return document
 
 

@@ -84,7 +84,7 @@ class Placing:
 
 
 def without_local_paths(document: Json, place: str) -> Json:
-    """A document that lies in the folder `place` of its collection, without links that lead out to this machine."""
+    """A document that lies in the folder `place` below what others see, without links that lead out to this machine."""
     links = [link for link in document.get("links", ()) if not _leads_out(str(link.get("href")), place)]
     found = {**document, "links": links} if "links" in document else document
     return {**found, WARNINGS: _without_folders(document[WARNINGS])} if WARNINGS in document else found

@@ -198,12 +198,11 @@ class _Change:
         return absent | {name for name in self.gone if name in there}
 
     def _why(self, there: PublishedItem | None, answer: str | None) -> str:
-        said = f"{self.api.url} answered {answer}" if answer else f"{self.api.url} held it before"
-        if there is None:
-            return f"{said}, and does not hold it now"
-        if there.id in self.gone:
-            return f"{self.api.url} still holds it after its removal"
-        return f"{said}, and holds it otherwise than it was sent"
+        if there is not None and there.id in self.gone:
+            return "the API still holds it after its removal"
+        said = f"the API answered {answer}" if answer else "the API held it before"
+        page = ", a page (is a login in between?)" if answer and "html" in answer else ""
+        return f"{said}{page}, and {'does not hold it now' if there is None else 'holds it otherwise than it was sent'}"
 
 
 def withdraw_from_api(collection: str, target: Target, days: Callable[[str], bool] | None) -> Report:

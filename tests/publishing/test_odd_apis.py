@@ -189,7 +189,7 @@ def test_a_removal_is_believed_when_it_is_seen(four_days: Path, tmp_path: Path) 
         assert report is not None
         assert report.removed == ()
         assert report.failed.keys() == {IDS[3]}
-        assert "still holds it after its removal" in said
+        assert "the API still holds it after its removal" in said
         with pytest.raises(PublishError, match="4 of 4 items were not removed from"):
             se.unpublish("spaceeye", api.url)
         assert "spaceeye" in api.collections
