@@ -48,7 +48,7 @@ DOORS = {
     "matplotlib": {"evaluation/plots"},
     "obstore": {"publishing/store"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
-    "requests": {"sources/transport", "publishing/api", "publishing/credentials"},
+    "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},
 }
 TORCH_ROOMS = {"methods", "engine", "evaluation"}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spaceeye_stac.engine import Result
     from spaceeye_stac.publishing import Report
 
-
+NAMED_NAMES = 5
 out_console = Console(soft_wrap=True, highlight=False)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -142,5 +142,9 @@ def print_report(report: "Report", *, as_json: bool) -> None:
     if report.stale:
         stale = ", ".join(report.stale)
         print_text(f"{len(report.stale)} items there are not in this run: {stale}; --prune removes them.")
+    if report.foreign:
+        more = f" and {len(report.foreign) - NAMED_NAMES} more" if len(report.foreign) > NAMED_NAMES else ""
+        names = ", ".join(report.foreign[:NAMED_NAMES])
+        print_text(f"{len(report.foreign)} items or files there are not of this package and stay: {names}{more}.")
     if report.lost_links:
         print_text(f"{report.lost_links} links to source scenes on this machine are left out.")

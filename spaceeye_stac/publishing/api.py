@@ -1,150 +1,84 @@
-"""A STAC API with the Transaction extension: create, update and delete, patiently; credentials from the environment."""
+"""A STAC API with the Transaction extension: its collections and items; what it holds is what it lists."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote
 
-import requests
-from requests.adapters import HTTPAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
-from tenacity.wait import wait_base, wait_random_exponential
-
+from spaceeye_stac.collection import is_ours
 from spaceeye_stac.errors import PublishError, TargetError
-from spaceeye_stac.publishing.credentials import HEADER, PASSWORD, TOKEN, TOKEN_COMMAND, USER, Credentials
-from spaceeye_stac.publishing.targets import Target, without_secrets
+from spaceeye_stac.publishing.digests import DIGEST, is_our_item
+from spaceeye_stac.publishing.http_client import CONNECTIONS, MISSING, READING, RETRY_SECONDS, HttpClient, Reply
+from spaceeye_stac.publishing.report import FOREIGN
+from spaceeye_stac.publishing.run_folder import is_plain_name
+from spaceeye_stac.publishing.targets import Target
 from spaceeye_stac.query import Json
 
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-EXPIRED = 401
 EXISTS = 409
-MISSING = frozenset({404, 410})
-REFUSED = frozenset({401, 403})
-TIMEOUT_SECONDS = 60.0
-MAX_TRIES = 12
-RETRY_SECONDS = 180.0
-FIRST_WAIT_SECONDS = 0.25
-LONGEST_WAIT_SECONDS = 20.0
 PAGE_SIZE = 500
+SMALL_PAGE = 100
 BULK_ITEMS = 250
 BULK_FROM = 20
 BULK_TRIES = 3
-CONNECTIONS = 8
-MOVED = range(300, 400)
-ITEM_FIELDS = {"include": ["id", "bbox", "properties"], "exclude": ["assets", "links", "geometry"]}
-
-
-class _AnswerError(Exception):
-    """An answer that is no success; `said` is what the server gave as its reason, without secrets."""
-
-    def __init__(self, answer: requests.Response) -> None:
-        self.status = answer.status_code
-        self.retry_after = answer.headers.get("Retry-After", "")
-        self.said = without_secrets(_reason(answer))
-        super().__init__(f"{self.status} {self.said}".strip())
-
-
-def _reason(answer: requests.Response) -> object:
-    try:
-        document = answer.json()
-    except ValueError:
-        return answer.reason or ""
-    if isinstance(document, dict):
-        return document.get("description") or document.get("detail") or document.get("message") or document
-    return document
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, _AnswerError):
-        return error.status in TRY_AGAIN
-    return isinstance(error, requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError)
-
-
-class _ServerPace(wait_base):
-    """As long as the server's Retry-After asks, else exponentially longer, at random."""
-
-    def __call__(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = getattr(error, "retry_after", "")
-        if asked.isdecimal():
-            return float(asked)
-        return FIRST_WAIT_SECONDS + wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)(state)
+FAILURES_IN_A_ROW = 16
+SETTLE_SECONDS = 15.0
+FIRST_PAUSE_SECONDS = 0.25
+LONGEST_PAUSE_SECONDS = 2.0
+ITEM_FIELDS = {"include": ["id", "collection", "bbox", "properties"], "exclude": ["assets", "links", "geometry"]}
 
 
 @dataclass(frozen=True)
 class PublishedItem:
-    """What an API holds of one item: enough to know whether it changed, and for the collection's extent."""
+    """What an API holds of one item: enough to know whose it is, whether it changed, and for the extent."""
 
     id: str
     bbox: Sequence[float]
     properties: Mapping[str, Any]
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this package made it."""
+        return is_our_item(self.properties)
+
+    @property
+    def digest(self) -> str | None:
+        """What it is by its content, where it says so."""
+        return self.properties.get(DIGEST)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request about one item: why it failed, or what the server answered, which proves nothing."""
+
+    id: str
+    failure: str | None = None
+    answer: str = ""
+
+
+def segment(name: str) -> str:
+    """An id as a part of a URL; TargetError for one that would lead elsewhere."""
+    if not is_plain_name(name):
+        raise TargetError(f"Id {name!r} cannot stand in the address of an API; it stays as it is.")
+    return quote(name, safe="")
+
 
 class StacApi:
     """The collections and items of one API.
 
-    Busy answers and failed connections are tried again for up to three minutes. TargetError where the API cannot be
-    written to (address, credentials, no Transaction extension), PublishError for what it refuses or when it stays away.
+    TargetError where the API cannot be written to (address, credentials, no Transaction extension), PublishError for
+    what it refuses or when it stays away.
     """
 
     def __init__(self, target: Target, retry_seconds: float = RETRY_SECONDS) -> None:
         self.url = target.address
-        self._credentials = Credentials(target)
-        self._session = requests.Session()
-        self._session.auth = self._credentials
-        self._session.mount("http", HTTPAdapter(pool_maxsize=CONNECTIONS))
-        self._session.mount("https", HTTPAdapter(pool_maxsize=CONNECTIONS))
-        self._retry_seconds = retry_seconds
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        known: frozenset[int] = frozenset(),
-        tries: int | None = None,
-    ) -> Any:  # noqa: ANN401 - any JSON
-        """JSON of the answer, or None for an answer without JSON or with a `known` status; never raises requests'."""
-        patient = Retrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(tries or MAX_TRIES) | stop_before_delay(self._retry_seconds),
-            wait=_ServerPace(),
-            reraise=True,
-        )
-        try:
-            answer = patient(self._once, method, path, body, known)
-        except _AnswerError as error:
-            raise self._named(error) from None
-        except requests.RequestException as error:
-            raise PublishError(f"{self.url} cannot be reached: {_kind(error)}; try again later.") from None
-        try:
-            return None if answer.status_code in known else answer.json()
-        except ValueError:
-            return None
-
-    def _once(self, method: str, path: str, body: Json | None, known: frozenset[int]) -> requests.Response:
-        url = path if "://" in path else f"{self.url}/{path}".rstrip("/") + ("/" if not path else "")
-        answer = self._session.request(method, url, json=body, timeout=TIMEOUT_SECONDS, allow_redirects=method == "GET")
-        if answer.status_code == EXPIRED and self._credentials.renew(answer.request):
-            answer = self._session.request(method, url, json=body, timeout=TIMEOUT_SECONDS, allow_redirects=False)
-        if answer.status_code not in known and (not answer.ok or answer.status_code in MOVED):
-            raise _AnswerError(answer)
-        return answer
-
-    def _named(self, error: _AnswerError) -> Exception:
-        if error.status in REFUSED:
-            why = "no" if not self._credentials.present else "these"
-            return TargetError(
-                f"{self.url} answers {error.status} with {why} credentials; set {TOKEN}, {TOKEN_COMMAND}, "
-                f"{USER} and {PASSWORD}, or {HEADER} to what it wants."
-            )
-        return PublishError(f"{self.url} answers {self._credentials.hidden_in(str(error))}")
+        self._client = HttpClient(target, retry_seconds)
 
     @cached_property
     def _root(self) -> Json:
-        found = self._call("GET", "", known=MISSING)
+        found = self._client.call(READING, "", known=MISSING).document
         if not isinstance(found, dict) or "links" not in found or "conformsTo" not in found:
             raise TargetError(f"{self.url} is no STAC API; give the address of its landing page.")
         return found
@@ -157,11 +91,12 @@ class StacApi:
     @cached_property
     def _bulk(self) -> bool:
         """Whether its own description has the path for many items at once."""
-        href = next((link["href"] for link in self._root["links"] if link.get("rel") == "service-desc"), None)
-        if href is None:
+        href = next((link.get("href") for link in self._root["links"] if link.get("rel") == "service-desc"), None)
+        own = self._client.within(href) if href else None
+        if own is None:
             return False
         try:
-            described = self._call("GET", urljoin(f"{self.url}/", href), known=MISSING)
+            described = self._client.call(READING, own, known=MISSING).document
         except (PublishError, TargetError):
             return False
         paths = described.get("paths", {}) if isinstance(described, dict) else {}
@@ -169,23 +104,64 @@ class StacApi:
 
     def collection(self, name: str) -> Json | None:
         """Return a collection, or None where there is none."""
-        found = self._call("GET", f"collections/{quote(name, safe='')}", known=MISSING)
-        return found if isinstance(found, dict) else None
+        return self._document(f"collections/{segment(name)}")
 
-    def put_collection(self, document: Json) -> None:
-        """Create a collection, or replace it."""
-        self._put("collections", document)
+    def item(self, collection: str, name: str) -> Json | None:
+        """Return an item, or None where there is none."""
+        return self._document(f"collections/{segment(collection)}/items/{segment(name)}")
 
-    def put_item(self, item: Json) -> None:
-        """Create an item, or replace it."""
-        self._put(f"collections/{quote(item['collection'], safe='')}/items", item)
+    def _document(self, path: str) -> Json | None:
+        reply = self._client.call(READING, path, known=MISSING)
+        if reply.status in MISSING:
+            return None
+        if not isinstance(reply.document, dict) or "id" not in reply.document:
+            raise PublishError(f"{self.url}/{path} answers {reply}, which is no STAC document; is a login in between?")
+        return reply.document
 
-    def _put(self, path: str, document: Json) -> None:
-        if self._call("POST", path, document, known=frozenset({EXISTS})) is None:
-            self._call("PUT", f"{path}/{quote(document['id'], safe='')}", document)
+    def put_collection(self, document: Json, *, there: Json | None) -> None:
+        """Create a collection, or replace the one that is `there`; PublishError where it cannot be read back."""
+        reply = self._client.call("POST", "collections", document, known=frozenset({EXISTS}))
+        path = f"collections/{segment(document['id'])}"
+        if reply.status == EXISTS:
+            found = there or self._document(path)
+            if found is None:
+                raise PublishError(f"{self.url} says that collection {document['id']} exists and does not show it.")
+            if not (there or is_ours(found) or found.get("description") == document["description"]):
+                raise TargetError(
+                    f"{self.url} has a collection {document['id']} that this package did not make; publish under "
+                    "another collection_id."
+                )
+            reply = self._client.call("PUT", path, document)
+        if there is None and not self._soon(path, lambda found: found is not None):
+            raise PublishError(
+                f"{self.url} answers {reply} to collection {document['id']} and does not hold it afterwards; nothing "
+                "was sent into it."
+            )
 
-    def put_items(self, items: Sequence[Json]) -> Iterator[tuple[str, str | None]]:
-        """Create or replace items, many at once where the API offers it; gives each one's id, and why it failed.
+    def _soon(self, path: str, wanted: Callable[[Json | None], bool]) -> bool:
+        """Whether a document that is read back is as wanted, at once or soon."""
+        end, pause = time.monotonic() + SETTLE_SECONDS, FIRST_PAUSE_SECONDS
+        while not wanted(self._document(path)):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        return True
+
+    def put_item(self, item: Json) -> Reply:
+        """Create an item, or replace it where it is one of this package; PublishError otherwise."""
+        path = f"collections/{segment(item['collection'])}/items"
+        name = segment(item["id"])
+        reply = self._client.call("POST", path, item, known=frozenset({EXISTS}))
+        if reply.status != EXISTS:
+            return reply
+        there = self._document(f"{path}/{name}")
+        if there is not None and not is_our_item(there.get("properties")):
+            raise PublishError(FOREIGN)
+        return self._client.call("PUT", f"{path}/{name}", item)
+
+    def put_items(self, items: Sequence[Json]) -> Iterator[Outcome]:
+        """Create or replace items, many at once where the API offers it.
 
         Raises TargetError, and nothing more is sent, when the API refuses the credentials.
         """
@@ -200,74 +176,113 @@ class StacApi:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _put_many(self, items: Sequence[Json]) -> list[tuple[str, str | None]]:
+    def _put_many(self, items: Sequence[Json]) -> list[Outcome]:
         """At once; where the API refuses that, one by one, to know which."""
-        path = f"collections/{quote(items[0]['collection'], safe='')}/bulk_items"
+        path = f"collections/{segment(items[0]['collection'])}/bulk_items"
         try:
             body = {"items": {item["id"]: item for item in items}, "method": "upsert"}
-            self._call("POST", path, body, tries=BULK_TRIES)
+            reply = self._client.call("POST", path, body, tries=BULK_TRIES)
         except PublishError:
             return self._put_each(items)
-        return [(item["id"], None) for item in items]
+        return [Outcome(item["id"], answer=str(reply)) for item in items]
 
-    def _put_each(self, items: Sequence[Json]) -> list[tuple[str, str | None]]:
-        found: list[tuple[str, str | None]] = []
-        for item in items:
-            try:
-                self.put_item(item)
-                found.append((item["id"], None))
-            except PublishError as error:
-                found.append((item["id"], str(error)))
-        return found
+    def _put_each(self, items: Sequence[Json]) -> list[Outcome]:
+        return [self._tried(item["id"], lambda item=item: self.put_item(item)) for item in items]  # type: ignore[misc]
+
+    def _tried(self, name: str, action: Callable[[], Reply]) -> Outcome:
+        """Do something with one item; not where a server has failed at everything before it."""
+        if self._client.failures >= FAILURES_IN_A_ROW:
+            return Outcome(name, f"not sent, as {self.url} failed at the {FAILURES_IN_A_ROW} requests before it")
+        try:
+            return Outcome(name, answer=str(action()))
+        except PublishError as error:
+            return Outcome(name, str(error))
 
     def items(self, collection: str) -> dict[str, PublishedItem]:
-        """Every item of a collection that the API holds, by id; PublishError when its paging goes round in circles."""
-        body: Json | None = {"collections": [collection], "limit": PAGE_SIZE, "fields": ITEM_FIELDS}
+        """Every item of a collection that the API lists, by id; PublishError when its paging goes round in circles."""
+        body: Json = {"collections": [collection], "limit": PAGE_SIZE, "fields": ITEM_FIELDS}
+        try:
+            return self._listed(collection, "POST", "search", body)
+        except PublishError:
+            path = f"collections/{segment(collection)}/items?limit={SMALL_PAGE}"
+            return self._listed(collection, READING, path, None)
+
+    def _listed(self, collection: str, method: str, path: str, body: Json | None) -> dict[str, PublishedItem]:
         found: dict[str, PublishedItem] = {}
-        method, path = "POST", "search"
         while True:
-            page = self._call(method, path, body)
-            if not isinstance(page, dict) or "features" not in page:
+            page = self._client.call(method, path, body).document
+            if not isinstance(page, dict) or not isinstance(page.get("features"), list):
                 raise PublishError(f"{self.url} does not list the items of {collection}; is its search in order?")
             before = len(found)
-            found |= {
-                f["id"]: PublishedItem(f["id"], f.get("bbox") or (), f.get("properties") or {})
-                for f in page["features"]
-            }
-            onward = next((link for link in page.get("links", ()) if link.get("rel") == "next"), None)
+            found |= {one.id: one for feature in page["features"] if (one := _item_of(feature, collection))}
+            onward = next((link for link in page.get("links") or () if link.get("rel") == "next"), None)
             if onward is None:
                 return found
             if len(found) == before:
                 raise PublishError(f"{self.url} gives the same page of items again and again; its paging is broken.")
-            method, path = onward.get("method", "GET"), self._own(onward["href"])
+            method, path = onward.get("method", READING), self._next(str(onward.get("href")))
             body = {**body, **onward.get("body", {})} if onward.get("merge") and body else onward.get("body")
 
-    def _own(self, href: str) -> str:
-        """A link of the API under its own address: behind a proxy, servers write http: where they are https:."""
-        parts, own = urlsplit(urljoin(f"{self.url}/", href)), urlsplit(self.url)
-        return urlunsplit((own.scheme if parts.netloc == own.netloc else parts.scheme, *parts[1:]))
+    def _next(self, href: str) -> str:
+        own = self._client.within(href)
+        if own is None:
+            raise PublishError(f"{self.url} lists the rest of its items at another host, which is not asked.")
+        return own
 
-    def delete_item(self, collection: str, name: str) -> None:
-        """Remove an item; well where there is none."""
-        self._call("DELETE", f"collections/{quote(collection, safe='')}/items/{quote(name, safe='')}", known=MISSING)
+    def settled(
+        self, collection: str, missing: Callable[[Mapping[str, PublishedItem]], int]
+    ) -> dict[str, PublishedItem]:
+        """What the API lists once nothing is `missing`, or nothing more has come for some time."""
+        least, since, pause = None, time.monotonic(), FIRST_PAUSE_SECONDS
+        while True:
+            found = self.items(collection)
+            count = missing(found)
+            if least is None or count < least:
+                least, since = count, time.monotonic()
+            if not count or time.monotonic() - since >= SETTLE_SECONDS:
+                return found
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def delete_items(self, collection: str, names: Sequence[str]) -> None:
-        """Remove items."""
+    def read_back(self, collection: str, names: Sequence[str]) -> dict[str, PublishedItem]:
+        """Items by their own addresses, which an API may know before it lists them."""
+
+        def read(name: str) -> PublishedItem | None:
+            try:
+                return _item_of(self.item(collection, name), collection)
+            except PublishError:
+                return None
+
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            list(pool.map(lambda name: self.delete_item(collection, name), names))
+            return {one.id: one for one in pool.map(read, names) if one is not None}
+
+    def delete_items(self, collection: str, names: Sequence[str]) -> dict[str, str]:
+        """Remove items, well where there are none; says why each failed one did."""
+        path = f"collections/{segment(collection)}/items"
+
+        def delete(name: str) -> Outcome:
+            try:
+                inside = segment(name)
+            except TargetError as error:
+                return Outcome(name, str(error))
+            return self._tried(name, lambda: self._client.call("DELETE", f"{path}/{inside}", known=MISSING))
+
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            return {one.id: one.failure for one in pool.map(delete, names) if one.failure is not None}
 
     def delete_collection(self, name: str) -> None:
-        """Remove a collection; well where there is none."""
-        self._call("DELETE", f"collections/{quote(name, safe='')}", known=MISSING)
+        """Remove a collection, well where there is none; PublishError where it is there afterwards."""
+        path = f"collections/{segment(name)}"
+        reply = self._client.call("DELETE", path, known=MISSING)
+        if not self._soon(path, lambda found: found is None):
+            raise PublishError(f"{self.url} answers {reply} to the removal of collection {name} and still holds it.")
 
 
-def _kind(error: requests.RequestException) -> str:
-    """What happened, in words without addresses."""
-    for kind, words in (
-        (requests.exceptions.SSLError, "its certificate is not trusted"),
-        (requests.Timeout, "no answer in time"),
-        (requests.ConnectionError, "no connection"),
-    ):
-        if isinstance(error, kind):
-            return words
-    return type(error).__name__
+def _item_of(feature: object, collection: str) -> PublishedItem | None:
+    """What an API says of an item; None where it says no id, or is of another collection than was asked for."""
+    if not isinstance(feature, dict) or not isinstance(feature.get("id"), str):
+        return None
+    if feature.get("collection") not in {None, collection}:
+        return None
+    properties = feature.get("properties")
+    return PublishedItem(feature["id"], feature.get("bbox") or (), properties if isinstance(properties, dict) else {})

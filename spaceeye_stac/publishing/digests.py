@@ -1,12 +1,17 @@
-"""What a document is by its content."""
+"""What a document is by its content, and whether this package made it."""
 
 import hashlib
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from spaceeye_stac.query import Json
 
 SHA256 = "1220"
 DIGEST = "spaceeye:digest"
+FINGERPRINT = "spaceeye:fingerprint"
+PART_BYTES = 8 * 2**20
 
 
 def with_digest(document: Json) -> Json:
@@ -19,3 +24,23 @@ def document_digest(document: Json) -> str:
     """Multihash (sha2-256) of a document, whatever the order of its keys."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return SHA256 + hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_digest(content: bytes | Path) -> str:
+    """Multihash (sha2-256) of bytes or of a file."""
+    if isinstance(content, bytes):
+        return SHA256 + hashlib.sha256(content).hexdigest()
+    found = hashlib.sha256()
+    with content.open("rb") as file:
+        while part := file.read(PART_BYTES):
+            found.update(part)
+    return SHA256 + found.hexdigest()
+
+
+def is_our_item(properties: object) -> bool:
+    """Whether an item of these properties is one that this package made."""
+    return isinstance(properties, Mapping) and any(_text(properties, name) for name in (FINGERPRINT, DIGEST))
+
+
+def _text(properties: Mapping[str, Any], name: str) -> bool:
+    return isinstance(properties.get(name), str) and bool(properties[name])

@@ -1,15 +1,17 @@
 """`publish` and `unpublish`: a run's folder to wherever its target says."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from spaceeye_stac.errors import PublishError, SpaceEyeError
 from spaceeye_stac.model import Progress, silent
+from spaceeye_stac.publishing.from_store import withdraw_from_store
 from spaceeye_stac.publishing.report import PublishOptions, Report
 from spaceeye_stac.publishing.run_folder import RunFolder, check_files, read_run_folder
 from spaceeye_stac.publishing.targets import target_of
 from spaceeye_stac.publishing.to_api import ApiStream, publish_to_api, withdraw_from_api
-from spaceeye_stac.publishing.to_store import StoreStream, publish_to_store, withdraw_from_store
+from spaceeye_stac.publishing.to_store import StoreStream, publish_to_store
 from spaceeye_stac.query import Json, parse_datetime
 
 NAMED_FAILURES = 5
@@ -56,9 +58,9 @@ def publish(
     progress
         Called with a stage's name, the steps done and their number.
 
-    Returns what became of each item. Raises OutputError where `run` is no run's folder, TargetError, with nothing
-    changed, where the target cannot be used, and PublishError, with the Report as its `report`, where some items were
-    not published; the others are.
+    Returns what became of each item, as it was read back from the target. Raises OutputError where `run` is no run's
+    folder, TargetError, with nothing changed, where the target cannot be used, and PublishError, with the Report as its
+    `report`, where some items were not published; the others are.
 
     """
     run_folder = read_run_folder(Path(run) if isinstance(run, str | Path) else run.path)
@@ -77,9 +79,7 @@ def publish(
 
     bring = publish_to_api if place.kind == "api" else publish_to_store
     report = bring(run_folder, place, options, step)
-    if report.failed:
-        raise PublishError(_failures(report), report)
-    return report
+    return _checked(report, "published to")
 
 
 class DayStream:
@@ -104,19 +104,31 @@ class DayStream:
             self.error = error
 
 
-def _failures(report: Report) -> str:
-    named = [f"{name}: {why.rstrip('.')}" for name, why in list(report.failed.items())[:NAMED_FAILURES]]
-    more = len(report.failed) - len(named)
-    total = len(report.failed) + len(report.sent) + len(report.unchanged)
-    rest = f"; and {more} more" if more else ""
-    return f"{len(report.failed)} of {total} items were not published to {report.target}: {'; '.join(named)}{rest}."
+def _checked(report: Report, done: str) -> Report:
+    """A report without failures; PublishError with it where there are any."""
+    if not report.failed:
+        return report
+    total = len(report.failed) + len(report.sent) + len(report.unchanged) + len(report.removed)
+    raise PublishError(
+        f"{len(report.failed)} of {total} items were not {done} {report.target}: {_reasons(report.failed)}.", report
+    )
+
+
+def _reasons(failed: Mapping[str, str]) -> str:
+    """Why items failed: the first ones by name, or once what is the same for all."""
+    if len(failed) > 1 and len(set(failed.values())) == 1:
+        names = list(failed)
+        return f"{names[0]} to {names[-1]}, each: {failed[names[0]].rstrip('.')}"
+    named = [f"{name}: {why.rstrip('.')}" for name, why in list(failed.items())[:NAMED_FAILURES]]
+    return "; ".join(named) + (f"; and {len(failed) - len(named)} more" if len(failed) > len(named) else "")
 
 
 def unpublish(collection: str, target: str | Path, *, datetime: str | None = None) -> Report:
     """Withdraw a collection that this package published, or its days of `datetime` ("A/B"), from a target.
 
-    An API's items and collection are deleted; in a store or folder also the files. Raises TargetError where there is
-    no such collection, or this package did not make it, and PublishError where the target stays away.
+    An API's items and collection are deleted; in a store or folder also the files that the items name. Items and files
+    that this package did not make stay, and are `foreign` in the report. Raises TargetError where there is no such
+    collection, or this package did not make it, and PublishError where the target stays away or keeps an item.
     """
     place = target_of(target)
     days = None if datetime is None else parse_datetime(datetime)
@@ -125,4 +137,4 @@ def unpublish(collection: str, target: str | Path, *, datetime: str | None = Non
         return days is not None and days.start.isoformat() <= day <= days.stop.isoformat()
 
     withdraw = withdraw_from_api if place.kind == "api" else withdraw_from_store
-    return withdraw(collection, place, None if days is None else chosen)
+    return _checked(withdraw(collection, place, None if days is None else chosen), "removed from")

@@ -5,6 +5,8 @@ address of its copy; one to a file of this machine is kept where it can still be
 """
 
 import os
+import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +25,12 @@ STRUCTURE = frozenset({"self", "root", "parent", "collection", "item", "items", 
 GEOJSON = "application/geo+json"
 JSON_TYPE = "application/json"
 WEB_MAP_LINKS = "https://stac-extensions.github.io/web-map-links/v1.2.0/schema.json"
+FILE_URL = "file:"
+WARNINGS = "spaceeye:warnings"
+LOCAL_FOLDER = re.compile(
+    r"(?:\bfile://|(?<![\w:/.~-]))/(?:[^\s/'\",;:]+/)+"
+)  # of a path of this machine, not of a URL
+BBOX_NUMBERS = 4
 UP = ("root", "parent", "collection")
 
 
@@ -40,6 +48,8 @@ class Placing:
 
     def href(self, href: str, place: str) -> str | None:
         """An href of the document in the folder `place`, as it will be; None where it leads nowhere."""
+        if href.startswith(FILE_URL):
+            return href if self.local else None
         if "://" in href:
             return href
         path = Path(os.path.normpath(self.run_folder.folder.resolve() / place / href))
@@ -57,7 +67,10 @@ class Placing:
             for link in document["links"]
             if link["rel"] not in STRUCTURE and (href := self.href(link["href"], place)) is not None
         ]
-        return {**document, "links": links, **({"assets": assets} if "assets" in document else {})}
+        placed = {**document, "links": links, **({"assets": assets} if "assets" in document else {})}
+        if WARNINGS in document and not self.local:
+            placed[WARNINGS] = _without_folders(document[WARNINGS])
+        return placed
 
     def item(self, item: Json) -> Json:
         """An item as it will stand there."""
@@ -68,6 +81,25 @@ class Placing:
         link["render"] = "visual"
         declared = [*placed["stac_extensions"], WEB_MAP_LINKS]
         return {**placed, "links": [*placed["links"], link], "stac_extensions": declared}
+
+
+def without_local_paths(document: Json, place: str) -> Json:
+    """A document that lies in the folder `place` below what others see, without links that lead out to this machine."""
+    links = [link for link in document.get("links", ()) if not _leads_out(str(link.get("href")), place)]
+    found = {**document, "links": links} if "links" in document else document
+    return {**found, WARNINGS: _without_folders(document[WARNINGS])} if WARNINGS in document else found
+
+
+def _leads_out(href: str, place: str) -> bool:
+    if "://" in href:
+        return href.startswith(FILE_URL)
+    inside = posixpath.normpath(posixpath.join(place, href))
+    return inside.startswith(("/", "../")) or href.startswith(FILE_URL)
+
+
+def _without_folders(texts: Iterable[object]) -> list[str]:
+    """Sentences that name files of this machine by their names alone."""
+    return [LOCAL_FOLDER.sub("", str(text)) for text in texts]
 
 
 def tilejson_url(tiles_url: str, item_url: str) -> str:
@@ -92,9 +124,12 @@ def with_extent(collection: Json, items: Iterable[Mapping[str, Any]]) -> Json:
     starts, ends = [], []
     for item in items:
         facts = item["properties"]
+        start = facts.get("start_datetime") or facts.get("datetime")
+        if len(item["bbox"]) != BBOX_NUMBERS or not isinstance(start, str):
+            continue  # an item of others, which says too little
         boxes[tuple(item["bbox"])] = None
-        starts.append(facts.get("start_datetime") or facts["datetime"])
-        ends.append(facts.get("end_datetime") or facts["datetime"])
+        starts.append(start)
+        ends.append(facts.get("end_datetime") or start)
     if not boxes:
         return collection
     whole = bbox(filter(None, (footprint({"bbox": box}) for box in boxes)))
@@ -122,12 +157,16 @@ def _grid(item: Json) -> str:
     return str(item["id"])[: -len("-2018-04-11")]
 
 
-def static_collection(collection: Json, items: Sequence[Json], base: str | None) -> Json:
-    """A collection that links to its items beside it, and to itself where `base` says under which address it stands."""
+def static_collection(collection: Json, items: Sequence[Json], base: str | None, others: Iterable[str] = ()) -> Json:
+    """A collection that links to its items beside it, and to itself where `base` says under which address it stands.
+
+    `others` are the hrefs of items of other makers, to which it goes on linking.
+    """
     links = [_link("root", f"./{COLLECTION_FILE}", JSON_TYPE)]
     if base is not None:
         links.append(_link("self", f"{base}/{COLLECTION_FILE}", JSON_TYPE))
     links += [_link("item", f"./{item['id']}/{item['id']}.json", GEOJSON) for item in sorted(items, key=time_order)]
+    links += [_link("item", href if "://" in href else f"./{href}", GEOJSON) for href in others]
     own = [link for link in collection["links"] if link["rel"] not in STRUCTURE]
     return {**with_extent(collection, items), "links": links + own}
 

@@ -1,12 +1,16 @@
 """How to publish, what became of each item, and whose collection it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from spaceeye_stac.collection import is_ours
 from spaceeye_stac.errors import TargetError
+from spaceeye_stac.publishing.digests import FINGERPRINT, is_our_item
 from spaceeye_stac.publishing.run_folder import RUN, RunFolder
 from spaceeye_stac.query import Json
+
+FOREIGN = "an item of this id that this package did not make is there and stays; publish under another collection_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,8 @@ class PublishOptions:
 class Report:
     """What became of each item: ids `sent`, `unchanged`, `removed`, `stale` (there, in the run no longer), `failed`.
 
-    `files` were copied; `lost_links` led to files of this machine and were left out.
+    `sent` and `removed` are what was read back. `foreign`: ids of items and names of files there that this package did
+    not make, and that stay. `files` were copied; `lost_links` led to files of this machine and were left out.
     """
 
     target: str
@@ -48,6 +53,7 @@ class Report:
     removed: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
     files: int = 0
     lost_links: int = 0
 
@@ -56,17 +62,48 @@ class Report:
         return asdict(self)
 
 
-def check_owner(there: Json | None, run_folder: RunFolder, target: str, *, overwrite: bool) -> None:
-    """Raise TargetError where a collection of this id stands that is not this run's, and may not be replaced."""
+def check_owner(
+    there: Json | None,
+    run_folder: RunFolder,
+    target: str,
+    *,
+    overwrite: bool,
+    items: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Raise TargetError where a collection of this id stands that is not this run's, and may not be replaced.
+
+    Some servers drop a collection's fields that STAC does not know. There `items`, the properties of what the
+    collection holds, say whose it is.
+    """
     if there is None:
         return
+    known = items or {}
     name = f"Collection {run_folder.id} at {target}"
-    if not is_ours(there):
+    if not is_our_collection(there, known.values()):
         raise TargetError(f"{name} was not made by this package; publish under another collection_id.")
     if there.get("id") != run_folder.id:
         raise TargetError(f"{target} holds collection {there.get('id')}, not {run_folder.id}; choose another place.")
-    if there.get(RUN) != run_folder.run and not overwrite:
+    run = there.get(RUN)
+    same = run == run_folder.run if run is not None else not known or _share_a_day(run_folder, known)
+    if not same and not overwrite:
         raise TargetError(
-            f"{name} is of another run ({there.get(RUN)}, this is {run_folder.run}): other region, bands or settings; "
+            f"{name} is of another run ({run}, this is {run_folder.run}): other region, bands or settings; "
             "publish under another collection_id, or replace it with overwrite."
         )
+
+
+def is_our_collection(there: Json, items: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether this package made a collection: by its summaries, or by its items where the server keeps none."""
+    if is_ours(there):
+        return True
+    known = list(items)
+    return not there.get("summaries") and bool(known) and all(is_our_item(properties) for properties in known)
+
+
+def _share_a_day(run_folder: RunFolder, items: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether some day there was made from the same as in this run."""
+    return any(
+        item["properties"].get(FINGERPRINT) is not None
+        and items.get(item["id"], {}).get(FINGERPRINT) == item["properties"][FINGERPRINT]
+        for item in run_folder.items
+    )

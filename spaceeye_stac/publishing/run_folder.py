@@ -4,13 +4,15 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from spaceeye_stac.collection import COLLECTION_FILE, is_ours
 from spaceeye_stac.errors import OutputError
+from spaceeye_stac.publishing.digests import content_digest
 from spaceeye_stac.query import Json
 
 RUN = "spaceeye:run"
+NO_NAMES = frozenset({"", ".", ".."})
 VRT_SUFFIX = ".vrt"
 
 
@@ -22,6 +24,13 @@ class LocalFile:
     name: str
     size: int | None = None
     checksum: str | None = None
+
+    @property
+    def damage(self) -> str | None:
+        """Say what is wrong with it on the disk, by reading it whole."""
+        if self.fault or self.checksum is None or content_digest(self.path) == self.checksum:
+            return self.fault
+        return f"file {self.path} is damaged on this disk: it does not have the checksum that its item says"
 
     @property
     def fault(self) -> str | None:
@@ -53,7 +62,7 @@ class RunFolder:
 
     def is_day(self, name: str) -> bool:
         """Whether a folder's name is that of a day of this collection, of any publication of it."""
-        return re.fullmatch(rf"{re.escape(self.id)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
+        return is_day_of(self.id, name)
 
     def files_of(self, item: Json) -> list[LocalFile]:
         """Every asset file of an item."""
@@ -79,12 +88,33 @@ def read_run_folder(folder: Path) -> RunFolder:
         raise OutputError(f"Folder {folder} holds a collection that this package did not make; name a run's folder.")
     hrefs = [link["href"] for link in document["links"] if link["rel"] == "item"]
     items = [_json(folder / href) for href in hrefs]
+    if not items:
+        raise OutputError(f"Folder {folder} holds a collection without a day; name the folder of a finished run.")
+    odd = next((item for item in items if not is_plain_name(item.get("id"))), None)
+    if odd is not None:
+        raise OutputError(f"Folder {folder} has an item {odd.get('id')!r}, which is no name of a day; run again.")
     outside = [item["id"] for item in items for file in _hrefs(item) if "://" in file or file.startswith(("/", "../"))]
     if outside:
         raise OutputError(
             f"Item {outside[0]} in {folder} has assets elsewhere; publish the folder that a run has made."
         )
     return RunFolder(folder, document, tuple(sorted(items, key=time_order)))
+
+
+def is_day_of(collection: str, name: str) -> bool:
+    """Whether a folder's name is that of a day of a collection."""
+    return re.fullmatch(rf"{re.escape(collection)}_(.+_)?\d{{4}}-\d{{2}}-\d{{2}}", name) is not None
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether an id or a file's name is one part of a path or URL, and no way out of it."""
+    return isinstance(name, str) and name not in NO_NAMES and name.isprintable() and not set("/\\") & set(name)
+
+
+def is_item_name(name: str) -> bool:
+    """Whether a file's name is that of an item's document: `<id>/<id>.json`."""
+    path = PurePosixPath(name)
+    return path.suffix == ".json" and path.parent.name == path.stem
 
 
 def time_order(item: Json) -> tuple[str, str]:

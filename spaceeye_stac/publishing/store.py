@@ -1,10 +1,11 @@
 """Files in a folder or an object store (S3, Azure, Google), all through obstore; whole or not at all, and verified."""
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
@@ -12,6 +13,8 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import LocalStore, from_url
 
 from spaceeye_stac.errors import PublishError, TargetError
+from spaceeye_stac.publishing.digests import SHA256, content_digest
+from spaceeye_stac.publishing.run_folder import is_item_name
 from spaceeye_stac.publishing.targets import Target, without_secrets
 
 if TYPE_CHECKING:
@@ -20,8 +23,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RETRIES = 10
+WRITE_TRIES = 2
 PART_BYTES = 8 * 2**20
 DELETE_AT_ONCE = 1000
+GEOJSON_TYPE = "application/geo+json"
 CONTENT_TYPES = {
     ".json": "application/json",
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -97,31 +102,50 @@ class Store:
             found = hashlib.sha256()
             for part in obstore.get(self._store, name).stream(min_chunk_size=PART_BYTES):
                 found.update(memoryview(part))
-            return f"1220{found.hexdigest()}"
+            return f"{SHA256}{found.hexdigest()}"
 
         try:
             return self._try("read back", hashed)
         except FileNotFoundError:
             return None
 
+    def size(self, name: str) -> int | None:
+        """Size in bytes of one file, asked for by its name; None where there is none."""
+        try:
+            return int(self._try("asked", lambda: obstore.head(self._store, name)["size"]))
+        except FileNotFoundError:
+            return None
+
     def write(self, name: str, content: bytes | Path, checksum: str | None = None) -> None:
         """Store a file under its name, in parts where it is large; appears whole or not at all.
 
-        `checksum` (multihash) is compared with what is read back; PublishError where they differ, and nothing is left.
+        It is read back and compared with its `checksum` (multihash; else that of the content), and sent again once
+        where they differ. PublishError where they still do, and nothing is left.
         """
-        self._try("written", lambda: obstore.put(self._store, name, content, chunk_size=PART_BYTES, **self._kind(name)))
-        if checksum is not None and self.checksum(name) != checksum:
+        wanted, kind = checksum or content_digest(content), self._kind(name)
+        for _ in range(WRITE_TRIES):
+            self._try("written", lambda: obstore.put(self._store, name, content, chunk_size=PART_BYTES, **kind))
+            if self.checksum(name) == wanted:
+                return
+        with contextlib.suppress(PublishError):
             self.delete([name])
-            raise PublishError(f"{self.target.address}/{name} does not read back as it was sent; publish again.")
+        raise PublishError(
+            f"{self.target.address}/{name} does not read back as it was sent, {WRITE_TRIES} times; the store lost or "
+            "changed it."
+        )
 
     def _kind(self, name: str) -> dict[str, Any]:
-        suffix = Path(name).suffix
-        known = self.target.kind == "store" and suffix in CONTENT_TYPES  # folders keep no content types
-        return {"attributes": {"Content-Type": CONTENT_TYPES[suffix]}} if known else {}
+        if self.target.kind != "store":  # folders keep no content types
+            return {}
+        path = PurePosixPath(name)
+        found = GEOJSON_TYPE if is_item_name(name) else CONTENT_TYPES.get(path.suffix)
+        return {"attributes": {"Content-Type": found}} if found else {}
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove files, and in a folder the folders that held them where nothing else is left in them."""
         todo = sorted(names)
+        if self.target.kind == "folder":
+            todo = [name for name in todo if (Path(self.target.address) / name).is_file()]
         for start in range(0, len(todo), DELETE_AT_ONCE):
             part = todo[start : start + DELETE_AT_ONCE]
             self._try("cleared", lambda part=part: obstore.delete(self._store, part))  # type: ignore[misc]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
 from spaceeye_stac.errors import TargetError
@@ -34,7 +34,7 @@ class Target:
 def target_of(text: str | Path) -> Target:
     """Read a target; TargetError where it is none, or holds what belongs into the environment."""
     address = str(text).strip()
-    parts = urlsplit(address)
+    parts = _parts(address)
     if "://" not in address:
         if not address or address.startswith("-"):
             raise TargetError(
@@ -53,9 +53,19 @@ def target_of(text: str | Path) -> Target:
     return Target("store" if parts.scheme in STORES else "api", address.rstrip("/"))
 
 
+def _parts(address: str) -> SplitResult:
+    """The parts of an address; TargetError where it is none, as with a port that is no number."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        raise TargetError(f"Address {without_query(address)} is no URL; see its host and its port.") from None
+    return parts
+
+
 def base_url(text: str, option: str) -> str:
     """Check the public address under which something is read, and give it without its last slash."""
-    parts = urlsplit(text)
+    parts = _parts(text)
     if parts.scheme not in {"http", "https", *STORES} or not parts.netloc or "@" in parts.netloc or parts.query:
         raise TargetError(f"{option} {without_query(text)} is no address without user and query, as https://host/days.")
     return text.rstrip("/")
@@ -68,6 +78,16 @@ def is_loopback(url: str) -> bool:
         return host in LOOPBACK_NAMES or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two URLs have the same scheme, host and port; ValueError where one is no URL."""
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def without_query(url: str) -> str:

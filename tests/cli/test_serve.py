@@ -1,3 +1,10 @@
+import contextlib
+import json
+import re
+import shutil
+import socket
+import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -6,10 +13,11 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from spaceeye_stac.cli.server import browser_link, document_in
+from spaceeye_stac.cli.server import browser_link, days_page, document_in
 from spaceeye_stac.errors import OutputError
+from spaceeye_stac.publishing import without_local_paths
 from tests.support.command import command
-from tests.support.servers import running, serve_command
+from tests.support.servers import Process, free_port, running, serve_command
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +128,138 @@ def test_a_folder_without_a_browser_is_named(simulated_run: Path, tmp_path: Path
     done = command("serve", simulated_run, "--browse", tmp_path)
     assert done.returncode == 2
     assert "holds no built stac-browser (index.html)" in done.stderr
+
+
+def raw(address: str, head: str, seconds: float = 5) -> bytes:
+    """What a server answers to these lines on a connection of its own."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(head.replace("PORT", port).encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:PORT", 200),
+        ("localhost:PORT", 200),
+        ("LOCALHOST:PORT", 200),
+        ("rebound.example:PORT", 421),
+        ("127.0.0.1", 421),
+        ("127.0.0.1:1", 421),
+        ("localhost.rebound.example:PORT", 421),
+        ("127.0.0.1:PORT.rebound.example", 421),
+        ("me@127.0.0.1:PORT", 421),
+        ("", 421),
+    ],
+)
+@pytest.mark.parametrize("path", ["/collection.json", "/"])
+def test_only_its_own_name_is_answered(served: tuple[str, str], host: str, status: int, path: str) -> None:
+    found = raw(served[0], f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    assert found.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b"spaceeye" in found) == (status == 200)
+
+
+def read(url: str) -> tuple[str, bytes]:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
+        return answer.headers["Content-Type"], answer.read()
+
+
+def test_the_root_leads_to_the_days(served: tuple[str, str]) -> None:
+    kind, page = read(f"{served[0]}/")
+    assert kind == "text/html; charset=utf-8"
+    hrefs = re.findall(r'href="([^"]+)"', page.decode())
+    assert hrefs[0] == "collection.json"
+    assert len(hrefs) == 25
+    for href in hrefs[:3]:
+        assert json.loads(read(f"{served[0]}/{href}")[1])["stac_version"] == "1.1.0"
+
+
+def test_the_page_of_a_hostile_collection_is_harmless(tmp_path: Path) -> None:
+    odd = '"><script>alert(1)</script>'
+    links = [{"rel": "item", "href": href} for href in (f"./{odd}/{odd}.json", "javascript:alert(1)")]
+    (tmp_path / "collection.json").write_text(json.dumps({"id": odd, "links": links}))
+    page = days_page(tmp_path)
+    assert "<script" not in page
+    assert "javascript:" not in page
+    (tmp_path / "collection.json").write_text("no JSON")
+    assert "0 documents" in days_page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("href", "kept"),
+    [
+        ("https://host.example/x.json", True),
+        ("../x/x.json", True),
+        ("../../source/scene.json", True),
+        ("../../../source/scene.json", False),
+        ("/srv/scene.json", False),
+        ("file:///srv/scene.json", False),
+        ("file:/srv/scene.json", False),
+    ],
+)
+def test_links_stay_inside_of_what_is_served(href: str, *, kept: bool) -> None:
+    document = {"links": [{"rel": "derived_from", "href": href}]}
+    assert without_local_paths(document, "days/spaceeye_2023-04-10") == (document if kept else {"links": []})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("spaceeye_2023-04-10/spaceeye_2023-04-10.json", "application/geo+json"),
+        ("collection.json", "application/json"),
+        ("spaceeye.schema.json", "application/json"),
+        ("spaceeye_2023-04-10/B04.tif", "image/tiff; application=geotiff; profile=cloud-optimized"),
+        ("spaceeye_2023-04-10/thumbnail.png", "image/png"),
+        ("items.parquet", "application/vnd.apache.parquet"),
+    ],
+)
+def test_every_file_has_its_type(served: tuple[str, str], name: str, kind: str) -> None:
+    assert read(f"{served[0]}/{name}")[0] == kind
+
+
+def test_paths_of_this_machine_are_not_served(served: tuple[str, str], simulated_run: Path, simulated: Path) -> None:
+    name = "spaceeye_2023-04-10/spaceeye_2023-04-10.json"
+    own = json.loads((simulated_run / name).read_text())
+    kind, content = read(f"{served[0]}/{name}")
+    found = json.loads(content)
+    assert kind == "application/geo+json"
+    assert [link for link in own["links"] if link["rel"] == "derived_from"]
+    assert [link for link in found["links"] if link["rel"] == "derived_from"] == []
+    assert {**found, "links": []} == {**own, "links": []}
+    assert simulated.parent.name.encode() not in content
+    for hidden in ("run.json", ".lock", "./run.json", "%2elock", "keyframes/../run.json"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            read(f"{served[0]}/{hidden}")
+        assert caught.value.code == 404
+        caught.value.close()
+
+
+def test_slow_clients_end(simulated_run: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    shutil.copytree(simulated_run, large, ignore=shutil.ignore_patterns("spaceeye_2023*"))
+    (large / "large.bin").write_bytes(bytes(64 * 2**20))
+    line = [sys.executable, "-c", SHORT_LIVED, str(large), str(port := free_port())]
+    with running(Process(line, f"http://127.0.0.1:{port}", "/collection.json", tmp_path / "log")) as server:
+        start = time.monotonic()
+        assert raw(server.address, "GET /collection.json HT", seconds=20) == b""
+        assert raw(server.address, "", seconds=20) == b""
+        assert time.monotonic() - start < 15
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as stalled:
+            stalled.sendall(f"GET /large.bin HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            time.sleep(4)
+            received = 0
+            with contextlib.suppress(ConnectionError):
+                while part := stalled.recv(2**20):
+                    received += len(part)
+            assert received < 64 * 2**20
+        assert read(f"{server.address}/collection.json")
+
+
+SHORT_LIVED = """
+import sys
+from pathlib import Path
+from spaceeye_stac.cli import connections, server
+connections.REQUEST_SECONDS = connections.STALL_SECONDS = 1.0
+server.serve(Path(sys.argv[1]), int(sys.argv[2]))
+"""

@@ -11,6 +11,8 @@ from tests.support.loopback import Handler
 Json = dict[str, Any]
 CORE = "https://api.stacspec.org/v1.0.0/"
 PAGE = 50
+HEADERS = "(headers)"  # of an answer, in its document
+PAGE_BYTES = "(page)"  # an answer that is no JSON
 
 
 class _Handler(Handler):
@@ -23,7 +25,7 @@ class _Handler(Handler):
         with self.served.lock:
             if wanted is not None and self.headers.get(wanted[0]) != wanted[1]:
                 status: int | str = self.served.refusal
-                document = {"description": f"refused: {self.headers.get('Authorization')}"}
+                document: Json = {"description": f"refused: {self.headers.get('Authorization')}"}
             else:
                 if changing:
                     self.served.log.append((self.command, self.path))
@@ -32,7 +34,9 @@ class _Handler(Handler):
                 if fault == "cut":
                     self.close_connection = True
                     return
-        self.send(int(status), json.dumps(document).encode())
+        answer: Json = dict(document)
+        headers, page = answer.pop(HEADERS, {}), answer.get(PAGE_BYTES)
+        self.send(int(status), json.dumps(answer).encode() if page is None else page, headers)
 
     do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 - http.server's names
 
