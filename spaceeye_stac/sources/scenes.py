@@ -169,7 +169,7 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     if not keys:
         raise ItemError(f"Item {item['id']} has {_no_band(item, profile, how.choice)}; leave it out.")
     mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
-    epsg, tile = epsg_of(item, [*keys.values()]), tile_of(item, profile)
+    epsg, tile = epsg_of(item, _placed(item, [*keys.values()], mask)), tile_of(item, profile)
     _check_zone(item, tile, epsg)
     orbit = first_property(item, profile.properties["relative_orbit"])
     platform = first_property(item, profile.properties["platform"])
@@ -236,6 +236,14 @@ def _mask(item: Json, key: str, rule: MaskRule) -> Mask:
         clear_values=rule.clear_values or (),
         epsg=_own_epsg(item, key),
     )
+
+
+def _placed(item: Json, bands: Sequence[str], mask: Mask | None) -> list[str]:
+    """Keys of the assets that say the CRS of a scene: its bands, and its mask where they and the item say none."""
+    places = [item["properties"], *(item["assets"][key] for key in bands)]
+    if mask is None or any(place.get(field) for place in places for field in CRS_FIELDS):
+        return [*bands]
+    return [*bands, *(key for key, asset in item["assets"].items() if asset["href"] == mask.href)]
 
 
 def _own_epsg(item: Json, key: str) -> int | None:
