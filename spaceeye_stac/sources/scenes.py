@@ -174,7 +174,8 @@ def _scene(item: Json, how: _Mapping) -> Scene:
     if not keys:
         raise ItemError(f"Item {item['id']} has {_no_band(item, profile, how.choice)}; leave it out.")
     mask = None if how.choice.separate else _own_mask(item, profile, how.choice)
-    epsg, tile = epsg_of(item, [*keys.values()]), tile_of(item, profile)
+    masked = [] if mask is None else [key for key, asset in assets.items() if asset["href"] == mask.href]
+    epsg, tile = epsg_of(item, [*keys.values(), *masked]), tile_of(item, profile)
     orbit = first_property(item, profile.properties["relative_orbit"])
     platform = first_property(item, profile.properties["platform"])
     return Scene(

@@ -15,7 +15,9 @@ import rasterio
 import spaceeye_stac as se
 from spaceeye_stac.errors import NoScenesError, ReadError
 from tests.support.command import command, options_of
+from tests.support.image_store import Store
 from tests.support.items import Json
+from tests.support.loopback import serving
 from tests.support.small_catalog import small_items, small_query, written
 from tests.support.small_cells import solve_in_cells
 
@@ -95,7 +97,7 @@ def file_of(item: Json, key: str) -> Path:
     return Path(item["assets"][key]["href"])
 
 
-@pytest.mark.parametrize(("said", "key"), zip(BREAKS, ["B04", "SCL", "B02", "SCL", "B04"], strict=True))
+@pytest.mark.parametrize(("said", "key"), [*zip(BREAKS, ["B04", "SCL", "B02", "SCL", "B04"], strict=True)])
 def test_dropping_a_scene_is_the_same_as_a_catalog_without_it_and_is_said(
     said: str, key: str, items: list[Json], query: se.Query, without: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -213,6 +215,33 @@ def test_a_file_that_breaks_off_in_its_middle_ends_the_run_by_name(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ReadError, match=f"Scene {items[2]['id']}: asset .*B04.tif .*exclude"):
         se.run(replace(query, unreadable="drop"), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("failing", "said"),
+    [
+        ({"answers": 404}, "does not exist"),
+        ({"answers": 403}, "is refused by its store"),
+        ({"pages": b"<html>log in</html>"}, "is no GeoTIFF or JPEG 2000"),
+    ],
+)
+def test_files_of_a_store_are_asked_for_before_anything_is_made(
+    failing: dict[str, int | bytes], said: str, items: list[Json], without: dict[str, bytes], tmp_path: Path
+) -> None:
+    root = tmp_path / "catalog"
+    name = file_of(items[2], "B04").relative_to(root).as_posix()
+    kinds = {kind: {name: value} for kind, value in failing.items()}
+    with serving(Store(root, **kinds)) as store:  # type: ignore[arg-type]
+        for item in items:
+            for key, asset in item["assets"].items():
+                asset["href"] = f"{store.url}/{file_of(item, key).relative_to(root).as_posix()}?sig=geheim"
+        asked = small_query(written(items, root), unreadable="drop", allow_hrefs=[store.url])
+        result = se.run(asked, out=tmp_path / "out")
+    (warning,) = result.warnings
+    assert said in warning
+    assert f"{store.url}/{name} " in warning
+    assert "geheim" not in (tmp_path / "out" / "collection.json").read_text()
+    assert rasters(tmp_path / "out") == without
 
 
 def test_a_cube_says_in_its_attributes_what_was_dropped(items: list[Json], query: se.Query) -> None:

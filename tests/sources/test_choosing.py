@@ -1,6 +1,7 @@
 """One item that is odd in its own way does not end a search, take from the others, or go without a word."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import CatalogError, InvalidInputError, ItemError, NoScenesError
-from spaceeye_stac.sources.scenes import SceneList, scenes_from_items
+from spaceeye_stac.sources.scenes import SceneList, Unreadable, scenes_from_items
 from spaceeye_stac.sources.selection import search
 from tests.support.items import base_item
 from tests.support.small_catalog import small_items, small_query, written
@@ -202,6 +203,29 @@ def test_a_cloud_cover_that_is_one_counts(items: list[Json], found: Found, value
     scenes = found(items)
     assert scenes[1].cloud_cover == number
     assert scenes.left_out == ()
+
+
+# the list of scenes
+
+
+def test_a_list_of_scenes_can_be_copied_and_chosen_from_again(items: list[Json], found: Found) -> None:
+    newer = copy.deepcopy(items[1])
+    newer["id"] += "_9"
+    scenes = pickle.loads(pickle.dumps(found([*items, newer])))  # noqa: S301 - our own
+    assert scenes.contested == (newer["id"],)
+    (bad,) = [scene for scene in scenes if scene.id == newer["id"]]
+    again = scenes.without([Unreadable(bad, f"Scene {bad.id} left out.")])
+    assert [s.id for s in again] == ids(items)
+    assert again.unreadable == (f"Scene {bad.id} left out.",)
+    assert again.left_out == again.unreadable
+
+
+def test_the_crs_may_stand_on_the_mask_alone() -> None:
+    item = base_item()
+    code = item["properties"].pop("proj:epsg")
+    item["assets"]["scl"]["proj:epsg"] = code
+    (scene,) = scenes_from_items([item])
+    assert scene.epsg == code
 
 
 # exclude
