@@ -19,7 +19,16 @@ from spaceeye_stac.outlines.crossings import valid
 Json = dict[str, Any]
 TURN = 360.0
 HALF_TURN = 180.0
-MALFORMED = (ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+MALFORMED = (
+    ShapelyError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def joined(outline: Json | Geometry) -> Geometry:

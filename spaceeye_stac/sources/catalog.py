@@ -50,7 +50,7 @@ class CatalogRoot:
     @property
     def method(self) -> str:
         """How to search: POST where the API offers it, as a region may be too long for a URL."""
-        return "POST" if "POST" in {link.get("method") for link in links_of(self.document, "search")} else "GET"
+        return "POST" if "POST" in [link.get("method") for link in links_of(self.document, "search")] else "GET"
 
     @property
     def search_href(self) -> str:
@@ -178,7 +178,7 @@ def _is_stac(document: Json) -> bool:
     if document.get("type") == "FeatureCollection":
         features: Any = document.get("features")
         return features == [] or (isinstance(features, list) and any(map(_is_item, features)))
-    return "stac_version" in document and document.get("type") in {"Catalog", "Collection", "Feature"}
+    return "stac_version" in document and document.get("type") in ("Catalog", "Collection", "Feature")
 
 
 def _is_item(found: object) -> bool:

@@ -157,7 +157,9 @@ class _Walk:
         self._note_strange_links(href, document)
         below = [*links_of(document, "item"), *links_of(document, "child")]
         for link in below or links_of(document, "items"):
-            yield from self._behind(absolute(link["href"], href), depth)
+            place = self._place(link["href"], href)
+            if place is not None:
+                yield from self._behind(place, depth)
 
     def held(self, catalog: pystac.Catalog, depth: int = 1) -> Iterator[Json]:
         """Every item at and below a catalog that Python holds, where parts of it may still be files."""
@@ -172,6 +174,13 @@ class _Walk:
                     yield from self.held(target, depth + 1)
             else:
                 yield from self._behind(str(link.get_absolute_href()), depth)
+
+    def _place(self, href: str, base: str) -> str | None:
+        try:
+            return absolute(href, base)
+        except ValueError:  # as http://[
+            self.notes.append(f"A link of {redacted(base)} left out: it is no address.")
+            return None
 
     def _behind(self, href: str, depth: int) -> Iterator[Json]:
         if href in self._seen:

@@ -6,6 +6,7 @@ from typing import Any
 
 import shapely
 from shapely import Geometry
+from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from spaceeye_stac.errors import NoScenesError
@@ -39,7 +40,10 @@ def _ignored(count: int, received: int, why: str) -> str:
 def meets(item: Json, area: Geometry) -> bool | None:
     """Whether an item's outline meets the region, both cut at 180 degrees; None where it has none that is an area."""
     place = footprint(item)
-    return None if place is None else bool(area.intersects(shape(split(place))))
+    try:
+        return None if place is None else bool(area.intersects(shape(split(place))))
+    except ShapelyError:
+        return None
 
 
 def _is_within(item: Json, days: DateRange) -> bool:
@@ -84,5 +88,8 @@ def region_notes(area: Geometry, items: Sequence[Json]) -> list[str]:
     places = [shape(split(place)) for place in map(footprint, items) if place is not None]
     if len(places) < len(items) or not places:
         return []
-    share = shapely.union_all(places).intersection(area).area / area.area
+    try:
+        share = shapely.union_all(places).intersection(area).area / area.area
+    except ShapelyError:
+        return []
     return [f"{1 - share:.0%} of the region lie outside of all scenes."] if share < MOSTLY else []
