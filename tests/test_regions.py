@@ -115,7 +115,8 @@ def test_a_file_of_a_gis_is_read_or_the_remedy_said(kind: str, tmp_path: Path) -
     wkb = [shapely.to_wkb(shapely.from_wkt(IN_METRES))]
     crs = "EPSG:4326" if kind == "kml" else "EPSG:32631"
     wkb = [shapely.to_wkb(SQUARE)] if kind == "kml" else wkb
-    pyogrio.raw.write(place, wkb, field_data=[], fields=[], geometry_type="Polygon", crs=crs)
+    driver = "KML" if kind == "kml" else None
+    pyogrio.raw.write(place, wkb, field_data=[], fields=[], geometry_type="Polygon", crs=crs, driver=driver)
     assert same(region(place), SQUARE, 2e-3)
 
 

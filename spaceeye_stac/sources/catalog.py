@@ -52,7 +52,7 @@ class CatalogRoot:
     @property
     def method(self) -> str:
         """How to search: POST where the API offers it, as a region may be too long for a URL."""
-        return "POST" if "POST" in {link.get("method") for link in links_of(self.document, "search")} else "GET"
+        return "POST" if "POST" in [link.get("method") for link in links_of(self.document, "search")] else "GET"
 
     @property
     def search_href(self) -> str:

@@ -1,8 +1,9 @@
 """Every item of a static catalog, a file of items or what Python holds, over a region."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
 import pystac
 from pystac_client.exceptions import APIError
@@ -78,14 +79,16 @@ def _features(root: CatalogRoot) -> tuple[list[Json], list[str]]:
     """The features of a file of items and of all its further pages."""
     items: list[Json] = []
     notes: list[str] = []
-    received, files = 0, PatientFiles(root.trust.check_link)
+    received = 0
     pages, lost = _pages(root)
     for base, page in pages:
         found = page.get("features")
         for number, feature in enumerate(found if isinstance(found, list) else (), start=received + 1):
             received = number
             try:
-                items.append(_item(feature, self_href(feature, base) if isinstance(feature, dict) else base, files))
+                items.append(
+                    _item(feature, self_href(feature, base) if isinstance(feature, dict) else base, _of_feature)
+                )
             except UNREADABLE as error:
                 notes.append(_broken(feature, number, error))
     counted = max((matched(page) or 0 for _, page in pages), default=0)
@@ -127,13 +130,18 @@ def _pages(root: CatalogRoot) -> tuple[list[tuple[str, Json]], str]:
     return pages, ""
 
 
-def _item(document: Any, href: str, files: PatientFiles) -> Json:  # noqa: ANN401 - JSON of any type
+def _item(document: Any, href: str, read: Callable[[Json, str], Any]) -> Json:  # noqa: ANN401 - JSON of any type
     """An item as pystac brings it to today's version, which knows where it is from."""
     if not isinstance(document, dict):
         raise ContentError("it is no object")
-    item = cast("pystac.Item", files.stac_object_from_dict(with_absolute_assets(document, href), href))
+    item: pystac.Item = read(with_absolute_assets(document, href), href)
     item.set_self_href(href)
     return item.to_dict(transform_hrefs=False)
+
+
+def _of_feature(document: Json, _href: str) -> pystac.Item:
+    """A feature alone, without what its collection may say."""
+    return pystac.Item.from_dict(document)
 
 
 class _Walk:
@@ -158,7 +166,9 @@ class _Walk:
         self._note_strange_links(href, document)
         below = [*links_of(document, "item"), *links_of(document, "child")]
         for link in below or links_of(document, "items"):
-            yield from self._behind(absolute(link["href"], href), depth)
+            place = self._place(link["href"], href)
+            if place is not None:
+                yield from self._behind(place, depth)
 
     def held(self, catalog: pystac.Catalog, depth: int = 1) -> Iterator[Json]:
         """Every item at and below a catalog that Python holds, where parts of it may still be files."""
@@ -173,6 +183,15 @@ class _Walk:
                     yield from self.held(target, depth + 1)
             else:
                 yield from self._behind(str(link.get_absolute_href()), depth)
+
+    def _place(self, href: str, base: str) -> str | None:
+        try:
+            place = absolute(href, base)
+            urlsplit(place)
+        except ValueError:  # as http://[
+            self.notes.append(f"A link of {redacted(base)} left out: it is no address.")
+            return None
+        return place
 
     def _behind(self, href: str, depth: int) -> Iterator[Json]:
         if href in self._seen:
@@ -192,7 +211,7 @@ class _Walk:
 
     def _item(self, href: str, document: Any) -> Iterator[Json]:  # noqa: ANN401 - JSON of any type
         try:
-            yield _item(document, href, self._files)
+            yield _item(document, href, self._files.stac_object_from_dict)
         except UNREADABLE as error:
             name = document.get("id") if isinstance(document, dict) else None
             self.notes.append(f"Item {name or redacted(href)} left out: it is malformed ({reason(error)}).")

@@ -6,11 +6,12 @@ from typing import Any
 
 import shapely
 from shapely import Geometry
+from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from spaceeye_stac.errors import NoScenesError
 from spaceeye_stac.outlines import footprint, split
-from spaceeye_stac.query import DateRange, Json, Query
+from spaceeye_stac.query import MAX_LATITUDE, DateRange, Json, Query
 
 MOSTLY = 0.5
 
@@ -39,7 +40,10 @@ def _ignored(count: int, received: int, why: str) -> str:
 def meets(item: Json, area: Geometry) -> bool | None:
     """Whether an item's outline meets the region, both cut at 180 degrees; None where it has none that is an area."""
     place = footprint(item)
-    return None if place is None else bool(area.intersects(shape(split(place))))
+    try:
+        return None if place is None else bool(area.intersects(shape(split(place))))
+    except ShapelyError:
+        return None
 
 
 def _is_within(item: Json, days: DateRange) -> bool:
@@ -69,10 +73,12 @@ def boxes_of(collection: Json) -> list[Any]:
 
 def explain_swapped(area: Geometry, boxes: Sequence[Any]) -> None:
     """Raise NoScenesError where the region meets none of these boxes, but would with its coordinates swapped."""
+    west, south, east, north = area.bounds
+    if max(abs(west), abs(east)) > MAX_LATITUDE:
+        return  # they can be no latitudes
     swapped = shapely.transform(area, lambda points: points[:, ::-1])
     extents = [place for place in (footprint({"geometry": None, "bbox": box}) for box in boxes) if place is not None]
     if any(place.intersects(swapped) for place in extents) and not any(place.intersects(area) for place in extents):
-        west, south, east, north = area.bounds
         raise NoScenesError(
             f"No scene found: {west:g},{south:g},{east:g},{north:g} lies outside of the catalog, and "
             f"{south:g},{west:g},{north:g},{east:g} lies within; write longitudes before latitudes."
@@ -84,5 +90,8 @@ def region_notes(area: Geometry, items: Sequence[Json]) -> list[str]:
     places = [shape(split(place)) for place in map(footprint, items) if place is not None]
     if len(places) < len(items) or not places:
         return []
-    share = shapely.union_all(places).intersection(area).area / area.area
-    return [f"{1 - share:.0%} of the region lie outside of all scenes."] if share < MOSTLY else []
+    try:
+        share = shapely.union_all(places).intersection(area).area / area.area
+    except ShapelyError:
+        return []
+    return [f"All scenes together cover {share:.1%} of the region."] if share < MOSTLY else []

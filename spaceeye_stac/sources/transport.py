@@ -241,16 +241,17 @@ class PatientFiles(DefaultStacIO):
         return pystac.Item.from_dict(item, str(href), root, migrate=False, preserve_dict=preserve_dict)
 
     def _collection_of(self, item: dict[str, Any], href: str) -> CollectionCache:
-        """The collection of an item before 1.0, empty where it cannot be read, so that pystac need not look for it."""
+        """The collection of an item before 1.0, or one that says nothing, so that pystac looks for none itself."""
         if str(item.get("stac_version", "0")) >= "1":
             return CollectionCache()
         link = next(links_of(item, "collection"), None)
-        place = make_absolute_href(link["href"], href) if link is not None else ""
+        place = "" if link is None else make_absolute_href(link["href"], href)
         if place not in self._collections:
             try:
-                self._collections[place] = self.read_json(place) if place else {}
+                found = self.read_json(place) if place else {}
             except UNREADABLE:
-                self._collections[place] = {}
+                found = {}
+            self._collections[place] = {"id": None, **(found if isinstance(found, dict) else {})}
         return CollectionCache(cached_hrefs={place: self._collections[place]})
 
 

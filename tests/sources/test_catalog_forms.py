@@ -268,11 +268,14 @@ def test_broken_links_and_features_are_left_out(simulated: Path, simulated_query
     document = json.loads(collection.read_text())
     for link in document["links"]:
         link["href"] = str((collection.parent / link["href"]).resolve())
-    document["links"] += [None, 7, {"rel": "item"}, {"rel": "item", "href": 7}]
+    document["links"] += [None, 7, {"rel": "item"}, {"rel": "item", "href": 7}, {"rel": "item", "href": "http://["}]
     (tmp_path / "collection.json").write_text(json.dumps(document))
     scenes = search(at(tmp_path, simulated_query))
     assert ids(scenes) == ids(search(simulated_query))
-    assert scenes.left_out == (f"4 links of {tmp_path / 'collection.json'} left out: they name no file.",)
+    assert scenes.left_out == (
+        f"4 links of {tmp_path / 'collection.json'} left out: they name no file.",
+        f"A link of {tmp_path / 'collection.json'} left out: it is no address.",
+    )
     features = saved([None, *absolute_items(simulated), "x"], tmp_path / "items.json")
     scenes = search(at(features, simulated_query))
     assert ids(scenes) == ids(search(simulated_query))

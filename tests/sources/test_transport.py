@@ -1,4 +1,6 @@
 import logging
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pystac
 import pytest
@@ -48,6 +50,27 @@ def test_the_collection_of_an_old_item_is_checked_too() -> None:
     with pytest.raises(CatalogError, match=r"links to http://127\.0\.0\.1:9/x, which is an address of this machine"):
         PatientFiles(trust.check_link).stac_object_from_dict({**item, "stac_version": "0.8.1"}, trust.root)
     assert PatientFiles(trust.check_link).stac_object_from_dict(item, trust.root).id == "x"
+
+
+def test_the_collection_of_an_old_item_is_merged_or_missed(tmp_path: Path) -> None:
+    """Without it, or with one that is none, the item is as it is; it is asked for once."""
+    properties = {"datetime": "2020-01-01T00:00:00Z"}
+    item = pystac.Item("x", None, None, datetime(2020, 1, 1, tzinfo=UTC), properties).to_dict()
+    old = {**item, "stac_version": "0.8.1", "collection": "c", "links": [{"rel": "collection", "href": "c.json"}]}
+    for text, platform in (
+        (None, None),
+        ("[]", None),
+        ("{}", None),
+        ('{"id": "c", "properties": {"platform": "S2A"}}', "S2A"),
+    ):
+        if text is not None:
+            (tmp_path / "c.json").write_text(text)
+        files = PatientFiles(lambda _: None)
+        found = files.stac_object_from_dict(old, str(tmp_path / "x.json"))
+        assert found.to_dict(transform_hrefs=False)["properties"].get("platform") == platform
+        (tmp_path / "c.json").unlink(missing_ok=True)
+        again = files.stac_object_from_dict(old, str(tmp_path / "y.json"))
+        assert again.to_dict(transform_hrefs=False)["properties"].get("platform") == platform
 
 
 def test_requests_are_logged_without_what_is_secret(caplog: pytest.LogCaptureFixture) -> None:
