@@ -121,6 +121,18 @@ def test_a_tiles_grid_is_the_part_it_covers() -> None:
     assert tile_grid(over_border(6, 6.01), [left], se.Settings()) is None, "to touch is not to cover"
 
 
+def test_a_tile_whose_items_place_its_rasters_elsewhere_keeps_its_grid(query: se.Query, scenes: list[Scene]) -> None:
+    usual = tile_grid(query, scenes, se.Settings())
+    bands = {name: replace(asset, origin=(701360.0, 5629680.0)) for name, asset in scenes[0].bands.items()}
+    wrong = tile_grid(query, [replace(scenes[0], bands=bands)], se.Settings())
+    other_zone = tile_grid(query, [replace(scenes[0], epsg=32632), *scenes[1:]], se.Settings())
+    assert usual is not None
+    assert wrong is not None
+    assert wrong.geobox == usual.geobox
+    assert other_zone is not None
+    assert other_zone.epsg == 32631
+
+
 def test_cores_tile_the_grid_and_reach_over_their_borders(query: se.Query, scenes: list[Scene]) -> None:
     grid = output_grid(query, scenes, se.Settings())
     covered: set[tuple[int, int]] = set()

@@ -178,19 +178,6 @@ def test_headers_of_real_files_agree_with_their_items(scenes: list[Scene]) -> No
             r"has pixels of 10 m from \(501360, 5629680\), its item says pixels of 10 m from \(501360, 5629690\)",
         ),
         ({"resolution": 20.0}, r"has pixels of 10 m from .* its item says pixels of 20 m from .*"),
-        ({"height": -20.0}, r"has pixels of 10 m from .* its item says pixels of 10 x 20 m from .*"),
-        (
-            {"shear": (0.5, 0.0)},
-            r"has pixels of 10 m from .* its item says pixels of 10 m, turned by \(0\.5, 0\), from .*",
-        ),
-        (
-            {"shear": (0.0, -0.5)},
-            r"has pixels of 10 m from .* its item says pixels of 10 m, turned by \(0, -0\.5\), .*",
-        ),
-        (
-            {"resolution": 10.1, "height": -10.0},
-            r"has pixels of 10 m from .* its item says pixels of 10\.1 x 10 m from .*",
-        ),
     ],
 )
 def test_an_item_that_disagrees_with_its_file_is_named(scenes: list[Scene], change: dict[str, Any], said: str) -> None:
