@@ -1,3 +1,4 @@
+from .boxes import MAX_LATITUDE as MAX_LATITUDE
 from .boxes import checked_bbox as checked_bbox
 from .globe import MALFORMED as MALFORMED
 from .globe import TURN as TURN

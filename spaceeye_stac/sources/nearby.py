@@ -10,8 +10,8 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 
 from spaceeye_stac.errors import NoScenesError
-from spaceeye_stac.outlines import footprint, split
-from spaceeye_stac.query import MAX_LATITUDE, DateRange, Json, Query
+from spaceeye_stac.outlines import MAX_LATITUDE, footprint, split
+from spaceeye_stac.query import DateRange, Json, Query
 
 MOSTLY = 0.5
 
