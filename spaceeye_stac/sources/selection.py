@@ -85,13 +85,15 @@ def _none_usable(errors: Sequence[ItemError]) -> ItemError:
 
 
 def _without_excluded(items: Sequence[Json], query: Query) -> tuple[list[Json], list[str]]:
-    """The items but for those that the query excludes, and a note on each of these, and on each that was not there."""
+    """The items but for those that the query excludes, and a note on each of these, and on each that was not there.
+
+    Where masks are items of their own, a name that is not there may be that of a mask.
+    """
     names = query.exclude or ()
     here = {item.get("id") for item in items if isinstance(item.get("id"), str)}
-    notes = [
-        f"Scene {name} left out: exclude names it." if name in here else f"exclude names {name}, which was not found."
-        for name in names
-    ]
+    notes = [f"Scene {name} left out: exclude names it." for name in names if name in here]
+    if not query.mask_choice.separate:
+        notes += [f"exclude names {name}, which was not found." for name in names if name not in here]
     return [item for item in items if not (isinstance(item.get("id"), str) and item["id"] in names)], notes
 
 
