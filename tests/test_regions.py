@@ -15,6 +15,7 @@ from shapely.geometry import mapping, shape
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.outlines import footprint
 from spaceeye_stac.query import Query
+from tests.support.command import command
 
 SQUARE = box(3, 50, 3.1, 50.1)
 RINGS = [[[3, 50], [3.1, 50], [3.1, 50.1], [3, 50.1], [3, 50]]]
@@ -195,3 +196,17 @@ def test_outlines_that_cross_themselves_often_end(count: int) -> None:
     with pytest.raises(InvalidInputError, match="give a polygon that does not cross itself"):
         region(mapping(crossing))
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--intersects", "POINT (3.009 50.8175)", "--buffer", "50"],
+        ["--intersects", json.dumps(mapping(box(3.008, 50.817, 3.01, 50.818)))],
+        ["--bbox", "3.008,50.817,3.01,50.818", "--collection", "sentinel-2-l2a"],
+    ],
+)
+def test_the_command_takes_a_region_as_text_and_a_collection(options: list[str], simulated: Path) -> None:
+    done = command("search", "--catalog", str(simulated), "--datetime", "2023-04", *options)
+    assert done.returncode == 0, done.stderr
+    assert " scenes" in done.stdout
