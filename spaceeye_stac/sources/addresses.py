@@ -53,7 +53,7 @@ class Hosts:
     """Which kind of place hosts are, each looked up once; look-ups are bounded in time, each and all together."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Address, ...]] = {}
+        self._known: dict[str, str | None] = {}
         self._spent = 0.0
 
     def kind(self, host: str) -> str | None:
@@ -61,6 +61,11 @@ class Hosts:
 
         A name is of the worst kind of its addresses. One that has no address is None.
         """
+        if host not in self._known:
+            self._known[host] = self._found(host)
+        return self._known[host]
+
+    def _found(self, host: str) -> str | None:
         literal = address_in_numbers(host)
         if literal is not None:
             return self._worst([literal])
@@ -68,18 +73,12 @@ class Hosts:
             return "loopback"
         if host in METADATA_NAMES:
             return "link-local"
-        found = self._addresses(host)
-        return "unknown" if found is None else self._worst(found)
-
-    def _addresses(self, name: str) -> tuple[Address, ...] | None:
-        """Every address of a name, none where it has none or took too long; None where all the time is spent."""
-        if name not in self._known:
-            if self._spent >= ALL_LOOKUPS_SECONDS:
-                return None
-            start = monotonic()
-            self._known[name] = _looked_up(name)
-            self._spent += monotonic() - start
-        return self._known[name]
+        if self._spent >= ALL_LOOKUPS_SECONDS:
+            return "unknown"
+        start = monotonic()
+        addresses = _looked_up(host)
+        self._spent += monotonic() - start
+        return self._worst(addresses)
 
     @cached_property
     def _own(self) -> frozenset[Address]:

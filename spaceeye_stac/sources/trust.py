@@ -68,7 +68,7 @@ class Trust:
         scheme, path = _scheme(href), local_path(href)
         if path is not None:
             return self._of_path(path)
-        if any(c.isspace() or not c.isprintable() or c == "\\" for c in href):
+        if not href.isprintable() or " " in href or "\\" in href:
             return "no plain address"
         if scheme not in STORES:
             return f"of the kind {scheme!r}, and only {', '.join(sorted(STORES))} are read"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import CatalogError, SpaceEyeError, printable
+from spaceeye_stac.simulation.landscape import Simulation
 from spaceeye_stac.sources import as_records, search
 from tests.support.command import command, options_of
 from tests.support.hostile import (
@@ -309,3 +310,23 @@ def test_no_catalog_of_real_items_is_a_traceback(tmp_path: Path, api: WildApi) -
         with WATCH.watching():
             outcome(near(item, source.made_of(item)), planned=number % 10 == 0)
     assert not WATCH.strange
+
+
+def test_a_run_of_items_whose_every_text_is_hostile_publishes(tmp_path: Path) -> None:
+    """What cannot be written down is left out of what is published, and nothing of it ends the run."""
+    catalog = Simulation(shape=(32, 32), days=4, revisit=2).write(tmp_path / "in")
+    items = absolute_items(catalog)
+    for number, item in enumerate(items):
+        for asset in item["assets"].values():
+            asset |= {"href": Path(asset["href"]).as_uri(), "title": f"\ud800{ESCAPES}"}
+        item |= {"id": f"x{number}{ESCAPES}", "collection": "\ud800"}
+        item["links"] = [{"rel": "self", "href": f"http://127.0.0.1/{ESCAPES}\ud800"}]
+        item["properties"] |= dict.fromkeys(("platform", "s2:product_uri", "eo:cloud_cover", "title"), "\ud800")
+    path = catalog.parent / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    box = (3.0005, 50.8192, 3.004, 50.8214)
+    query = se.Query(catalog=path, bbox=box, datetime="2023-04-01/2023-04-02", bands=["B02", "B11"])
+    result = se.run(query, out=tmp_path / "out")
+    assert result.days == ("2023-04-01", "2023-04-02")
+    published = json.loads((tmp_path / "out" / "spaceeye_2023-04-01" / "spaceeye_2023-04-01.json").read_text())
+    assert set(published["properties"]["spaceeye:scenes"]) <= {item["id"] for item in items}
