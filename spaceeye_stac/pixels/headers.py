@@ -1,5 +1,6 @@
 """Where a file lies and what it holds: its header decides, its item is a hint, the item's footprint the arbiter."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -92,7 +93,7 @@ def is_said_away(asset: BandAsset, scene: Scene, epsg: int, bounds: Bounds) -> b
         except RasterioError:
             return False
     left, bottom, right, top = here
-    if not np.isfinite(here).all():
+    if not all(map(math.isfinite, here)):
         return False
     return left > bounds[2] or right < bounds[0] or bottom > bounds[3] or top < bounds[1]
 
@@ -206,8 +207,8 @@ def _place_misfit(here: Place, asset: BandAsset) -> str | None:
     size = abs(said[0])
     off = max(abs(a - b) for a, b in zip(here.transform, said, strict=True)) / size
     rows, columns = here.shape
-    ends = (np.array(Affine(*numbers) * (columns, rows)) for numbers in (here.transform, said))
-    far = float(np.abs(np.subtract(*ends)).max()) / size
+    ends = zip(*(_at(numbers, columns, rows) for numbers in (here.transform, said)), strict=True)
+    far = max(abs(one - other) for one, other in ends) / size
     if off <= SAME_PIXELS and far <= SAME_CORNER_PIXELS:
         return None
     return f"has {_lies(here.transform)}, its item says {_lies(said)}"
@@ -217,10 +218,14 @@ def _is_epsg(crs: CRS | None, code: int) -> bool:
     return crs is not None and code_of(crs) == code
 
 
-@lru_cache(maxsize=64)
 def code_of(crs: CRS) -> int | None:
     """EPSG code of a CRS; None where it has none."""
-    found = crs.to_epsg()
+    return _code_of(crs.wkt)
+
+
+@lru_cache(maxsize=64)
+def _code_of(wkt: str) -> int | None:
+    found = CRS.from_wkt(wkt).to_epsg()
     return None if found is None else int(found)
 
 
@@ -244,8 +249,15 @@ def _name(crs: CRS) -> str:
 def _bounds(numbers: Sequence[float], shape: tuple[int, int]) -> Bounds:
     """Left, bottom, right, top of a raster, turned or not."""
     rows, columns = shape
-    x, y = Affine(*numbers) * (np.array([0, columns, columns, 0]), np.array([0, 0, rows, rows]))
-    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+    corners = [_at(numbers, column, row) for column in (0, columns) for row in (0, rows)]
+    (left, right), (bottom, top) = ((min(along), max(along)) for along in zip(*corners, strict=True))
+    return left, bottom, right, top
+
+
+def _at(numbers: Sequence[float], column: float, row: float) -> tuple[float, float]:
+    """Where a place in the raster's pixels lies."""
+    a, b, c, d, e, f = numbers
+    return a * column + b * row + c, d * column + e * row + f
 
 
 def _by(shape: tuple[int, int]) -> str:
