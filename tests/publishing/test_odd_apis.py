@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ import pytest
 import spaceeye_stac as se
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.credentials import HEADER, PASSWORD, TOKEN, TOKEN_COMMAND, USER, Credentials
-from spaceeye_stac.publishing.digests import DIGEST
+from spaceeye_stac.publishing.digests import DIGEST, with_digest
 from spaceeye_stac.publishing.targets import target_of
 from tests.support.loopback import serving
 from tests.support.odd_api import KEPT, OddApi, OtherHost
+from tests.support.transactions_api import Json
 
 IDS = tuple(f"spaceeye_2023-04-{day:02d}" for day in range(1, 5))
 SECRETS = {
@@ -26,6 +28,7 @@ SECRETS = {
     "Authorization": (TOKEN, "hunter22"),
 }
 FOREIGN_IDS = ("theirs", "..", ".", "a/b", "..%2f..", "spaceeye_2023-04-09")
+MOODS = ("plain",) * 6 + ("empty", "later", "silent", "page", "ok", "forgets", "never", "mangles", "conflict", "keeps")
 DONE = {"empty", "later", "silent", "plain"}
 
 
@@ -92,6 +95,41 @@ def test_sent_is_what_the_api_holds(
         if report is not None:
             assert set(report.failed) == set(IDS) - held
             assert set(report.foreign) - set(IDS) == set(FOREIGN_IDS)
+
+
+class Moody(OddApi):
+    """An odd API that deals with every change in another manner."""
+
+    chance: random.Random
+
+    def answer(self, method: str, path: str, body: Json) -> tuple[int, Json]:
+        """Do what a request asks, or say so, as it happens."""
+        self.manner = self.chance.choice(MOODS)
+        return super().answer(method, path, body)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_an_api_does_sent_is_what_it_holds(four_days: Path, seed: int) -> None:
+    with serving(OtherHost()) as other, serving(Moody(elsewhere=other.url)) as api:
+        api.chance = random.Random(seed)  # noqa: S311 - of a test
+        api.items |= {name: foreign(name) for name in FOREIGN_IDS}
+        for _ in range(3):
+            report, _ = published(four_days, api.url, prune=True)
+            done = {*report.sent, *report.unchanged} if report else set()
+            assert all(with_digest(api.items[name]) == api.items[name] for name in done)
+        removed = withdrawn(api.url)
+        assert not removed & api.items.keys()
+        assert {name: api.items[name] for name in FOREIGN_IDS} == {name: foreign(name) for name in FOREIGN_IDS}
+        assert "spaceeye" in api.collections or not done
+
+
+def withdrawn(target: str) -> set[str]:
+    """Ids of the items that are said to be removed."""
+    try:
+        return set(se.unpublish("spaceeye", target).removed)
+    except (PublishError, TargetError) as error:
+        report = getattr(error, "report", None)
+        return set(report.removed) if isinstance(report, se.Report) else set()
 
 
 @pytest.mark.parametrize("manner", ["page", "ok", "forgets", "conflict", "moved", "login"])

@@ -1,6 +1,7 @@
 """Publishing to a store that loses and changes what it is sent: never a false "sent", and nothing of others is lost."""
 
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import PublishError, TargetError
+from spaceeye_stac.publishing import DayStream, PublishOptions
 from spaceeye_stac.publishing.digests import content_digest
 from tests.support.bucket import NAME, Bucket
+from tests.support.command import command
 from tests.support.loopback import serving
 from tests.support.transactions_api import SmallApi
 
@@ -25,19 +28,24 @@ FOREIGN_FILES = {
 }
 
 
+def point_to(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let S3 be this server."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL", bucket.url),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "me"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter22secret"),
+        ("AWS_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """A bucket with files of others in it, which are there at the end whatever happens."""
     with serving(Bucket()) as served:
         served.files |= FOREIGN_FILES
-        for name, value in (
-            ("AWS_ENDPOINT_URL", served.url),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_ACCESS_KEY_ID", "me"),
-            ("AWS_SECRET_ACCESS_KEY", "hunter22secret"),
-            ("AWS_REGION", "us-east-1"),
-        ):
-            monkeypatch.setenv(name, value)
+        point_to(served, monkeypatch)
         yield served
         assert {name: served.files.get(name) for name in FOREIGN_FILES} == FOREIGN_FILES
 
@@ -71,6 +79,7 @@ def linked(files: dict[str, bytes]) -> set[str]:
     return {Path(link["href"]).stem for link in links if link["rel"] == "item"}
 
 
+MOODS = ("plain",) * 12 + ("flips", "truncates", "forgets", "misreads", "keeps")
 NAMES = [f"{IDS[1]}/B04.tif", f"{IDS[1]}/{IDS[1]}.json", "collection.json", "items.parquet"]
 MANNERS = ["flips", "truncates", "forgets", "loses", "misreads"]
 
@@ -133,6 +142,38 @@ def matches_its_item(files: dict[str, bytes], name: str) -> bool:
     return all(content_digest(files[f"a/{name}/{Path(a['href']).name}"]) == a["file:checksum"] for a in assets)
 
 
+class Moody(Bucket):
+    """A bucket that deals with every file in another manner."""
+
+    chance: random.Random
+
+    def put(self, key: str, body: bytes) -> None:
+        """Store a file, or not quite, as it happens."""
+        self.manner = self.chance.choice(MOODS)
+        super().put(key, body)
+
+    def delete(self, key: str) -> None:
+        """Remove a file, or say so, as it happens."""
+        self.manner = self.chance.choice(MOODS)
+        super().delete(key)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_a_store_does_sent_is_what_it_holds(
+    four_days: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    with serving(Moody(late=seed % 3)) as bucket:
+        point_to(bucket, monkeypatch)
+        bucket.chance = random.Random(seed)  # noqa: S311 - of a test
+        bucket.odd = lambda key: key.startswith("a/")
+        bucket.files |= FOREIGN_FILES
+        for _ in range(3):
+            report, _ = published(four_days, TARGET, prune=True)
+            done = {*report.sent, *report.unchanged} if report else set()
+            assert done <= whole(four_days, bucket.files)
+        assert {name: bucket.files.get(name) for name in FOREIGN_FILES} == FOREIGN_FILES
+
+
 def test_a_store_that_is_busy(four_days: Path, bucket: Bucket) -> None:
     bucket.fault = lambda number, _method, _key: number % 3 == 0
     assert se.publish(four_days, TARGET).sent == IDS
@@ -162,6 +203,7 @@ def foreign_item(name: str) -> dict[str, Any]:
     return {
         "type": "Feature",
         "id": name,
+        "collection": "spaceeye",
         "properties": {"datetime": "2023-04-03T00:00:00Z"},
         "assets": {},
         "links": [],
@@ -267,3 +309,32 @@ def test_paths_of_this_machine_stay_on_it(four_days: Path, tmp_path: Path) -> No
     assert "/home/me" not in text
     assert str(tmp_path) not in text
     assert "https://host.example/a/b" in text
+
+
+def test_what_stays_is_printed(four_days: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    se.publish(four_days, out)
+    for number in range(7):
+        (out / IDS[0] / f"[red]{number}.aux").write_text("mine")
+    done = command("publish", four_days, "--to", out)
+    assert done.returncode == 0, done.stderr
+    assert f"7 items or files there are not of this package and stay: {IDS[0]}/[red]0.aux, " in done.stdout
+    assert "[red]4.aux and 2 more." in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["api", "folder"])
+def test_a_day_of_others_is_not_replaced_by_the_stream(four_days: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    collection = json.loads((four_days / "collection.json").read_text())
+    items = [json.loads((four_days / name / f"{name}.json").read_text()) for name in IDS]
+    theirs = foreign_item(IDS[1])
+    with serving(SmallApi()) as api:
+        stream = DayStream(api.url if kind == "api" else out, PublishOptions())
+        stream.day(four_days, collection, items[0])
+        (out / IDS[1]).mkdir(parents=True)
+        (out / IDS[1] / f"{IDS[1]}.json").write_text(json.dumps(theirs))
+        api.items[IDS[1]] = theirs
+        stream = DayStream(api.url if kind == "api" else out, PublishOptions())
+        stream.day(four_days, collection, items[1])
+        assert "that this package did not make is there and stays" in str(stream.error)
+        assert api.items[IDS[1]] == json.loads((out / IDS[1] / f"{IDS[1]}.json").read_text()) == theirs

@@ -109,7 +109,7 @@ class Bucket:
             if key in self.looked:
                 return self.files.pop(key, None) and None
             self.looked.add(key)
-        return data[:-1] + bytes([data[-1] ^ 1]) if self.manner == "misreads" else data
+        return bytes([data[0] ^ 2]) + data[1:] if self.manner == "misreads" else data
 
     def delete(self, key: str) -> None:
         """Remove a file, or say so."""

@@ -79,6 +79,8 @@ class SmallApi:
             return (200, pages[path]()) if path in pages else (404, {"description": "not found"})
         if path.endswith("/bulk_items"):
             return self._bulk(body)
+        if method == "GET" and path.endswith("/items"):
+            return 200, self._page({"collections": [collection]})
         held, name = (self.items, item) if "/items" in path else (self.collections, collection)
         return self._change(held, method, name, body) if name else self._create(held, body)
 
