@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from spaceeye_stac.engine import EachDay, Plan, Result
+    from spaceeye_stac.sources import SceneList
 
 logger = logging.getLogger(__name__)
 Announce = Callable[["Plan"], None]
@@ -52,6 +53,7 @@ def run(
     settings: Settings | None = None,
     *,
     out: str | Path,
+    scenes: object | None = None,
     overwrite: bool = False,
     update: bool = False,
     output: Output | None = None,
@@ -65,42 +67,69 @@ def run(
 
     A run that was interrupted goes on where it was when it is called again: what is finished is known by what it was
     made from. A finished run in `out` of the very same request stays as it is, and the Result names the scenes that are
-    new since. `update` does the same with a finished run in `out`: new or changed scenes, or more days, redo only what
-    they touch; `overwrite` starts anew. `resources` and `output` change no value. `progress` is called with a stage's
-    name, the steps done and their number. `holdout` scores the method on hidden pixels of the scenes; what it returns
-    stands in the collection as `spaceeye:holdout`. `each_day` is called soon after a day is finished, with the folder
-    its files are in, the collection as far as it is known, and its item. `announce` is called with the plan of the
-    whole run before any pixel is read. Nothing appears in `out` before the run is
-    complete. Raises SpaceEyeError's children, each with the value and the remedy.
+    new since. Nothing appears in `out` before the run is complete.
+
+    Parameters
+    ----------
+    query, settings
+        What to look for, and how to compute.
+    out
+        Folder of the new collection.
+    scenes
+        Used instead of a search: what `search` returned, or items in any form in which `Query.catalog` takes them, as a
+        platform that runs this has them already.
+    overwrite
+        Start anew, and replace the run in `out`.
+    update
+        Take over what still holds of the run in `out`: new or changed scenes, or more days, redo only what they touch.
+    output, resources
+        How the days are written, and what may be used; no value depends on either.
+    progress
+        Called with a stage's name, the steps done and their number.
+    holdout
+        Scores the method on hidden pixels; what it returns stands in the collection as `spaceeye:holdout`.
+    each_day
+        Called soon after a day is finished, with the folder its files are in, the collection as far as it is known, and
+        its item.
+    announce
+        Called with the plan of the whole run before any pixel is read.
+
+    Returns what was published. Raises SpaceEyeError's children, each with the value and the remedy.
+
     """
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
     place, request = Path(out), engine.RunRequest.of(query, settings, output)
     collection.check_place(place)
     if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
-        found = engine.readable_scenes(sources.search(query, settings), query)
-        return engine.unchanged(place, query, found)
+        return engine.unchanged(place, query, _found(query, settings, scenes))
     staged = collection.staged_folder(place, overwrite=overwrite, update=update)
     with staged as folder, engine.open_workers(resources) as workers:
         request = engine.settled_request(request, folder, place if update else None)
 
         # search
         start = time.perf_counter()
-        scenes = engine.readable_scenes(sources.search(query, settings), query)
-        logger.info("search: %d scenes in %.1f s", len(scenes), time.perf_counter() - start)
-        request = request.with_scenes(scenes, folder)
+        found = _found(query, settings, scenes)
+        logger.info("search: %d scenes in %.1f s", len(found), time.perf_counter() - start)
+        request = request.with_scenes(found, folder)
         budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
         if announce is not None:
-            announce(engine.plan_of_scenes(scenes, query, settings, output, budget))
-        scores = holdout(scenes, query, settings) if holdout else None
+            announce(engine.plan_of_scenes(found, query, settings, output, budget))
+        scores = holdout(found, query, settings) if holdout else None
 
         # process: each grid's cells to keyframes, and those to the files of days
-        jobs = engine.grid_jobs(scenes, query, settings)
+        jobs = engine.grid_jobs(found, query, settings)
         works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
         grids = [engine.fill_grid(work, workers, progress, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
-        return engine.finish(grids, scores, scenes.unreadable)
+        return engine.finish(grids, scores, found.unreadable)
+
+
+def _found(query: Query, settings: Settings, scenes: object | None) -> "SceneList":
+    """The scenes that can be read, of those that are at hand or else of a search."""
+    chosen = sources.search(query, settings) if scenes is None else sources.scenes_for(query, settings, scenes)
+    return engine.readable_scenes(chosen, query)
 
 
 def _check(settings: Settings, output: Output, *, overwrite: bool, update: bool) -> None:

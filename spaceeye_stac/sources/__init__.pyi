@@ -4,6 +4,7 @@ from .scenes import SceneList as SceneList
 from .scenes import Unreadable as Unreadable
 from .scenes import scenes_from_items as scenes_from_items
 from .selection import as_records as as_records
+from .selection import scenes_for as scenes_for
 from .selection import search as search
 from .transport import UNREADABLE as UNREADABLE
 from .transport import patient as patient

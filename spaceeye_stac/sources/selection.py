@@ -13,7 +13,7 @@ from spaceeye_stac.outlines import middle
 from spaceeye_stac.query import DateRange, Json, Query
 from spaceeye_stac.settings import Settings
 from spaceeye_stac.sources.apis import from_api
-from spaceeye_stac.sources.catalog import CatalogRoot, open_catalog, open_named
+from spaceeye_stac.sources.catalog import CatalogRoot, checked_scenes, open_catalog, open_named
 from spaceeye_stac.sources.choosing import Candidates
 from spaceeye_stac.sources.folders import from_static
 from spaceeye_stac.sources.nearby import region_notes
@@ -37,21 +37,44 @@ def search(query: Query, settings: Settings | None = None) -> SceneList:
     NoScenesError, each with the value and the remedy.
 
     """
-    settings = settings or Settings()
-    root = open_catalog(query)
-    days = query.days.widened(settings.context_days(query.days))
+    root, days = open_catalog(query), _searched_days(query, settings)
     area = shape(query.geometry)  # cut at 180 degrees, as items are
     items, counted, short = from_api(root, query, days) if root.is_api else from_static(root, area)
     items, absent = _without_excluded(items, query)
     scenes, bad = _mapped(_scene_items(items, query), root, query, middle(query.geometry))
+    ordered, counted = _in_time(scenes, days, counted)
+    masks, unpairable = _masks(root, items, query, days) if query.mask_choice.separate else (None, [])
+    notes = (*short, *absent, *bad, *unpairable, *region_notes(area, [scene.item for scene in ordered]))
+    return Candidates(ordered, None if masks is None else tuple(masks), query, counted, notes).chosen()
+
+
+def scenes_for(query: Query, settings: Settings | None, found: object) -> SceneList:
+    """The scenes of a query among those that somebody has found already, without a search.
+
+    `found`: scenes, which keep their masks, or items in any form in which `Query.catalog` takes them. Both are chosen
+    from, and checked, as if a search had found them.
+    """
+    scenes = list(found) if isinstance(found, Sequence) else []
+    if not scenes or not all(isinstance(one, Scene) for one in scenes):
+        return search(replace(query, catalog=found), settings)
+    checked = checked_scenes(scenes, query)
+    ordered, counted = _in_time(checked, _searched_days(query, settings), f"{len(scenes)} scenes were given")
+    notes = tuple(region_notes(shape(query.geometry), [scene.item for scene in ordered]))
+    return Candidates(ordered, None, query, counted, notes).chosen()
+
+
+def _searched_days(query: Query, settings: Settings | None) -> DateRange:
+    """The days of the query and those around them that serve as context."""
+    return query.days.widened((settings or Settings()).context_days(query.days))
+
+
+def _in_time(scenes: Sequence[Scene], days: DateRange, counted: str) -> tuple[tuple[Scene, ...], str]:
+    """The scenes of some days, in order, and how many there are; NoScenesError where there is none."""
     inside = [scene for scene in scenes if days.start <= scene.day <= days.stop]
     counted += f", {len(inside)} of them from {days.start} to {days.stop}"
     if not inside:
         raise NoScenesError(f"No scene found: {counted}.")
-    masks, unpairable = _masks(root, items, query, days) if query.mask_choice.separate else (None, [])
-    ordered = tuple(sorted(inside, key=lambda s: (s.datetime, s.id)))
-    notes = (*short, *absent, *bad, *unpairable, *region_notes(area, [scene.item for scene in ordered]))
-    return Candidates(ordered, None if masks is None else tuple(masks), query, counted, notes).chosen()
+    return tuple(sorted(inside, key=lambda s: (s.datetime, s.id))), counted
 
 
 def _mapped(items: Sequence[Json], root: CatalogRoot, query: Query, lon: float) -> tuple[list[Scene], list[str]]:

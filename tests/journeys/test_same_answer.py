@@ -14,9 +14,10 @@ import pystac
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.errors import OutputError
+from spaceeye_stac.errors import NoScenesError, OutputError
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command, command_line, options_of
+from tests.support.same_files import assert_same_files
 
 
 def test_a_finished_run_that_is_asked_for_again_stays_as_it_is(simulated_query: se.Query, tmp_path: Path) -> None:
@@ -103,3 +104,16 @@ def test_no_kill_leaves_a_task_in_the_temporary_folder(simulated_query: se.Query
     named = [path for path in temporary.rglob("*") if path.is_file() and b"Scene" in path.read_bytes()]
     assert not named
     shutil.rmtree(tmp_path / ".out.partial")
+
+
+def test_a_run_takes_the_scenes_that_a_platform_has(simulated_query: se.Query, tmp_path: Path) -> None:
+    query = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-03")
+    nowhere = replace(query, catalog=tmp_path / "no-catalog.json", allow_hrefs=[str(Path(str(query.catalog)).parent)])
+    se.run(query, out=tmp_path / "searched")
+    found = se.search(query)
+    items = pystac.ItemCollection([scene.item for scene in found])
+    for name, scenes in {"scenes": found, "items": items, "list": list(items)}.items():
+        se.run(nowhere, scenes=scenes, out=tmp_path / name)
+        assert_same_files(tmp_path / name, tmp_path / "searched")
+    with pytest.raises(NoScenesError, match="0 of them from"):
+        se.run(replace(nowhere, datetime="2031-01"), scenes=found, out=tmp_path / "late")
