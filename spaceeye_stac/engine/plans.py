@@ -120,7 +120,7 @@ def plan_of_scenes(scenes: SceneList, query: Query, settings: Settings, output: 
     jobs = grid_jobs(scenes, query, settings)
     memory = [memory_of(job, budget) for job in jobs]  # first: it refuses what is too little
     grids = tuple(_grid(job, peak, output, budget.workers) for job, peak in zip(jobs, memory, strict=True))
-    found = [*scenes.left_out, *(text for job in jobs for text in _gaps(job)), *_holes(grids)]
+    found = [*scenes.left_out, *scenes.doubts, *(text for job in jobs for text in _gaps(job)), *_holes(grids)]
     return Plan((query.days.start, query.days.stop), grids, tuple(found), budget.workers)
 
 

@@ -42,7 +42,7 @@ class Candidates:
             raise NoScenesError(f"No scene found: {self.counted}, 0 of them readable: {unreadable[0].note}")
         for one in _filters(self.query):
             left.keep(*one)
-        left.notes += [*_doubtful_cloud(left.scenes), *_doubtful_offsets(left.scenes)]
+        left.notes += _doubtful_cloud(left.scenes)
         bands = wanted_bands(left.scenes, self.query)
         left.notes += _partly(left.scenes, bands) if self.query.bands is None else []
         left.keep_bands(bands)
@@ -59,6 +59,7 @@ class Candidates:
         return SceneList(
             [scene.with_bands(bands) for scene in masked],
             [*left.notes, *without],
+            doubts=_doubtful_offsets(masked),
             gone=unreadable,
             contested=twins,
             chosen=self.chosen,

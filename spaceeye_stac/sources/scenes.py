@@ -33,8 +33,8 @@ class Unreadable:
 class SceneList(list[Scene]):
     """A list of scenes that prints as a table, with what the search left out and why.
 
-    `gone`: scenes that are left out as a file of theirs cannot be opened; `contested`: ids of those of whose
-    acquisition there is an older version.
+    `doubts`: sentences on what is taken for granted of the scenes, which a plan says; `gone`: scenes that are left out
+    as a file of theirs cannot be opened; `contested`: ids of those of whose acquisition there is an older version.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class SceneList(list[Scene]):
         scenes: Sequence[Scene] = (),
         left_out: Sequence[str] = (),
         *,
+        doubts: Sequence[str] = (),
         gone: "Sequence[Unreadable]" = (),
         contested: Sequence[str] = (),
         chosen: "Callable[[Sequence[Unreadable]], SceneList] | None" = None,
     ) -> None:
         super().__init__(scenes)
         self.left_out, self.gone, self.contested = tuple(left_out), tuple(gone), tuple(contested)
-        self._chosen = chosen
+        self.doubts, self._chosen = tuple(doubts), chosen
 
     def without(self, unreadable: "Sequence[Unreadable]") -> "SceneList":
         """Choose again without these, so that older versions of them are used; without a search they only go."""
@@ -58,7 +59,7 @@ class SceneList(list[Scene]):
         if unreadable and not [scene for scene in self if id(scene.item) not in gone]:
             raise NoScenesError(f"No scene is left: {notes[0]}")
         left = [scene for scene in self if id(scene.item) not in gone]
-        return SceneList(left, [*self.left_out, *notes], gone=unreadable)
+        return SceneList(left, [*self.left_out, *notes], doubts=self.doubts, gone=unreadable)
 
     @property
     def unreadable(self) -> tuple[str, ...]:

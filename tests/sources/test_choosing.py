@@ -13,6 +13,7 @@ from spaceeye_stac.errors import CatalogError, InvalidInputError, ItemError, NoS
 from spaceeye_stac.sources.scenes import SceneList, Unreadable, scenes_from_items
 from spaceeye_stac.sources.selection import search
 from tests.support.items import base_item
+from tests.support.material import BE_BBOX
 from tests.support.small_catalog import small_items, small_query, written
 
 Json = dict[str, Any]
@@ -206,6 +207,16 @@ def test_a_cloud_cover_that_is_one_counts(items: list[Json], found: Found, value
 
 
 # the list of scenes
+
+
+def test_scenes_that_are_taken_to_be_of_an_old_baseline_are_a_warning_of_the_plan(belgium: Path) -> None:
+    query = se.Query(catalog=belgium, bbox=BE_BBOX, datetime="2018-05-01/2018-05-10", bands=["B04"])
+    scenes = search(query)
+    (said,) = scenes.doubts
+    assert said.startswith(
+        f"{len(scenes)} scenes give no processing baseline, as {scenes[0].id}; sensed before 2022-01-25"
+    )
+    assert said in se.plan(query).warnings
 
 
 def test_a_list_of_scenes_can_be_copied_and_chosen_from_again(items: list[Json], found: Found) -> None:
