@@ -30,10 +30,18 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def guarded_look_up(host: Any, *arguments: Any, **options: Any) -> Any:
         """Names of this machine and numbers alone: a name server is somewhere else."""
-        flags = 0 if host in near else socket.AI_NUMERICHOST
-        return look_up(host, *arguments, **{**options, **({"flags": flags} if flags else {})})
+        asked = dict(zip(("port", "family", "type", "proto", "flags"), arguments, strict=False)) | options
+        flags = asked.pop("flags", 0) | (0 if host in near else socket.AI_NUMERICHOST)
+        return look_up(host, **asked, flags=flags)
 
     monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and all that start servers in another: they share what is made once."""
+    for item in items:
+        group = "servers" if "e2e" in item.path.parts else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -38,11 +38,10 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
                 f"{tuple(looks.values.shape)}; it must return values of the same shape."
             )
         seen = looks.clear.any(0)
-        missing = int((~torch.isfinite(found) & seen).sum())
-        if missing:
+        if seen.any() and not (torch.isfinite(found) & seen).any():
             raise InvalidInputError(
-                f"method {_name(model)} returned {missing} values that are no finite number, at pixels that are clear "
-                "on some day; it must fill them all."
+                f"method {_name(model)} returned no finite number, though pixels are clear on some day; "
+                "NaN stands for a pixel without a value."
             )
         return looks.days, torch.where(seen, found, torch.nan)
 

@@ -186,7 +186,7 @@ def read_root(href: str, trust: Trust) -> Json:
         raise refusal_or(error, f"Catalog {redacted(href)} cannot be reached: {reason(error)}.") from None
     if not isinstance(document, dict) or not _is_stac(document):
         raise CatalogError(f"Catalog {redacted(href)} is no STAC catalog, collection, item or item collection.")
-    return {**document, "links": _links(document)}
+    return document
 
 
 def refusal_or(error: Exception, otherwise: str) -> CatalogError:
@@ -195,12 +195,6 @@ def refusal_or(error: Exception, otherwise: str) -> CatalogError:
     while inner is not None and not isinstance(inner, CatalogError):
         inner = inner.__cause__ or inner.__context__
     return inner or CatalogError(otherwise)
-
-
-def _links(document: Json) -> list[Json]:
-    """The links of a document that are some."""
-    found = document.get("links")
-    return [link for link in found if isinstance(link, dict)] if isinstance(found, list) else []
 
 
 def _is_stac(document: Json) -> bool:

@@ -24,6 +24,8 @@ def links_of(document: Json, *relations: str) -> Iterator[Json]:
 def absolute(href: str, base: str) -> str:
     """An href as seen from the document at `base`, a URL or the path of a file."""
     plain = as_path(href)
+    if plain != href:  # a file: URL says the whole place, wherever the document is
+        return plain
     for scheme, same in SAME_SCHEMES.items():
         if plain.startswith(scheme):
             return same + plain.removeprefix(scheme)

@@ -52,7 +52,7 @@ def test_a_mask_of_fractions_is_refused_as_whole_numbers_would_make_it_clear(
         simulated, tmp_path / "catalog", "probs", lambda labels: (probability(labels) / 100).astype(np.float32)
     )
     query = replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs")
-    with pytest.raises(ReadError, match=r"probs\.tif holds float32, and uint8 or uint16"):
+    with pytest.raises(ReadError, match=r"probs\.tif holds float32, and uint8, int8, uint16 or int16 is read"):
         se.run(query, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -78,8 +78,8 @@ def test_a_method_of_the_wrong_shape_is_named() -> None:
     [
         (lambda *_looks: None, "returned NoneType; it must return values"),
         (lambda *_looks: "values", "returned str; it must return values"),
-        (lambda values, *_rest: values * float("nan"), "values that are no finite number, at pixels that are clear"),
-        (lambda values, *_rest: values / 0, "values that are no finite number, at pixels that are clear"),
+        (lambda values, *_rest: values * float("nan"), "returned no finite number, though pixels are clear"),
+        (lambda values, *_rest: values + float("inf"), "returned no finite number, though pixels are clear"),
     ],
 )
 def test_a_model_that_gives_no_values_is_refused(model: Callable[..., object], said: str) -> None:
