@@ -61,7 +61,9 @@ UNREADABLE = (
 )
 
 
-keep_secrets_from(["pystac_client.stac_api_io"])
+keep_secrets_from(["pystac_client.stac_api_io", "urllib3.connectionpool"])
+# headers that every request has; any other may be a key, which is for the host that it was given for
+PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"})
 
 
 Check = Callable[[str], None]
@@ -125,12 +127,19 @@ class PatientIO(StacApiIO):
         self.retry_after = ""
         self.session.stream = True  # so that the hook reads the answer, as far as is allowed
         self.session.hooks["response"].append(self._look_at)
+        self.session.rebuild_auth = self._without_keys  # type: ignore[method-assign]
         self._patiently = retry(
             retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(MAX_RETRIES + 1) | stop_before_delay(retry_seconds),
             wait=_RetryAfterWait(self),
             reraise=True,
         )
+
+    def _without_keys(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take all headers that may be keys from a request that follows a redirect to another host."""
+        if self.session.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+            for name in [name for name in prepared_request.headers if name.lower() not in PLAIN_HEADERS]:
+                del prepared_request.headers[name]
 
     def read_text(self, source: pystac.link.HREF, *arguments: Any, **options: Any) -> str:  # noqa: ANN401
         """Return the text of a link, URL or file."""

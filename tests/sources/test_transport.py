@@ -1,6 +1,8 @@
 import logging
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import pystac
 import pytest
@@ -10,7 +12,32 @@ from spaceeye_stac.errors import CatalogError
 from spaceeye_stac.sources.transport import PatientFiles, patient, reason
 from spaceeye_stac.sources.trust import Trust
 from tests.support.failing_api import FlakyApi
-from tests.support.loopback import serving
+from tests.support.loopback import Handler, serving
+
+
+@dataclass
+class KeyKeeper:
+    """A server that says where it leads to, and keeps the headers that it was sent."""
+
+    handler: ClassVar[type[Handler]]
+    leads_to: str = ""
+    url: str = ""
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+
+class _Keeping(Handler):
+    def _get(self) -> None:
+        self.served.headers.append(dict(self.headers.items()))
+        if self.served.leads_to:
+            self.send(302, headers={"Location": self.served.leads_to})
+        else:
+            self.send(200, b"{}")
+
+    do_GET = _get  # noqa: N815 - http.server's name
+
+
+KeyKeeper.handler = _Keeping
+KEYS = {"Ocp-Apim-Subscription-Key": "secret-1", "X-Api-Key": "secret-2", "Authorization": "Bearer secret-3"}
 
 # what is done at busy, cut and silent servers is tested with a whole search, in test_catalog.py
 
@@ -87,3 +114,20 @@ def test_reasons_tell_no_address() -> None:
     wrapped = pystac.STACError("HREF: 'http://x.org/?sig=secret'")
     wrapped.__cause__ = APIError("secret")
     assert reason(wrapped) == "NoneType"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_keys_go_to_no_other_host_than_theirs(host: str) -> None:
+    with serving(KeyKeeper()) as other, serving(KeyKeeper()) as first:
+        first.leads_to = other.url.replace("127.0.0.1", host) + "/there"
+        assert patient().request(f"{first.url}/here", headers=dict(KEYS)) == "{}"
+    assert all(first.headers[0][name] == value for name, value in KEYS.items())
+    assert not [text for text in other.headers[0].values() if "secret" in text]
+
+
+def test_the_query_of_an_address_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serving(KeyKeeper()) as api:
+        patient().request(f"{api.url}/items?sig=very-secret&limit=2")
+    assert "/items" in caplog.text
+    assert "very-secret" not in caplog.text
