@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -10,6 +11,7 @@ import rasterio
 
 import spaceeye_stac as se
 from spaceeye_stac.engine.jobs import grid_job
+from spaceeye_stac.keyframes.store import KeyframeStore
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.pixels.first_pass import sample_part
 from spaceeye_stac.pixels.offset_check import SAMPLE_PIXELS, Sample, Sampling, offset_warnings
@@ -157,10 +159,9 @@ def test_a_falsified_baseline_in_real_data_is_told_by_a_run(belgium: Path, tmp_p
     assert "spaceeye:warnings" not in json.loads((out / "collection.json").read_text())
 
 
-def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_is_cut(
-    simulated: Path, simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert se.run(simulated_query, out=tmp_path / "right").warnings == ()
+@pytest.fixture
+def shifted(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> tuple[se.Query, str]:
+    """A query of a catalog in which all pixels of one scene are 1000 DN too high, and that scene's id."""
     shutil.copytree(simulated.parent, tmp_path / "catalog")
     catalog = tmp_path / "catalog" / simulated.name
     wrong = next(s.id for s in search(simulated_query) if s.day.day == 10 and s.day.month == 4)
@@ -168,12 +169,42 @@ def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_i
         with rasterio.open(items_of(catalog)[wrong].with_name(f"{band}.tif"), "r+", IGNORE_COG_LAYOUT_BREAK="YES") as f:
             image = f.read()
             f.write(np.where(image == 0, 0, np.minimum(image.astype(int) + 1000, 65535)).astype(np.uint16))
-    found = se.run(replace(simulated_query, catalog=catalog), out=tmp_path / "one").warnings
+    return replace(simulated_query, catalog=catalog), wrong
+
+
+def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_is_cut(
+    shifted: tuple[se.Query, str], simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert se.run(simulated_query, out=tmp_path / "right").warnings == ()
+    query, wrong = shifted
+    found = se.run(query, out=tmp_path / "one").warnings
     assert len(found) >= 2
     assert all(wrong in text for text in found)
     solve_in_cells(monkeypatch, se.Settings(), cell=32, halo=8)
-    again = se.run(replace(simulated_query, catalog=catalog), out=tmp_path / "many").warnings
+    again = se.run(query, out=tmp_path / "many").warnings
     assert again == found
+
+
+@pytest.mark.parametrize("marks", [1, 2])
+def test_warnings_outlive_a_run_that_dies_when_windows_are_marked(
+    marks: int, shifted: tuple[se.Query, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, settings = shifted[0], se.Settings(duration=24)
+    whole = se.run(query, settings, out=tmp_path / "whole").warnings
+    assert whole
+    mark, left = KeyframeStore.mark, [marks]
+
+    def dying(store: KeyframeStore, *facts: Any) -> None:
+        mark(store, *facts)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyframeStore, "mark", dying)
+        with pytest.raises(KeyboardInterrupt):
+            se.run(query, settings, out=tmp_path / "out")
+    assert se.run(query, settings, out=tmp_path / "out").warnings == whole
 
 
 def test_cells_sample_the_same_pixels_as_the_whole_and_each_once(simulated_query: se.Query) -> None:
