@@ -58,7 +58,7 @@ def run(
     update: bool = False,
     output: Output | None = None,
     resources: Resources | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = silent,
     holdout: Holdout | None = None,
     each_day: "EachDay | None" = None,
     announce: Announce | None = None,
@@ -85,7 +85,7 @@ def run(
     output, resources
         How the days are written, and what may be used; no value depends on either.
     progress
-        Called with a stage's name, the steps done and their number.
+        Called with a stage's name, the steps done and their number; or True, for a bar a stage.
     holdout
         Scores the method on hidden pixels; what it returns stands in the collection as `spaceeye:holdout`.
     each_day
@@ -104,7 +104,7 @@ def run(
     if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
         return engine.unchanged(place, query, _found(query, settings, scenes))
     staged = collection.staged_folder(place, overwrite=overwrite, update=update)
-    with staged as folder, engine.open_workers(resources) as workers:
+    with engine.reporting(progress=progress) as report, staged as folder, engine.open_workers(resources) as workers:
         request = engine.settled_request(request, folder, place if update else None)
 
         # search
@@ -120,7 +120,7 @@ def run(
         # process: each grid's cells to keyframes, and those to the files of days
         jobs = engine.grid_jobs(found, query, settings)
         works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
-        grids = [engine.fill_grid(work, workers, progress, update=update) for work in works]
+        grids = [engine.fill_grid(work, workers, report, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
         return engine.finish(grids, scores, found.unreadable)

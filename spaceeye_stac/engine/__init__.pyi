@@ -1,3 +1,4 @@
+from .bars import reporting as reporting
 from .budget import Budget as Budget
 from .finishing import Result as Result
 from .finishing import finish as finish

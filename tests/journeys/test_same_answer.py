@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pystac
 import pytest
+from pystac_client import Client
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import NoScenesError, OutputError
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command, command_line, options_of
+from tests.support.failing_api import FlakyApi
+from tests.support.loopback import serving
 from tests.support.same_files import assert_same_files
 
 
@@ -115,5 +118,19 @@ def test_a_run_takes_the_scenes_that_a_platform_has(simulated_query: se.Query, t
     for name, scenes in {"scenes": found, "items": items, "list": list(items)}.items():
         se.run(nowhere, scenes=scenes, out=tmp_path / name)
         assert_same_files(tmp_path / name, tmp_path / "searched")
+    with serving(FlakyApi([scene.item for scene in found], page_size=2)) as api:
+        search = Client.open(api.url).search(collections=["sentinel-2-l2a"])
+        se.run(nowhere, scenes=search.item_collection(), out=tmp_path / "client")
+    assert_same_files(tmp_path / "client", tmp_path / "searched")
     with pytest.raises(NoScenesError, match="0 of them from"):
         se.run(replace(nowhere, datetime="2031-01"), scenes=found, out=tmp_path / "late")
+
+
+def test_true_is_a_bar_a_stage(simulated_query: se.Query, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-03")
+    se.run(query, out=tmp_path / "silent", progress=False)
+    assert capsys.readouterr().err == ""
+    se.run(query, out=tmp_path / "bars", progress=True)
+    said = capsys.readouterr().err
+    assert "solving: 100%" in said
+    assert "writing days: 100%" in said
