@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.outlines import checked_bbox
@@ -230,9 +230,7 @@ class Query:
     def mask_choice(self) -> MaskChoice:
         """The options on masks, together."""
         separate = self.mask_collection is not None or self.mask_catalog is not None
-        values = self.mask_clear_values
-        if values is not None:
-            values = _each("mask_clear_values", values, _label_value)
+        values = cast("tuple[int, ...] | None", self.mask_clear_values)  # since the query was made
         return MaskChoice(self.mask, self.mask_asset, values, self.unmasked, separate)
 
     @property

@@ -1,7 +1,9 @@
+from .day import FINGERPRINT as FINGERPRINT
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
 from .day import Statistics as Statistics
 from .day import WrittenFile as WrittenFile
+from .durable import of_glibc as of_glibc
 from .folder import COLLECTION_FILE as COLLECTION_FILE
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
@@ -17,6 +19,7 @@ from .items import collection_of as collection_of
 from .items import day_item as day_item
 from .items import item_id as item_id
 from .items import link_in_order as link_in_order
+from .json_files import document_bytes as document_bytes
 from .json_files import write_json as write_json
 from .staging import check_place as check_place
 from .staging import leave_staged as leave_staged

@@ -12,7 +12,7 @@ AT_CURRENT_FOLDER = -100
 
 def exchange(one: Path, other: Path) -> bool:
     """Let two folders change their places in one step; False where the system or the file system cannot."""
-    rename = _of_glibc("renameat2")
+    rename = of_glibc("renameat2")
     if rename is None:
         return False
     names = os.fsencode(one), os.fsencode(other)
@@ -24,7 +24,7 @@ def sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
-        sync_file_system = _of_glibc("syncfs")
+        sync_file_system = of_glibc("syncfs")
         if sync_file_system is None:
             os.sync()
         else:
@@ -43,6 +43,6 @@ def write_whole(path: Path, content: bytes) -> None:
     partial.replace(path)
 
 
-def _of_glibc(name: str) -> Any:  # noqa: ANN401 - a function of C
-    """One of glibc's functions; None elsewhere."""
+def of_glibc(name: str) -> Any:  # noqa: ANN401 - a function of C
+    """One of glibc's functions; None elsewhere, as on some Linux, too."""
     return getattr(ctypes.CDLL(None, use_errno=True), name, None) if sys.platform == "linux" else None

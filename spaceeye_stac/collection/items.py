@@ -17,6 +17,7 @@ from pystac.provider import ProviderRole
 from shapely import Geometry
 
 from spaceeye_stac.collection.day import DayImages, Statistics, WrittenFile
+from spaceeye_stac.collection.folder import SCHEMA_FILE
 from spaceeye_stac.model import GridJob, metres_per_pixel
 from spaceeye_stac.outlines import bbox, split, unwrapped
 from spaceeye_stac.query import Json
@@ -33,7 +34,6 @@ ITEM_EXTENSIONS = [
     "https://stac-extensions.github.io/render/v2.0.0/schema.json",
 ]
 COLLECTION_EXTENSIONS = [*ITEM_EXTENSIONS[:3], ITEM_EXTENSIONS[-1]]
-SCHEMA_FILE = "spaceeye.schema.json"
 GRID_EXTENSION = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
 FOOTPRINT_POINTS = 16
 FOOTPRINT_TOLERANCE_DEGREES = 1e-6

@@ -9,4 +9,9 @@ from spaceeye_stac.query import Json
 
 def write_json(path: Path, document: Json) -> None:
     """Write JSON, whole or not at all."""
-    write_whole(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(path, document_bytes(document))
+
+
+def document_bytes(document: Json) -> bytes:
+    """A document as it stands in a file."""
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,9 +1,8 @@
 """Memory of this process: few heaps, and what was freed given back to the system."""
 
-import ctypes
-import sys
 from functools import cache
-from typing import Any
+
+from spaceeye_stac.collection import of_glibc
 
 M_ARENA_MAX, HEAPS = -8, 2  # of glibc's mallopt
 
@@ -11,18 +10,13 @@ M_ARENA_MAX, HEAPS = -8, 2  # of glibc's mallopt
 @cache
 def keep_few_heaps() -> None:
     """Let the threads of this process share two heaps: by default each keeps one, with what it once freed."""
-    setting = _of_glibc("mallopt")
+    setting = of_glibc("mallopt")
     if setting is not None:
         setting(M_ARENA_MAX, HEAPS)
 
 
 def give_back() -> None:
     """Give the system the memory that was freed, where more is not needed soon; glibc keeps what lies between."""
-    trim = _of_glibc("malloc_trim")
+    trim = of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
-
-
-def _of_glibc(name: str) -> Any:  # noqa: ANN401 - a function of C
-    """One of its own functions; None elsewhere, as on some Linux, too."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

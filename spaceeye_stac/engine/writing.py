@@ -14,7 +14,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from spaceeye_stac.collection import DayFiles, DayImages, day_item, item_id, write_json
+from spaceeye_stac.collection import FINGERPRINT, DayFiles, DayImages, day_item, item_id, write_json
 from spaceeye_stac.days import (
     CACHE_MB,
     NODATA,
@@ -38,10 +38,9 @@ from spaceeye_stac.days import (
 from spaceeye_stac.keyframes import KeyframeStore, cores_of
 from spaceeye_stac.model import NO_LOOK, GridJob, Scene
 from spaceeye_stac.pixels import Clip
-from spaceeye_stac.query import DateRange
+from spaceeye_stac.query import DateRange, Json
 
 logger = logging.getLogger(__name__)
-FINGERPRINT = "spaceeye:fingerprint"
 OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
 _Open = dict[str, Raster | VirtualRaster]
 
@@ -135,7 +134,7 @@ def finished(place: Path, key: str) -> bool:
     It is quick, and enough for what this run has written itself; `intact` says it of what an earlier one has left.
     """
     try:
-        item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
+        item = _document(place)
         sizes = {asset["href"]: asset["file:size"] for asset in item["assets"].values()}
         return (
             item["properties"].get(FINGERPRINT) == key
@@ -150,9 +149,14 @@ def intact(place: Path, key: str) -> bool:
     """Whether a day's folder is `finished` and each file has the checksum that its item says."""
     if not finished(place, key):
         return False
-    item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
+    item = _document(place)
     files = [(place / asset["href"], asset["file:checksum"]) for asset in item["assets"].values()]
     return all(written_file(path).checksum == checksum for path, checksum in files)
+
+
+def _document(place: Path) -> Json:
+    """The item in a day's folder."""
+    return dict(json.loads((place / f"{place.name}.json").read_text(encoding="utf-8")))
 
 
 @dataclass

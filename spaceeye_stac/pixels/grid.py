@@ -189,12 +189,8 @@ def _anchor(assets: Sequence[BandAsset], resolution: float) -> tuple[float, floa
 
     A single item that is wrong about its origin does not move all others off their pixels.
     """
-    found = Counter(
-        tuple(round(at / resolution % 1, ANCHOR_DIGITS) % 1 for at in asset.origin) for asset in assets if asset.origin
-    )
-    if not found:
+    exact = [(a.origin[0] / resolution % 1, a.origin[1] / resolution % 1) for a in assets if a.origin]
+    if not exact:
         return 0.0, 0.0
-    usual = found.most_common(1)[0][0]
-    origins = (asset.origin for asset in assets if asset.origin)
-    first = next(o for o in origins if tuple(round(at / resolution % 1, ANCHOR_DIGITS) % 1 for at in o) == usual)
-    return first[0] / resolution % 1, first[1] / resolution % 1
+    rounded = [tuple(round(share, ANCHOR_DIGITS) % 1 for share in shares) for shares in exact]
+    return exact[rounded.index(Counter(rounded).most_common(1)[0][0])]

@@ -1,4 +1,4 @@
-"""Scenes and a geobox to DN and labels on one grid; the only module that imports stackstac."""
+"""Scenes and a geobox to DN and labels on one grid; with `loader`, the only module that imports stackstac."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spaceeye_stac.collection import FINGERPRINT
 from spaceeye_stac.query import Json
 
 SHA256 = "1220"
 DIGEST = "spaceeye:digest"
-FINGERPRINT = "spaceeye:fingerprint"
 PART_BYTES = 8 * 2**20
 
 

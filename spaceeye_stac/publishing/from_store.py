@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from spaceeye_stac.collection import COLLECTION_FILE, PARQUET, is_ours, table_of
+from spaceeye_stac.collection import COLLECTION_FILE, PARQUET, document_bytes, is_ours, table_of
 from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.placing import static_collection, static_items
 from spaceeye_stac.publishing.report import Report
@@ -11,7 +11,6 @@ from spaceeye_stac.publishing.run_folder import is_plain_name
 from spaceeye_stac.publishing.store_place import (
     StorePlace,
     days_there,
-    document_bytes,
     foreign_names,
     found_place,
     item_name,

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from spaceeye_stac.collection import is_ours
+from spaceeye_stac.collection import FINGERPRINT, is_ours
 from spaceeye_stac.errors import TargetError
-from spaceeye_stac.publishing.digests import FINGERPRINT, is_our_item
+from spaceeye_stac.publishing.digests import is_our_item
 from spaceeye_stac.publishing.run_folder import RUN, RunFolder
 from spaceeye_stac.query import Json
 

@@ -149,11 +149,6 @@ def read_document(store: Store, name: str) -> Json | None:
         ) from None
 
 
-def document_bytes(document: Json) -> bytes:
-    """A document as it is written."""
-    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
-
-
 def at_once(task: Callable[[T], R], todo: Iterable[T]) -> Iterator[R]:
     """Do tasks on threads, in order; the first error ends it."""
     with ThreadPoolExecutor(THREADS) as pool:

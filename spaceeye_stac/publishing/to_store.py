@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from spaceeye_stac.collection import COLLECTION_FILE, PARQUET, table_of
+from spaceeye_stac.collection import COLLECTION_FILE, PARQUET, document_bytes, table_of
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.placing import Placing, lost_links, static_collection, static_items, tilejson_url
 from spaceeye_stac.publishing.report import FOREIGN, PublishOptions, Report
@@ -16,7 +16,6 @@ from spaceeye_stac.publishing.store_place import (
     check_own_files,
     check_place,
     days_there,
-    document_bytes,
     files_of,
     foreign_names,
     found_place,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from spaceeye_stac.model import Scene
 from spaceeye_stac.query import Json
+from spaceeye_stac.sources.sensing import time_of
 
 SAME_SENSING = timedelta(seconds=2)
 DATATAKE_FIELDS = ("s2:datatake_id", "eopf:datatake_id", "s2:product_uri")
@@ -143,15 +144,7 @@ def _datatake(scene: Scene) -> str | None:
 def strip_start(item: Json) -> datetime | None:
     """When the datastrip starts, the part of its id that processing it again does not change."""
     found = next(filter(None, (re.search(r"_S(\d{8}T\d{6})", text) for text in _texts(item, DATASTRIP_FIELDS))), None)
-    return _time(found[1]) if found else None
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return time_of(found[1]) if found else None
 
 
 def _baseline(text: str | None) -> tuple[int, ...]:
@@ -159,7 +152,7 @@ def _baseline(text: str | None) -> tuple[int, ...]:
 
 
 def _processed(item: Json) -> datetime:
-    times = (_time(text) for text in _texts(item, PROCESSED_FIELDS))
+    times = (time_of(text) for text in _texts(item, PROCESSED_FIELDS))
     return next((when for when in times if when is not None), LONG_AGO)
 
 

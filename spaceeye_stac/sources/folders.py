@@ -14,7 +14,6 @@ from spaceeye_stac.outlines import footprint
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources.catalog import CatalogRoot, refusal_or
 from spaceeye_stac.sources.hrefs import absolute, links_of, self_href, with_absolute_assets
-from spaceeye_stac.sources.limits import Limits
 from spaceeye_stac.sources.nearby import explain_swapped, meets
 from spaceeye_stac.sources.pages import features_of, following, matched, missing, next_page
 from spaceeye_stac.sources.saved import document_of
@@ -150,7 +149,7 @@ class _Walk:
     def __init__(self, files: PatientFiles) -> None:
         self.notes: list[str] = []
         self._files = files
-        self._limits = Limits.of_environment()
+        self._limits = files.requests.limits
         self._seen: set[str] = set()
 
     def below(self, href: str, document: Json, depth: int = 1) -> Iterator[Json]:

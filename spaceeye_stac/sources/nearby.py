@@ -1,7 +1,7 @@
 """Which items meet the region and days: servers may ignore both, and files know of neither."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from typing import Any
 
 import shapely
@@ -12,6 +12,7 @@ from shapely.geometry import shape
 from spaceeye_stac.errors import NoScenesError
 from spaceeye_stac.outlines import MAX_LATITUDE, footprint, split
 from spaceeye_stac.query import DateRange, Json, Query
+from spaceeye_stac.sources.sensing import time_of
 
 MOSTLY = 0.5
 
@@ -56,10 +57,10 @@ def _is_within(item: Json, days: DateRange) -> bool:
 
 
 def _day(text: object) -> date | None:
+    when = time_of(text)
     try:
-        when = datetime.fromisoformat(text)  # type: ignore[arg-type]
-        return when.astimezone(UTC).date() if when.tzinfo else when.date()
-    except (TypeError, ValueError, OverflowError):
+        return None if when is None else when.astimezone(UTC).date()
+    except OverflowError:
         return None
 
 

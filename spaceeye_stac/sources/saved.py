@@ -11,7 +11,6 @@ from pystac_client import Client, CollectionClient, ItemSearch
 from spaceeye_stac.errors import CatalogError
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources.hrefs import as_path
-from spaceeye_stac.sources.limits import Limits
 from spaceeye_stac.sources.transport import UNREADABLE, ContentError, PatientFiles, check_file, reason
 
 LFS_POINTER = "version https://git-lfs"
@@ -24,7 +23,7 @@ def document_of(href: str, files: PatientFiles) -> Any:  # noqa: ANN401 - whatev
     path = as_path(href)
     if "://" not in path and _is_parquet(path):
         files.check(href)
-        check_file(path, Limits.of_environment())
+        check_file(path, files.requests.limits)
         return _of_parquet(path)
     return _parsed(files.read_text(href))
 

@@ -1,8 +1,8 @@
 """A query to scenes: static catalogs, ItemCollections and STAC APIs, none of which is trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from shapely import Geometry
 from shapely.geometry import shape
@@ -21,6 +21,7 @@ from spaceeye_stac.sources.pairing import MaskItem
 from spaceeye_stac.sources.scenes import SceneList, masks_from_items, scenes_from_items
 
 SAID = 3
+Found = TypeVar("Found")
 
 
 def search(query: Query, settings: Settings | None = None) -> SceneList:
@@ -83,21 +84,32 @@ def _mapped(items: Sequence[Json], root: CatalogRoot, query: Query, lon: float) 
     Raises the first one's ItemError where no item is good, and NoMaskError for a scene without the mask it must have.
     """
     name = root.profile.name if root.profile else None
-    scenes: list[Scene] = []
-    bad: list[ItemError] = []
-    notes: list[str] = []
+
+    def read(item: Json) -> Scene:
+        (scene,) = scenes_from_items([item], name, lon=lon, mask=query.mask_choice)
+        return root.trust.checked_scene(scene)
+
+    scenes, notes = _usable(items, read)
+    return scenes, [f"{len(notes)} of {len(items)} items cannot be used.", *notes] if notes else []
+
+
+def _usable(items: Iterable[Json], read: Callable[[Json], Found]) -> tuple[list[Found], list[str]]:
+    """What `read` makes of each item, and a note on each of which it makes nothing.
+
+    Raises the first one's ItemError where no item is good, and NoMaskError for a scene without the mask it must have.
+    """
+    found, bad, notes = list[Found](), list[ItemError](), list[str]()
     for item in items:
         try:
-            (scene,) = scenes_from_items([item], name, lon=lon, mask=query.mask_choice)
-            scenes.append(root.trust.checked_scene(scene))
+            found.append(read(item))
         except NoMaskError:
             raise
         except ItemError as error:
             bad.append(error)
             notes.append(_left_out(item, error))
-    if bad and not scenes:
+    if bad and not found:
         raise _none_usable(bad)
-    return scenes, [f"{len(bad)} of {len(items)} items cannot be used.", *notes] if bad else []
+    return found, notes
 
 
 def _none_usable(errors: Sequence[ItemError]) -> ItemError:
@@ -152,19 +164,13 @@ def _masks(root: CatalogRoot, items: Sequence[Json], query: Query, days: DateRan
     else:
         found = _masks_near(where, area)
     name, lon = where.profile.name if where.profile else None, middle(query.geometry)
-    masks, bad, notes = list[MaskItem](), list[ItemError](), list[str]()
-    for item in _without_excluded(found, query)[0]:
-        if query.mask_collection not in {None, item.get("collection")}:
-            continue
-        try:
-            (mask,) = masks_from_items([item], name, lon=lon, mask=query.mask_choice)
-            masks.append(replace(mask, mask=where.trust.checked_asset(mask.source.id, mask.mask)))
-        except ItemError as error:
-            bad.append(error)
-            notes.append(_left_out(item, error))
-    if bad and not masks:
-        raise _none_usable(bad)
-    return masks, notes
+
+    def read(item: Json) -> MaskItem:
+        (mask,) = masks_from_items([item], name, lon=lon, mask=query.mask_choice)
+        return replace(mask, mask=where.trust.checked_asset(mask.source.id, mask.mask))
+
+    kept = _without_excluded(found, query)[0]
+    return _usable((item for item in kept if query.mask_collection in {None, item.get("collection")}), read)
 
 
 def _masks_near(where: CatalogRoot, area: Geometry) -> list[Json]:
