@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spaceeye_stac.errors import OutputError
-from spaceeye_stac.publishing import is_item_name, without_local_paths
+from spaceeye_stac.publishing import media_type_of, without_local_paths
 
 HOST = "127.0.0.1"
 BROWSER = "https://radiantearth.github.io/stac-browser/#/external/"
@@ -32,12 +32,6 @@ HTTP_PORT = 80
 GRACE_SECONDS = 2
 PAGE_POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 NOT_SERVED = frozenset({"run.json"})  # what was asked for, with paths of this machine
-TYPES = {
-    ".json": "application/json",
-    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".parquet": "application/vnd.apache.parquet",
-}
-GEOJSON = "application/geo+json"
 DOCUMENTS = ("collection.json", "catalog.json", "days/collection.json")
 
 
@@ -87,7 +81,7 @@ class _PublishedFiles(StaticFiles):
         if name.name in NOT_SERVED or any(part.startswith(".") and part != "." for part in name.parts):
             raise HTTPException(HTTPStatus.NOT_FOUND)
         found = await super().get_response(path, scope)
-        media_type = GEOJSON if is_item_name(path) else TYPES.get(name.suffix)
+        media_type = media_type_of(path)
         if media_type is not None and found.status_code in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             found.headers["Content-Type"] = media_type
         return _as_served(Path(self.directory or ""), name, found) if name.suffix == ".json" else found

@@ -1,10 +1,11 @@
-from .day import FINGERPRINT as FINGERPRINT
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
 from .day import Statistics as Statistics
 from .day import WrittenFile as WrittenFile
 from .durable import of_glibc as of_glibc
+from .folder import COG_TYPE as COG_TYPE
 from .folder import COLLECTION_FILE as COLLECTION_FILE
+from .folder import FINGERPRINT as FINGERPRINT
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
 from .folder import SCRATCH as SCRATCH

@@ -8,8 +8,6 @@ from pathlib import Path
 from spaceeye_stac.model import Scene
 from spaceeye_stac.query import DateRange
 
-FINGERPRINT = "spaceeye:fingerprint"  # of an item: what its day is made from
-
 
 @dataclass(frozen=True)
 class WrittenFile:

@@ -13,6 +13,8 @@ from spaceeye_stac.collection.geoparquet import PARQUET, table_of
 from spaceeye_stac.collection.json_files import write_json
 
 KEYFRAME_COGS = "keyframe-cogs"
+COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+FINGERPRINT = "spaceeye:fingerprint"  # of an item: what its day is made from
 COLLECTION_FILE = "collection.json"
 THUMBNAIL_FILE = "thumbnail.png"
 SCHEMA_FILE = "spaceeye.schema.json"

@@ -17,14 +17,13 @@ from pystac.provider import ProviderRole
 from shapely import Geometry
 
 from spaceeye_stac.collection.day import DayImages, Statistics, WrittenFile
-from spaceeye_stac.collection.folder import SCHEMA_FILE
+from spaceeye_stac.collection.folder import COG_TYPE, SCHEMA_FILE
 from spaceeye_stac.model import GridJob, metres_per_pixel
 from spaceeye_stac.outlines import bbox, split, unwrapped
 from spaceeye_stac.query import Json
 from spaceeye_stac.settings import Settings
 
 VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
-COG_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 ITEM_EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",

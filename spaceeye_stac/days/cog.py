@@ -21,6 +21,7 @@ from rasterio.windows import Window
 from spaceeye_stac.collection import Statistics, WrittenFile
 from spaceeye_stac.days.encoder import RasterProfile, SharedPixels, create_raster, encode
 from spaceeye_stac.errors import OutputError
+from spaceeye_stac.resources import Output
 
 SCALE = 0.0001
 NODATA = 0
@@ -54,6 +55,11 @@ class Encoding:
 
     compress: str = "DEFLATE"
     level: int = 1
+
+    @classmethod
+    def of(cls, output: Output) -> "Encoding":
+        """As a run's output wants it."""
+        return cls(output.compress.upper(), output.compression_level)
 
 
 def quantise(reflectance: NDArray[np.float32], unit: float = SCALE) -> NDArray[np.uint16]:

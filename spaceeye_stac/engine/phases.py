@@ -69,7 +69,7 @@ class GridWork:
     @property
     def encoding(self) -> Encoding:
         """How rasters are compressed."""
-        return Encoding(self.output.compress.upper(), self.output.compression_level)
+        return Encoding.of(self.output)
 
     @property
     def store(self) -> Path:

@@ -154,7 +154,7 @@ def _windows(job: GridJob) -> Iterator[WindowPlan]:
 def _cost(job: GridJob, days: int, memory: int, output: Output, count: int) -> Cost:
     from spaceeye_stac.engine.calibration import measured_speed  # noqa: PLC0415 - torch, which the errors above need not wait for
 
-    speed: Speed = measured_speed(job, Encoding(output.compress.upper(), output.compression_level))
+    speed: Speed = measured_speed(job, Encoding.of(output))
     disk, files = disk_of(job, days, speed.squeezed)
     scratch = scratch_of(job)
     if output.keep_keyframes:

@@ -14,7 +14,7 @@ from spaceeye_stac.evaluation.holdout import score
 from spaceeye_stac.evaluation.scores import QUANTILES, Scores
 from spaceeye_stac.methods import CellLooks, Method, Scales, State, alike_pixels, method_of
 from spaceeye_stac.model import Illuminance, Progress, Scene, metres_per_pixel, silent
-from spaceeye_stac.pixels import daily_illuminance, observe_part, totals, uniform_illuminance, unit_illuminance
+from spaceeye_stac.pixels import illuminance_of, observe_part, totals, unit_illuminance
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.settings import MethodCallable, Settings
 
@@ -96,7 +96,7 @@ def _of_method(method: Method, settings: Settings, alike: float) -> Reconstructo
         values: NDArray[np.float32], clear: NDArray[np.bool_], days: Sequence[int], target: int
     ) -> Estimate:
         read = range(min(days), max(days) + 1)
-        found = _light(values, clear, days, method, settings)
+        found = _illuminance(values, clear, days, method, settings)
         used = found.used
         kept = [n for n in range(len(days)) if used[n]]
         if not kept:
@@ -116,7 +116,7 @@ def _of_method(method: Method, settings: Settings, alike: float) -> Reconstructo
     return reconstruct
 
 
-def _light(
+def _illuminance(
     values: NDArray[np.float32], clear: NDArray[np.bool_], days: Sequence[int], method: Method, settings: Settings
 ) -> Illuminance:
     """Return the illuminance from these looks alone, or ones for a method that makes its own of each day."""
@@ -124,8 +124,7 @@ def _light(
     if not method.normalised:
         return unit_illuminance(len(values), len(days), span)
     total = totals(values, clear, np.full(len(days), clear[0].size))
-    compute = daily_illuminance if settings.normalize_illuminance else uniform_illuminance
-    return compute(total, days, span, settings.min_clear_ratio)
+    return illuminance_of(total, days, span, settings)
 
 
 def _estimate(state: State, day: int, illuminance: Tensor) -> Estimate:

@@ -101,10 +101,10 @@ class KeyframeStore:
         self._group.create_array("illuminance", data=illuminance, chunks=illuminance.shape, compressors=[Crc32cCodec()])
 
     def _make(self, name: str, leading: tuple[int, ...], tile: tuple[int, int], dtype: str) -> None:
-        counts = known = self.contents.layout.counts
+        rows, columns = self.contents.layout.counts
         self._group.create_array(
             name,
-            shape=(*leading, known[0] * tile[0], counts[1] * tile[1]),
+            shape=(*leading, rows * tile[0], columns * tile[1]),
             chunks=(*(1 for _ in leading), *tile),
             dtype=dtype,
             fill_value=False if dtype == "bool" else np.nan,
@@ -116,9 +116,6 @@ class KeyframeStore:
         """Rows and columns of the largest core of a cell."""
         size = self.contents.layout.size
         return min(size, self.contents.grid.shape[0]), min(size, self.contents.grid.shape[1])
-
-    def _first_look(self, window: int) -> int:
-        return self.contents.first_looks[window]
 
     def writer(self, cell: Cell, window: int) -> "CellWriter":
         """Begin to keep one cell of one window."""
@@ -217,8 +214,7 @@ class KeyframeStore:
     def sample(self, cell: Cell) -> list[NDArray[Any]] | None:
         """Return the few pixels of a cell; None where there are none that can be read."""
         try:
-            with np.load(self._sample_file(cell)) as arrays:
-                return [arrays[name] for name in arrays.files]
+            return _arrays(self._sample_file(cell))
         except (BadZipFile, *UNREADABLE):
             return None
 
@@ -229,8 +225,7 @@ class KeyframeStore:
             path = self._sample_file(cell)
             if path.is_file():
                 try:
-                    with np.load(path) as arrays:
-                        found.append([arrays[name] for name in arrays.files])
+                    found.append(_arrays(path))
                 except (BadZipFile, *UNREADABLE) as error:
                     raise DamagedCellError(str(_damaged(self.path, path.name, error)), cell.index) from error
         return found
@@ -246,7 +241,7 @@ class KeyframeStore:
         """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
         self._fact(cell, window)
         if name == "clear":
-            return self._chunk(name, (self._first_look(window) + index,), cell, cell.core.shape)
+            return self._chunk(name, (self.contents.first_looks[window] + index,), cell, cell.core.shape)
         knot = self.contents.first_knots[window] + index
         return self._chunk(name, (knot, band) if name in BANDED else (knot,), cell, cell.reach.shape)
 
@@ -305,6 +300,11 @@ def _whole(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
     found: zarr.Array[Any] = group[name]  # type: ignore[assignment]
     path.joinpath(name, "c", *("0" for _ in found.shape)).stat()
     return found
+
+
+def _arrays(path: Path) -> list[NDArray[Any]]:
+    with np.load(path) as arrays:
+        return [arrays[name] for name in arrays.files]
 
 
 def _check(facts: Json) -> int:

@@ -4,9 +4,8 @@ from .grid import Clip as Clip
 from .grid import inside as inside
 from .grid import output_grid as output_grid
 from .grid import tile_grid as tile_grid
-from .illumination import daily_illuminance as daily_illuminance
+from .illumination import illuminance_of as illuminance_of
 from .illumination import totals as totals
-from .illumination import uniform_illuminance as uniform_illuminance
 from .illumination import unit_illuminance as unit_illuminance
 from .loader import READ_THREADS as READ_THREADS
 from .observing import Observations as Observations

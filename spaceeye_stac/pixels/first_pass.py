@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 from spaceeye_stac.errors import NoClearLookError
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import Block, GridJob, Illuminance
-from spaceeye_stac.pixels.illumination import DayTotals, daily_illuminance, uniform_illuminance, unit_illuminance
+from spaceeye_stac.pixels.illumination import DayTotals, illuminance_of, unit_illuminance
 from spaceeye_stac.pixels.observing import Observations, observe, sampled
 from spaceeye_stac.pixels.offset_check import Sample
 from spaceeye_stac.pixels.scene_pixels import PixelSource, read_part, read_scenes
@@ -38,8 +38,7 @@ def survey(job: GridJob, whole: PixelSource | None = None) -> Illuminance:
     if not method_of(job.settings).normalised:
         return unit_illuminance(len(job.bands), len(job.acquisitions), job.span)
     total = day_totals(job, whole)
-    compute = daily_illuminance if job.settings.normalize_illuminance else uniform_illuminance
-    illuminance = compute(total, job.acquisition_days, job.span, job.settings.min_clear_ratio)
+    illuminance = illuminance_of(total, job.acquisition_days, job.span, job.settings)
     if not illuminance.used.any():
         best = float((total.clear / np.maximum(total.observed, 1)).max())
         raise NoClearLookError(

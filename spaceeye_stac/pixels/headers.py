@@ -207,7 +207,7 @@ def _place_misfit(here: Place, asset: BandAsset) -> str | None:
     size = abs(said[0])
     off = max(abs(a - b) for a, b in zip(here.transform, said, strict=True)) / size
     rows, columns = here.shape
-    ends = zip(*(_at(numbers, columns, rows) for numbers in (here.transform, said)), strict=True)
+    ends = zip(*(Affine(*numbers) * (columns, rows) for numbers in (here.transform, said)), strict=True)
     far = max(abs(one - other) for one, other in ends) / size
     if off <= SAME_PIXELS and far <= SAME_CORNER_PIXELS:
         return None
@@ -249,15 +249,9 @@ def _name(crs: CRS) -> str:
 def _bounds(numbers: Sequence[float], shape: tuple[int, int]) -> Bounds:
     """Left, bottom, right, top of a raster, turned or not."""
     rows, columns = shape
-    corners = [_at(numbers, column, row) for column in (0, columns) for row in (0, rows)]
+    corners = [Affine(*numbers) * (column, row) for column in (0, columns) for row in (0, rows)]
     (left, right), (bottom, top) = ((min(along), max(along)) for along in zip(*corners, strict=True))
     return left, bottom, right, top
-
-
-def _at(numbers: Sequence[float], column: float, row: float) -> tuple[float, float]:
-    """Where a place in the raster's pixels lies."""
-    a, b, c, d, e, f = numbers
-    return a * column + b * row + c, d * column + e * row + f
 
 
 def _by(shape: tuple[int, int]) -> str:

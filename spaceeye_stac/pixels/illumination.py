@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.model import Illuminance
+from spaceeye_stac.settings import Settings
 
 DECAY_PER_DAY = 0.5
 # what is farther away weighs less than float32 can tell: left out, so that it can change nothing
@@ -62,6 +63,12 @@ def daily_illuminance(total: DayTotals, days: Sequence[int], span: range, min_cl
         others = [_carry(np.delete(when, n), np.delete(means, n, axis=1), when[n : n + 1]) for n in range(len(when))]
         carried[:, used] = np.concatenate(others, axis=1) / means
     return Illuminance(values.astype(np.float32), used, span.start, carried)
+
+
+def illuminance_of(total: DayTotals, days: Sequence[int], span: range, settings: Settings) -> Illuminance:
+    """Illuminance of every day of `span` as the settings want it: each day's own, or ones."""
+    compute = daily_illuminance if settings.normalize_illuminance else uniform_illuminance
+    return compute(total, days, span, settings.min_clear_ratio)
 
 
 def _carry(when: NDArray[np.int64], means: NDArray[np.float64], days: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -4,4 +4,4 @@ from .dispatch import unpublish as unpublish
 from .placing import without_local_paths as without_local_paths
 from .report import PublishOptions as PublishOptions
 from .report import Report as Report
-from .run_folder import is_item_name as is_item_name
+from .run_folder import media_type_of as media_type_of

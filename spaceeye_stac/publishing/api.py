@@ -11,10 +11,11 @@ from urllib.parse import quote
 from spaceeye_stac.collection import is_ours
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.digests import DIGEST, is_our_item
-from spaceeye_stac.publishing.http_client import CONNECTIONS, MISSING, READING, RETRY_SECONDS, HttpClient, Reply
+from spaceeye_stac.publishing.http_client import MISSING, READING, RETRY_SECONDS, HttpClient, Reply
 from spaceeye_stac.publishing.report import FOREIGN
 from spaceeye_stac.publishing.run_folder import is_plain_name
 from spaceeye_stac.publishing.targets import Target
+from spaceeye_stac.publishing.threads import CONNECTIONS, at_once
 from spaceeye_stac.query import Json
 
 EXISTS = 409
@@ -168,13 +169,8 @@ class StacApi:
         many = len(items) >= BULK_FROM and self._bulk
         size = BULK_ITEMS if many else 1
         parts = [items[start : start + size] for start in range(0, len(items), size)]
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            try:
-                for found in pool.map(self._put_many if many else self._put_each, parts):
-                    yield from found
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for found in at_once(self._put_many if many else self._put_each, parts):
+            yield from found
 
     def _put_many(self, items: Sequence[Json]) -> list[Outcome]:
         """At once; where the API refuses that, one by one, to know which."""

@@ -11,7 +11,6 @@ from spaceeye_stac.query import Json
 
 SHA256 = "1220"
 DIGEST = "spaceeye:digest"
-PART_BYTES = 8 * 2**20
 
 
 def with_digest(document: Json) -> Json:
@@ -30,11 +29,8 @@ def content_digest(content: bytes | Path) -> str:
     """Multihash (sha2-256) of bytes or of a file."""
     if isinstance(content, bytes):
         return SHA256 + hashlib.sha256(content).hexdigest()
-    found = hashlib.sha256()
     with content.open("rb") as file:
-        while part := file.read(PART_BYTES):
-            found.update(part)
-    return SHA256 + found.hexdigest()
+        return SHA256 + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_our_item(properties: object) -> bool:

@@ -59,8 +59,7 @@ def _rewrite(place: StorePlace, left: Sequence[Json]) -> None:
         if place.items[item["id"]] != item:
             place.store.write(item_name(item["id"]), document_bytes(item))
     document = place.collection or {}
-    self_link = next((link["href"] for link in document["links"] if link["rel"] == "self"), None)
-    base = self_link.removesuffix(f"/{COLLECTION_FILE}") if self_link else None
+    base = _address(document).removesuffix(f"/{COLLECTION_FILE}") or None
     if left:
         place.store.write(PARQUET, table_of(left))
     place.store.write(COLLECTION_FILE, document_bytes(static_collection(document, left, base, place.foreign)))
@@ -71,6 +70,10 @@ def _own_files(collection: Json) -> list[str]:
     hrefs = [asset["href"] for asset in collection.get("assets", {}).values()]
     hrefs += [link["href"] for link in collection["links"] if link["rel"] == "describedby"]
     names = [PurePosixPath(href.removeprefix("./")) for href in hrefs]
-    self_link = next((link["href"] for link in collection["links"] if link["rel"] == "self"), "")
-    base = PurePosixPath(self_link).parent
+    base = PurePosixPath(_address(collection)).parent
     return [path.name for path in names if is_plain_name(path.name) and path.parent in {PurePosixPath(), base}]
+
+
+def _address(collection: Json) -> str:
+    """Where a collection says it stands; nothing where it does not."""
+    return next((str(link["href"]) for link in collection["links"] if link["rel"] == "self"), "")

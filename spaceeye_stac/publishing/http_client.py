@@ -17,6 +17,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.credentials import HEADER, PASSWORD, TOKEN, TOKEN_COMMAND, USER, Credentials
 from spaceeye_stac.publishing.targets import Target, same_origin, without_query, without_secrets
+from spaceeye_stac.publishing.threads import CONNECTIONS
 from spaceeye_stac.query import Json
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -35,7 +36,6 @@ OPERATION_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 20.0
 DOCUMENT_WAIT_SECONDS = 2.0
-CONNECTIONS = 8
 MOST_REDIRECTS = 5
 READING = "GET"
 

@@ -16,13 +16,12 @@ from urllib.parse import quote
 
 from spaceeye_stac.collection import COLLECTION_FILE
 from spaceeye_stac.outlines import bbox, footprint
-from spaceeye_stac.publishing.run_folder import RunFolder, time_order
+from spaceeye_stac.publishing.run_folder import GEOJSON_TYPE, RunFolder, time_order
 from spaceeye_stac.publishing.targets import base_url
 from spaceeye_stac.query import Json
 
 QUERYABLES = "http://www.opengis.net/def/rel/ogc/1.0/queryables"
 STRUCTURE = frozenset({"self", "root", "parent", "collection", "item", "items", "child", "prev", "next", QUERYABLES})
-GEOJSON = "application/geo+json"
 JSON_TYPE = "application/json"
 WEB_MAP_LINKS = "https://stac-extensions.github.io/web-map-links/v1.2.0/schema.json"
 FILE_URL = "file:"
@@ -144,8 +143,8 @@ def static_items(items: Sequence[Json]) -> list[Json]:
     links = {item["id"]: [_link(rel, f"../{COLLECTION_FILE}", JSON_TYPE) for rel in UP] for item in ordered}
     for grid in {_grid(item) for item in ordered}:
         for before, after in pairwise(item for item in ordered if _grid(item) == grid):
-            links[before["id"]].append(_link("next", f"../{after['id']}/{after['id']}.json", GEOJSON))
-            links[after["id"]].append(_link("prev", f"../{before['id']}/{before['id']}.json", GEOJSON))
+            links[before["id"]].append(_link("next", f"../{after['id']}/{after['id']}.json", GEOJSON_TYPE))
+            links[after["id"]].append(_link("prev", f"../{before['id']}/{before['id']}.json", GEOJSON_TYPE))
     return [
         {**item, "links": links[item["id"]] + [link for link in item["links"] if link["rel"] not in STRUCTURE]}
         for item in ordered
@@ -165,8 +164,10 @@ def static_collection(collection: Json, items: Sequence[Json], base: str | None,
     links = [_link("root", f"./{COLLECTION_FILE}", JSON_TYPE)]
     if base is not None:
         links.append(_link("self", f"{base}/{COLLECTION_FILE}", JSON_TYPE))
-    links += [_link("item", f"./{item['id']}/{item['id']}.json", GEOJSON) for item in sorted(items, key=time_order)]
-    links += [_link("item", href if "://" in href else f"./{href}", GEOJSON) for href in others]
+    links += [
+        _link("item", f"./{item['id']}/{item['id']}.json", GEOJSON_TYPE) for item in sorted(items, key=time_order)
+    ]
+    links += [_link("item", href if "://" in href else f"./{href}", GEOJSON_TYPE) for href in others]
     own = [link for link in collection["links"] if link["rel"] not in STRUCTURE]
     return {**with_extent(collection, items), "links": links + own}
 

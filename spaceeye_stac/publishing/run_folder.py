@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from spaceeye_stac.collection import COLLECTION_FILE, is_ours
+from spaceeye_stac.collection import COG_TYPE, COLLECTION_FILE, is_ours
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.publishing.digests import content_digest
 from spaceeye_stac.query import Json
@@ -14,6 +14,13 @@ from spaceeye_stac.query import Json
 RUN = "spaceeye:run"
 NO_NAMES = frozenset({"", ".", ".."})
 VRT_SUFFIX = ".vrt"
+GEOJSON_TYPE = "application/geo+json"
+MEDIA_TYPES = {
+    ".json": "application/json",
+    ".tif": COG_TYPE,
+    ".png": "image/png",
+    ".parquet": "application/vnd.apache.parquet",
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,11 @@ def is_item_name(name: str) -> bool:
     """Whether a file's name is that of an item's document: `<id>/<id>.json`."""
     path = PurePosixPath(name)
     return path.suffix == ".json" and path.parent.name == path.stem
+
+
+def media_type_of(name: str) -> str | None:
+    """Media type of a published file by its name; None for a file of no kind that a run makes."""
+    return GEOJSON_TYPE if is_item_name(name) else MEDIA_TYPES.get(PurePosixPath(name).suffix)
 
 
 def time_order(item: Json) -> tuple[str, str]:

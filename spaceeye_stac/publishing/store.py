@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
@@ -14,7 +14,7 @@ from obstore.store import LocalStore, from_url
 
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.digests import SHA256, content_digest
-from spaceeye_stac.publishing.run_folder import is_item_name
+from spaceeye_stac.publishing.run_folder import media_type_of
 from spaceeye_stac.publishing.targets import Target, without_secrets
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ RETRIES = 10
 WRITE_TRIES = 2
 PART_BYTES = 8 * 2**20
 DELETE_AT_ONCE = 1000
-GEOJSON_TYPE = "application/geo+json"
-CONTENT_TYPES = {
-    ".json": "application/json",
-    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".png": "image/png",
-    ".parquet": "application/vnd.apache.parquet",
-}
 FAILURES = (BaseError, OSError, NotImplementedError, ValueError)
 
 
@@ -137,8 +130,7 @@ class Store:
     def _kind(self, name: str) -> dict[str, Any]:
         if self.target.kind != "store":  # folders keep no content types
             return {}
-        path = PurePosixPath(name)
-        found = GEOJSON_TYPE if is_item_name(name) else CONTENT_TYPES.get(path.suffix)
+        found = media_type_of(name)
         return {"attributes": {"Content-Type": found}} if found else {}
 
     def delete(self, names: Iterable[str]) -> None:

@@ -2,11 +2,9 @@
 
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TypeVar
 
 from spaceeye_stac.collection import COLLECTION_FILE, PARQUET
 from spaceeye_stac.errors import PublishError, TargetError
@@ -15,11 +13,8 @@ from spaceeye_stac.publishing.report import PublishOptions, check_owner
 from spaceeye_stac.publishing.run_folder import LocalFile, RunFolder, is_day_of, is_item_name, is_plain_name
 from spaceeye_stac.publishing.store import Store
 from spaceeye_stac.publishing.targets import Target
+from spaceeye_stac.publishing.threads import at_once
 from spaceeye_stac.query import Json
-
-T = TypeVar("T")
-R = TypeVar("R")
-THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -147,16 +142,6 @@ def read_document(store: Store, name: str) -> Json | None:
         raise TargetError(
             f"{store.target.address}/{name} is no JSON document; remove it, or choose another place."
         ) from None
-
-
-def at_once(task: Callable[[T], R], todo: Iterable[T]) -> Iterator[R]:
-    """Do tasks on threads, in order; the first error ends it."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            yield from pool.map(task, todo)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def check_place(place: StorePlace, run_folder: RunFolder, options: PublishOptions) -> None:

@@ -12,7 +12,6 @@ from spaceeye_stac.publishing.run_folder import RunFolder
 from spaceeye_stac.publishing.store import Store
 from spaceeye_stac.publishing.store_place import (
     StorePlace,
-    at_once,
     check_own_files,
     check_place,
     days_there,
@@ -24,6 +23,7 @@ from spaceeye_stac.publishing.store_place import (
     whole_item,
 )
 from spaceeye_stac.publishing.targets import Target, base_url
+from spaceeye_stac.publishing.threads import at_once
 from spaceeye_stac.query import Json
 
 Step = Callable[[int, int], None]

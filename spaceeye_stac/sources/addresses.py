@@ -9,10 +9,10 @@ import socket
 from collections.abc import Iterable
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from queue import Empty, SimpleQueue
-from threading import Thread
 from time import monotonic
 from urllib.parse import urlsplit
+
+from spaceeye_stac.sources.deadline import within
 
 LOOKUP_SECONDS = 5.0
 ALL_LOOKUPS_SECONDS = 20.0
@@ -108,12 +108,10 @@ def _inner(address: Address) -> Address:
 
 
 def _looked_up(name: str) -> tuple[Address, ...]:
-    """Ask the resolver, which has no time limit of its own, in a thread that ends with the program."""
-    answers: SimpleQueue[tuple[Address, ...]] = SimpleQueue()
-    Thread(target=lambda: answers.put(_asked(name)), daemon=True).start()
+    """Ask the resolver, which has no time limit of its own."""
     try:
-        return answers.get(timeout=LOOKUP_SECONDS)
-    except Empty:
+        return within(LOOKUP_SECONDS, lambda: _asked(name))
+    except TimeoutError:
         return ()
 
 

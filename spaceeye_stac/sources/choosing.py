@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from spaceeye_stac.errors import CatalogError, NoScenesError
 from spaceeye_stac.model import Scene
 from spaceeye_stac.query import DEFAULT_BANDS, Query
-from spaceeye_stac.sources.duplicates import duplicates
+from spaceeye_stac.sources.duplicates import duplicates, tile_code
 from spaceeye_stac.sources.pairing import MaskItem, own_masks, paired, settled
 from spaceeye_stac.sources.profiles import profile_named
 from spaceeye_stac.sources.reflectance import OFFSET_SINCE, is_taken_as_old
@@ -111,7 +111,7 @@ def _filters(query: Query) -> Iterator[Filter]:
     """The filters in their order, as words and test."""
     tiles, platforms, orbits = query.tiles, query.platforms, query.orbits
     if tiles is not None:
-        yield f"in tiles {','.join(tiles)}", lambda s: (s.tile or "").upper().zfill(5) in tiles
+        yield f"in tiles {','.join(tiles)}", lambda s: tile_code(s.tile) in tiles
     if platforms is not None:
         yield f"of platforms {','.join(platforms)}", lambda s: (s.platform or "").lower() in platforms
     if orbits is not None:

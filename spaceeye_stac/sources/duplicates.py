@@ -11,6 +11,7 @@ from spaceeye_stac.query import Json
 from spaceeye_stac.sources.sensing import time_of
 
 SAME_SENSING = timedelta(seconds=2)
+TILE_LETTERS = 5
 DATATAKE_FIELDS = ("s2:datatake_id", "eopf:datatake_id", "s2:product_uri")
 DATASTRIP_FIELDS = ("s2:datastrip_id", "eopf:datastrip_id")
 PROCESSED_FIELDS = ("s2:generation_time", "processing:datetime", "created")
@@ -70,7 +71,7 @@ class _Marks:
 
     @classmethod
     def of(cls, scene: Scene) -> "_Marks":
-        return cls(scene, _tile(scene), _platform(scene), _datatake(scene), strip_start(scene.item))
+        return cls(scene, tile_code(scene.tile), _platform(scene), _datatake(scene), strip_start(scene.item))
 
     @property
     def slots(self) -> dict[str, int]:
@@ -120,8 +121,9 @@ def _differ(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and one != other
 
 
-def _tile(scene: Scene) -> str | None:
-    return scene.tile.upper().lstrip("0") if scene.tile else None
+def tile_code(tile: str | None) -> str | None:
+    """A tile as it is compared, "01CCV" for "1ccv"; None where there is none."""
+    return tile.upper().zfill(TILE_LETTERS) if tile else None
 
 
 def _platform(scene: Scene) -> str | None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from spaceeye_stac.errors import ItemError
 from spaceeye_stac.model import Mask, Scene, SourceItem
-from spaceeye_stac.sources.duplicates import NO_VERSION, SAME_SENSING, Version
+from spaceeye_stac.sources.duplicates import NO_VERSION, SAME_SENSING, Version, tile_code
 from spaceeye_stac.sources.sensing import ONE_DAY, Sensing, is_midnight
 
 Instant = datetime
@@ -128,18 +128,14 @@ class _Timeline(Generic[Other]):
     def __init__(self, every: Iterable[Other]) -> None:
         self._of: dict[str | None, list[Other]] = defaultdict(list)
         for one in sorted(every, key=lambda one: one.datetime):
-            self._of[_tile(one)].append(one)
+            self._of[tile_code(one.tile)].append(one)
         self._times = {tile: [one.datetime for one in line] for tile, line in self._of.items()}
 
     def around(self, scene: Scene) -> list[Other]:
         """Those of the scene's tile that may be of its day, whatever calendar it is in."""
-        tile, when = _tile(scene), scene.datetime
+        tile, when = tile_code(scene.tile), scene.datetime
         line, times = self._of.get(tile, []), self._times.get(tile, [])
         return line[bisect_left(times, when - REACH) : bisect_right(times, when + REACH)]
-
-
-def _tile(one: Scene | MaskItem) -> str | None:
-    return None if one.tile is None else one.tile.upper().zfill(5)
 
 
 def _newest(masks: Sequence[MaskItem]) -> tuple[list[MaskItem], list[str]]:
@@ -163,7 +159,7 @@ def _alike(masks: Sequence[MaskItem]) -> list[list[MaskItem]]:
     found: list[list[MaskItem]] = []
     places: dict[object, list[list[MaskItem]]] = defaultdict(list)
     for mask in sorted(masks, key=lambda one: (one.span.start, one.source.id)):
-        groups = places[_tile(mask)]
+        groups = places[tile_code(mask.tile)]
         own = next((group for group in reversed(groups) if _is_version_of(mask, group[0])), None)
         if own is None:
             groups.append(own := [])

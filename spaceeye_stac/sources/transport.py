@@ -2,12 +2,10 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable
-from contextvars import copy_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urljoin
 
 import pystac
@@ -31,6 +29,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from spaceeye_stac.errors import TooMuchError, keep_secrets_from, redacted
+from spaceeye_stac.sources.deadline import within
 from spaceeye_stac.sources.hrefs import as_path, links_of
 from spaceeye_stac.sources.limits import Limits
 
@@ -67,7 +66,6 @@ PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "connection", "content-l
 
 
 Check = Callable[[str], None]
-Got = TypeVar("Got")
 
 
 class ContentError(ValueError):
@@ -156,7 +154,7 @@ class PatientIO(StacApiIO):
         """One try, in a thread that is left alone when it takes too long: a server may drip, byte by byte, for ever."""
         seconds = self.limits.request_seconds
         try:
-            return _within(seconds, lambda: super(PatientIO, self).request(href, *arguments, **options))
+            return within(seconds, lambda: super(PatientIO, self).request(href, *arguments, **options))
         except APIError as error:
             if isinstance(error.__context__, TooMuchError):
                 raise error.__context__ from None
@@ -175,28 +173,6 @@ class PatientIO(StacApiIO):
             raise
         if response.status_code == ACCEPTED and not _is_object(response.content):
             raise NotYetError
-
-
-def _within(seconds: float, call: Callable[[], Got]) -> Got:
-    """What a call gives or raises; TimeoutError when it takes longer."""
-    found: list[Got] = []
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(context.run(call))
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failed.append(error)
-
-    context = copy_context()
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError
-    return found[0]
 
 
 def _read_within(response: requests.Response, limits: Limits) -> None:

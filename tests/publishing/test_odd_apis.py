@@ -19,6 +19,7 @@ from spaceeye_stac.publishing.digests import DIGEST, with_digest
 from spaceeye_stac.publishing.targets import target_of
 from tests.support.loopback import serving
 from tests.support.odd_api import KEPT, OddApi, OtherHost
+from tests.support.publications import published
 from tests.support.transactions_api import Json
 
 IDS = tuple(f"spaceeye_2023-04-{day:02d}" for day in range(1, 5))
@@ -52,15 +53,6 @@ def odd(**behaviour: Any) -> Iterator[OddApi]:
         assert {name: api.items.get(name) for name in before} == before
         assert not [headers for _, _, headers in other.requests if "hunter22" in str(headers)]
         assert not [path for _, path, _ in other.requests if "/items" in path or "collections" in path]
-
-
-def published(run: Path, target: str, **options: Any) -> tuple[se.Report | None, str]:
-    """The report of a publication, and what was said where it is not whole."""
-    try:
-        return se.publish(run, target, **options), ""
-    except (PublishError, TargetError) as error:
-        report = getattr(error, "report", None)
-        return (report if isinstance(report, se.Report) else None), str(error)
 
 
 def digests(api: OddApi) -> set[str]:

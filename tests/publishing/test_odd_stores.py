@@ -16,6 +16,7 @@ from spaceeye_stac.publishing.digests import content_digest
 from tests.support.bucket import NAME, Bucket
 from tests.support.command import command
 from tests.support.loopback import serving
+from tests.support.publications import published
 from tests.support.transactions_api import SmallApi
 
 IDS = tuple(f"spaceeye_2023-04-{day:02d}" for day in range(1, 5))
@@ -48,15 +49,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         point_to(served, monkeypatch)
         yield served
         assert {name: served.files.get(name) for name in FOREIGN_FILES} == FOREIGN_FILES
-
-
-def published(run: Path, target: str, **options: Any) -> tuple[se.Report | None, str]:
-    """The report of a publication, and what was said where it is not whole."""
-    try:
-        return se.publish(run, target, **options), ""
-    except (PublishError, TargetError) as error:
-        report = getattr(error, "report", None)
-        return (report if isinstance(report, se.Report) else None), str(error)
 
 
 def whole(run: Path, files: dict[str, bytes]) -> set[str]:

@@ -16,6 +16,7 @@ from tests.support.failing_api import FlakyApi
 from tests.support.items import absolute_items, labels_of
 from tests.support.loopback import serving
 from tests.support.material import BE_BBOX, BE_DAYS
+from tests.support.searches import at, ids
 from tests.support.servers import rustac_api
 
 
@@ -163,20 +164,11 @@ def flaky(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changes]
         yield changed
 
 
-def at(api: FlakyApi, query: se.Query, **changes: Any) -> se.Query:
-    fields = {"bbox": query.bbox, "datetime": query.datetime, "bands": query.bands, "allow_hrefs": ["/"]}
-    return se.Query(**{"catalog": api.url, **fields, **changes})
-
-
-def ids(scenes: list[Any]) -> list[str]:
-    return [scene.id for scene in scenes]
-
-
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("page_size", [1, 3, 250])
 def test_every_page_is_read(method: str, page_size: int, flaky: Changes, simulated_query: se.Query) -> None:
     api = flaky(method=method, page_size=page_size)
-    assert ids(search(at(api, simulated_query))) == ids(search(simulated_query))
+    assert ids(search(at(api.url, simulated_query))) == ids(search(simulated_query))
     assert {asked for _, asked, _ in api.searches} == {method}
     assert len(api.searches) == -(-len(api.items) // page_size)
 
@@ -188,7 +180,7 @@ def test_what_may_pass_is_tried_again(
 ) -> None:
     monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.3)
     api = flaky(method=method, failures=["", failure, failure], page_size=6)
-    assert ids(search(at(api, simulated_query))) == ids(search(simulated_query))
+    assert ids(search(at(api.url, simulated_query))) == ids(search(simulated_query))
     assert len(api.searches) == -(-len(api.items) // 6) + 2
 
 
@@ -210,7 +202,7 @@ def test_what_does_not_pass_ends_with_a_clear_error(
     monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 2)
     api = flaky(failures=[failure] * 99)
     with pytest.raises(CatalogError) as caught:
-        search(at(api, simulated_query, catalog=f"{api.url}/?token=secret"))
+        search(at(f"{api.url}/?token=secret", simulated_query))
     assert str(caught.value) == f"Search at {api.url}/ failed: {said}; try again later."
     assert caught.value.__cause__ is None
     assert len(api.searches) == tries
@@ -220,16 +212,16 @@ def test_retry_after_is_honoured_and_bounded(
     flaky: Changes, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = flaky(failures=["429"], retry_after="1", page_size=250)
-    assert search(at(api, simulated_query))
+    assert search(at(api.url, simulated_query))
     first, second = (when for when, _, _ in api.searches)
     assert 1 <= second - first < 2
     api = flaky(failures=["503"], retry_after="soon")
-    assert search(at(api, simulated_query))
+    assert search(at(api.url, simulated_query))
     monkeypatch.setattr("spaceeye_stac.sources.transport.RETRY_SECONDS", 30)
     api = flaky(failures=["429"], retry_after="3600")
     start = time.monotonic()
     with pytest.raises(CatalogError, match="429"):
-        search(at(api, simulated_query))
+        search(at(api.url, simulated_query))
     assert time.monotonic() - start < 2
 
 
@@ -238,7 +230,7 @@ def test_tries_are_bounded_in_time(flaky: Changes, simulated_query: se.Query, mo
     monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.2)
     api = flaky(failures=["stall"] * 99)
     with pytest.raises(CatalogError, match="no answer in time"):
-        search(at(api, simulated_query))
+        search(at(api.url, simulated_query))
     assert 2 <= len(api.searches) <= 3
 
 
@@ -246,7 +238,7 @@ def test_tries_are_bounded_in_time(flaky: Changes, simulated_query: se.Query, mo
 def test_a_page_that_repeats_ends_the_search(method: str, flaky: Changes, simulated_query: se.Query) -> None:
     api = flaky(paging="repeat", method=method)
     with pytest.raises(CatalogError, match=r"goes round in circles: page 2 repeats items of earlier pages"):
-        search(at(api, simulated_query))
+        search(at(api.url, simulated_query))
     assert len(api.searches) == 2
 
 
@@ -258,7 +250,7 @@ def test_items_that_come_twice_are_used_once(flaky: Changes, simulated_query: se
 
 def test_a_server_that_gives_fewer_than_it_counts_is_noted(flaky: Changes, simulated_query: se.Query) -> None:
     api = flaky(matched=99)
-    assert search(at(api, simulated_query)).left_out == (
+    assert search(at(api.url, simulated_query)).left_out == (
         f"The server counts 99 items and gave {len(api.items)}; search again to be sure.",
     )
 
@@ -277,7 +269,7 @@ def test_secrets_in_the_catalog_url_are_never_shown(
     here = flaky(failures=["404"]).url.removeprefix("http://")
     for catalog in (f"http://me:secret@{here}/?token=secret#secret", "http://127.0.0.1:9/x?token=secret"):
         with pytest.raises(CatalogError) as caught:
-            search(at(flaky(), simulated_query, catalog=catalog))
+            search(at(catalog, simulated_query))
         assert "secret" not in str(caught.value)
         assert caught.value.__cause__ is None
 
@@ -288,11 +280,11 @@ def test_filters_are_applied_here_and_counted(flaky: Changes, simulated_query: s
         item["properties"] |= {"eo:cloud_cover": 10.0 * number, "sat:relative_orbit": 8 if number % 2 else 51}
     del items[-1]["properties"]["eo:cloud_cover"]
     api = flaky(items=items)
-    cloudy = search(at(api, simulated_query, max_cloud_cover=20))
+    cloudy = search(at(api.url, simulated_query, max_cloud_cover=20))
     assert ids(cloudy) == [items[i]["id"] for i in (0, 1, 2, -1)]
     said = f"{len(items) - 4} of {len(items)} scenes left out: not at max_cloud_cover 20 or below."
     assert cloudy.left_out == (said,)
-    odd = search(at(api, simulated_query, orbits=[8], tiles=["31UDS"], platforms=["S2A"]))
+    odd = search(at(api.url, simulated_query, orbits=[8], tiles=["31UDS"], platforms=["S2A"]))
     assert ids(odd) == [item["id"] for item in items[1::2]]
     assert odd.left_out == (f"{len(items) - len(odd)} of {len(items)} scenes left out: not in orbits 8.",)
 
@@ -413,7 +405,7 @@ def test_static_catalogs_are_read_patiently(
 ) -> None:
     monkeypatch.setattr("spaceeye_stac.sources.transport.TIMEOUT_SECONDS", 0.5)
     static.failures = ["", failure, "", failure, failure]
-    scenes = search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json"))
+    scenes = search(at(f"{static.url}/static/catalog.json", simulated_query))
     assert ids(scenes) == ids(search(simulated_query))
     assert static.failures == []
     base = f"{static.url}/static/sentinel-2-l2a/{scenes[0].id}"
@@ -427,13 +419,13 @@ def test_static_catalogs_that_fail_are_an_error_not_fewer_scenes(
     monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 1)
     static.failures = ["", "", "", "500", "500"]
     with pytest.raises(CatalogError) as caught:
-        search(at(static, simulated_query, catalog=f"{static.url}/static/catalog.json?token=secret"))
+        search(at(f"{static.url}/static/catalog.json?token=secret", simulated_query))
     assert str(caught.value) == f"Catalog {static.url}/static/catalog.json cannot be read: the server answers 500."
 
 
 def test_secrets_of_the_catalogs_address_stay_out_of_its_scenes(static: FlakyApi, simulated_query: se.Query) -> None:
     """They are needed to read, but nothing that is published may hold them."""
     url = static.url.replace("http://", "http://me:secret@")
-    scenes = search(at(static, simulated_query, catalog=f"{url}/static/catalog.json"))
+    scenes = search(at(f"{url}/static/catalog.json", simulated_query))
     assert "secret" in scenes[0].bands["B02"].href
     assert "secret" not in str(scenes[0].href) + json.dumps(as_records(scenes)) + str(scenes)

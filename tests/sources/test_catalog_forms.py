@@ -17,6 +17,7 @@ from spaceeye_stac.sources.selection import search
 from tests.support.failing_api import COLLECTION, FlakyApi
 from tests.support.items import absolute_items, items_of
 from tests.support.loopback import serving
+from tests.support.searches import at, ids
 from tests.support.servers import rustac_api
 
 
@@ -26,15 +27,6 @@ def api(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyApi]:
     monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 1)
     with serving(FlakyApi(absolute_items(simulated), page_size=3)) as served:
         yield served
-
-
-def at(catalog: object, query: se.Query, **changes: Any) -> se.Query:
-    fields = {"bbox": query.bbox, "datetime": query.datetime, "bands": query.bands, "allow_hrefs": ["/"]}
-    return se.Query(**{"catalog": catalog, **fields, **changes})
-
-
-def ids(scenes: list[Any]) -> list[str]:
-    return [scene.id for scene in scenes]
 
 
 @pytest.mark.parametrize("with_root", [True, False])

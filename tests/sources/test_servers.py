@@ -16,6 +16,7 @@ from spaceeye_stac.sources.selection import search
 from tests.support.failing_api import FlakyApi
 from tests.support.items import absolute_items, labels_of
 from tests.support.loopback import serving
+from tests.support.searches import at, ids
 
 Changes = Callable[..., FlakyApi]
 
@@ -26,15 +27,6 @@ def api(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyApi]:
     monkeypatch.setattr("spaceeye_stac.sources.transport.MAX_RETRIES", 1)
     with serving(FlakyApi(absolute_items(simulated))) as served:
         yield served
-
-
-def at(catalog: object, query: se.Query, **changes: Any) -> se.Query:
-    fields = {"bbox": query.bbox, "datetime": query.datetime, "bands": query.bands, "allow_hrefs": ["/"]}
-    return se.Query(**{"catalog": catalog, **fields, **changes})
-
-
-def ids(scenes: list[Any]) -> list[str]:
-    return [scene.id for scene in scenes]
 
 
 def moved(item: dict[str, Any], lon: float, name: str) -> dict[str, Any]:
