@@ -15,7 +15,7 @@ from spaceeye_stac.settings import Settings
 CELL_PIXELS = 512
 LABEL_METRES = 20.0
 SAMPLE_SIDE = 128
-PER_PIXEL = ("clear", "smooth", "as_seen", "information", "weights")
+PER_PIXEL = ("clear", "smooth", "as_seen", "information", "weights", "suspect")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class State:
 
     `clear` `(time, y, x)`: where it was made from a look. `as_seen` replaces `smooth` on those days where it is given.
     `information` Q and `weights` `(time, y, x)`, `widths` (of the whole cell) and `damping_factor` say how far to trust
-    it, where the method knows. Never-clear pixels are NaN.
+    it, where the method knows. `suspect` `(time, y, x)`: how strongly a look that is labelled clear contradicts what is
+    around it in space and time as cloud, haze or shadow would, in standard deviations, 0 where it does not. Never-clear
+    pixels are NaN.
     """
 
     days: tuple[int, ...]
@@ -59,6 +61,7 @@ class State:
     as_seen: Tensor | None = None
     information: Tensor | None = None
     weights: Tensor | None = None
+    suspect: Tensor | None = None
     widths: Scales | None = None
     damping_factor: float = 1.0
 

@@ -29,7 +29,7 @@ class DampedRun:
             self._keep_some(looks, solution, top)
             top += looks.clear.shape[1]
             q, w = solution.information, solution.weights
-            yield State(looks.days, looks.clear, solution.keyframes, None, q, w, None, self._alpha)
+            yield State(looks.days, looks.clear, solution.keyframes, None, q, w, damping_factor=self._alpha)
 
     def _keep_some(self, looks: CellLooks, solution: Solution, top: int) -> None:
         """Leave-one-out residuals of some pixels."""

@@ -52,7 +52,9 @@ class GuidedRun:
                 as_seen = torch.add(found.loo, found.date_term, out=found.date_term)
                 torch.where(found.clear, found.values, as_seen, out=as_seen).masked_fill_(never, torch.nan)
             smooth = found.smooth.masked_fill_(never, torch.nan)
-            yield State(days, found.clear, smooth, as_seen, found.information, found.weights, None, GUIDED_ALPHA)
+            yield State(
+                days, found.clear, smooth, as_seen, found.information, found.weights, damping_factor=GUIDED_ALPHA
+            )
 
     def widths(self) -> Scales:
         """See `MethodRun`."""
