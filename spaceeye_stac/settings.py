@@ -11,7 +11,7 @@ from spaceeye_stac.query import ALL_CLOUD, DateRange
 
 TILINGS = (None, "mgrs")
 RESAMPLING = ("nearest", "bilinear", "cubic")
-METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48}
+METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48, "surface": 96}
 OTHER_DURATION = 48
 METHOD_GROUP = "spaceeye_stac.methods"
 APPEARANCES = ("as_seen", "smooth")
@@ -29,11 +29,12 @@ class Settings:
     ----------
     method
         "damped": the exact minimiser of SpaceEye's objective. "guided": adds what each date's clear pixels say of its
-        cloudy ones. "reference": FarmVibes.AI's iterate, number for number. Or the name of an installed method
+        cloudy ones. "surface": the ground without haze, undetected cloud and shadow of single dates, with a damping
+        for each band that is found from the looks. "reference": FarmVibes.AI's iterate, number for number. Or the name of an installed method
         (entry-point group `spaceeye_stac.methods`), or a callable `(values, clear, days) -> values` on torch tensors
         `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
     duration
-        Days per window; "all" is one window over the whole range; None is the method's own (guided 96, others 48).
+        Days per window; "all" is one window over the whole range; None is the method's own (guided and surface 96, others 48).
     time_overlap
         Share of a window that overlaps the next, in [0, 1).
     damping_factor

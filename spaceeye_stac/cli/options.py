@@ -26,7 +26,7 @@ Version = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
 CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
-Method = Annotated[str, typer.Option(help="damped, guided, reference, or an installed method.")]
+Method = Annotated[str, typer.Option(help="damped, guided, reference, surface, or an installed method.")]
 Appearance = Annotated[str, typer.Option(help="Guided, on acquisition days: as_seen or smooth.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log a line a stage; twice: a line a file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]

@@ -44,6 +44,7 @@ RUN_DIGITS = 16
 LINEAGE = {
     "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER}),",
     "guided": f"Temporal damped interpolation ({PAPER}), guided by what clear pixels say of cloudy ones of their date,",
+    "surface": f"Temporal damped interpolation ({PAPER}) with dampings and weights found from the looks themselves,",
     "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it,",
 }
 # name: (common name, title, centre wavelength and full width at half maximum in micrometres)

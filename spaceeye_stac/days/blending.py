@@ -140,14 +140,14 @@ class Uncertainty:
 
     def of(self, day: int, distance: NDArray[np.uint8]) -> NDArray[np.float32]:
         """`(y, x)` in reflectance, the largest over bands, on a day of that `clear_distance`."""
-        knots, alpha = self._view.knots, self._view.contents.damping_factor
+        knots = self._view.knots
         if day in knots:
             index = knots.index(day)
             spread, noise = self._spread(index).copy(), self._noise(index)
         else:
             index = self._view.group.knot
             gaps = day - knots[index], knots[index + 1] - day
-            spread, noise = bridged(self._spread(index), self._spread(index + 1), gaps, alpha), self._unseen
+            spread, noise = bridged(self._spread(index), self._spread(index + 1), gaps, self._alpha), self._unseen
         with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
             np.multiply(spread, spread, out=spread)
             spread += 1
@@ -167,6 +167,17 @@ class Uncertainty:
     @cached_property
     def _unseen(self) -> NDArray[np.float32]:
         return self._noise(-1)
+
+    @cached_property
+    def _alpha(self) -> NDArray[np.float32] | float:
+        """Damping factor between the knots: one for all cells, or blended where each has its own."""
+        tiles, window, layout = self._view.tiles, self._view.group.window, self._view.contents.layout
+        own = {tiles.damping_factor(window, near) for cell in self._cells for near in layout.near(cell)}
+        if len(own) == 1:
+            return own.pop()
+        return self._blended(
+            lambda cell: np.broadcast_to(np.float32(tiles.damping_factor(window, cell)), cell.reach.shape)
+        )
 
     def _noise(self, index: int) -> NDArray[np.float32]:
         tiles, window = self._view.tiles, self._view.group.window

@@ -8,7 +8,7 @@ from itertools import product
 from spaceeye_stac.days import LARGE_BYTES
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes import CellLayout, views_of
-from spaceeye_stac.methods import cached_rows, learning_steps, method_of
+from spaceeye_stac.methods import cached_rows, method_of
 from spaceeye_stac.model import Block, Cell, GridJob, Window
 from spaceeye_stac.pixels import READ_THREADS
 
@@ -20,9 +20,9 @@ ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
 READ_COPIES = 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
-WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0}  # floats a value that is worked on
+WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0, "surface": 8.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
-LEARNING = 3.0  # the same of the pixels that are learnt from
+LEARNING, OTHER_LEARNING = {"guided": 3.0, "surface": 12.0}, 3.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
 STRIPS = 18  # rows of cells in float32 that stand in memory while bands are written
@@ -165,8 +165,8 @@ def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how
     strip = _strip_pixels(view, how.rows, layout.halo) if method.strips else math.prod(view.shape)
     values = WORKING.get(method.name, OTHER_WORKING) * strip
     if method.learns:
-        down, right = learning_steps(view.shape)
-        values += LEARNING * math.prod(view.shape) / (down * right)
+        places = method.places(view.shape)
+        values += LEARNING.get(method.name, OTHER_LEARNING) * len(places.rows) * len(places.columns)
     kept = images_in(job) * (bands + 1) * FLOAT_BYTES * strip
     read = views_of(cells) if how.cached else Block(slice(0, min(how.rows, view.shape[0])), view.x)
     return int(reading_bytes(job, read) + values * looks * bands * FLOAT_BYTES + kept)

@@ -12,11 +12,11 @@ from spaceeye_stac.keyframes import KeyframeRows, WindowFacts, WindowKeyframes
 from spaceeye_stac.methods import (
     CellLooks,
     MethodRun,
+    Places,
     Scales,
     State,
     alike_pixels,
     cached_rows,
-    learning_steps,
     method_of,
 )
 from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Window, metres_per_pixel
@@ -128,8 +128,9 @@ class CellSolve:
                 yield self._unknown(rows)
             return
         if method_of(self.job.settings).learns:
-            steps = learning_steps(self.cell.view.shape)
-            self._run.learn(self._cell_looks(*(self._observed(rows, steps) for rows in strips)))
+            places = method_of(self.job.settings).places(self.cell.view.shape)
+            few = [self._observed(rows, picked) for rows in strips if len((picked := places.among(rows)).rows)]
+            self._run.learn(replace(self._cell_looks(*few), patches=places.patches))
         yield from self._run.rows(self._counted(rows) for rows in strips)
 
     def _unknown(self, rows: slice) -> State:
@@ -142,10 +143,14 @@ class CellSolve:
         view = self.cell.view
         return Block(slice(view.y.start + rows.start, view.y.start + rows.stop), view.x)
 
-    def _observed(self, rows: slice, steps: tuple[int, int] = (1, 1)) -> Observations:
-        """What the acquisitions saw of some rows of the view, over the illuminance where the method asks for it."""
+    def _observed(self, rows: slice, places: Places | None = None) -> Observations:
+        """What the acquisitions saw of some rows of the view, over the illuminance where the method asks for it.
+
+        Of some `places` in them alone, where these are given.
+        """
         block, job = self._block(rows), self.stretch.job
-        seen = observe(self.source.pixels(self.stretch.scenes, block), job, job.grid.part(block), steps, rows.start)
+        every = () if places is None else (places.rows[:, None], places.columns)
+        seen = observe(self.source.pixels(self.stretch.scenes, block), job, job.grid.part(block), every)
         if method_of(job.settings).normalised:
             bright = self.illuminance.values[:, np.asarray(self._days) - self.illuminance.first, None, None]
             np.divide(seen.values, bright, out=seen.values)
@@ -167,6 +172,7 @@ class CellSolve:
             self.stretch.read,
             None if carried is None else torch.from_numpy(carried[:, list(self.stretch.acquisitions)]),
             alike_pixels(metres_per_pixel(self.job.grid.geobox)),
+            self.job.bands,
         )
 
     def _at_knots(self, state: State, window: Window, rows: slice) -> KeyframeRows:
@@ -192,7 +198,8 @@ class CellSolve:
         unseen = max(float((widths.inner_unseen * bright[day]).max()) for day in knots)
         inner = {day: widths.inner[:, n] for n, day in enumerate(self._days)}
         noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
-        return WindowFacts(window, knots, self._days, self._looks, np.array(noise, np.float32), unseen)
+        known = np.array(noise, np.float32)
+        return WindowFacts(window, knots, self._days, self._looks, known, unseen, widths.damping_factor)
 
 
 def _above_each_other(parts: Sequence[NDArray]) -> NDArray:  # type: ignore[type-arg]

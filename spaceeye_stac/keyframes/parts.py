@@ -28,7 +28,8 @@ class WindowFacts:
     """What a window keeps of one cell but the images: its `knots` and the days `looked` on, by index.
 
     `looks` `(scene,)`: clear pixels taken from each scene of the job. `noise` `(knot,)`: 68 % half width of one look,
-    in reflectance, the largest over bands; `unseen`: that of a day without an acquisition.
+    in reflectance, the largest over bands; `unseen`: that of a day without an acquisition. `damping_factor`: of this
+    cell, where the method finds one for each.
     """
 
     window: Window
@@ -37,6 +38,7 @@ class WindowFacts:
     looks: NDArray[np.int64]
     noise: NDArray[np.float32] | None = None
     unseen: float = np.nan
+    damping_factor: float | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from spaceeye_stac.keyframes.tiles import BANDED
 from spaceeye_stac.model import Cell
 from spaceeye_stac.query import Json
 
-FORMAT = 3
+FORMAT = 4
 DONE = "done"
 SAMPLES = "samples"
 CHUNKED = (*BANDED, "spread", "clear")
@@ -126,6 +126,7 @@ class KeyframeStore:
         noise = None if part.noise is None else [float(value) for value in part.noise]
         looks = part.looks[self.contents.scenes_in(window)].tolist()
         facts = {"key": key, "looks": looks, "noise": noise, "unseen": float(part.unseen)}
+        facts["damping_factor"] = part.damping_factor
         facts["check"] = _check(facts)
         write_json(self.mark_file(cell, window), facts)
 
@@ -261,6 +262,10 @@ class KeyframeStore:
         if fact["noise"] is None:
             return float("nan")
         return float(fact["unseen"] if index < 0 else fact["noise"][index])
+
+    def damping_factor(self, window: int, cell: Cell) -> float:
+        """See `Tiles`."""
+        return float(self._fact(cell, window)["damping_factor"] or self.contents.damping_factor)
 
 
 class CellWriter:

@@ -27,6 +27,9 @@ class Tiles(Protocol):
     def noise(self, window: int, index: int, cell: Cell) -> float:
         """68 % half width of one look on a knot, or, for index -1, of a day without one; NaN where not known."""
 
+    def damping_factor(self, window: int, cell: Cell) -> float:
+        """Damping factor of a cell's state between two knots."""
+
 
 class MemoryTiles:
     """Keyframes of some cells as they were solved."""
@@ -45,3 +48,7 @@ class MemoryTiles:
         if found.noise is None:
             return float("nan")
         return found.unseen if index < 0 else float(found.noise[index])
+
+    def damping_factor(self, window: int, cell: Cell) -> float:
+        """See `Tiles`."""
+        return self._solved[cell.index][window].facts.damping_factor or self.contents.damping_factor

@@ -1,9 +1,9 @@
 from .base import CellLooks as CellLooks
 from .base import Method as Method
 from .base import MethodRun as MethodRun
+from .base import Places as Places
 from .base import State as State
 from .base import alike_pixels as alike_pixels
-from .base import learning_steps as learning_steps
 from .bridge import bridged as bridged
 from .registry import method_of as method_of
 from .solver import Solution as Solution

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spaceeye_stac.methods.bridge import bridged
@@ -15,6 +16,7 @@ from spaceeye_stac.settings import Settings
 CELL_PIXELS = 512
 LABEL_METRES = 20.0
 SAMPLE_SIDE = 128
+PATCHES = 4
 PER_PIXEL = ("clear", "smooth", "as_seen", "information", "weights", "suspect")
 
 
@@ -24,7 +26,8 @@ class CellLooks:
 
     `clear` `(time, y, x)`; `days`: the acquisition days; `read`: the days of the window.
     `carried` `(band, time)`: each day's illuminance as the other days would give it, over its own. `alike`: pixels of
-    the grid in one of 20 m, the pixel of the labels and of most bands.
+    the grid in one of 20 m, the pixel of the labels and of most bands. `bands`: their names, where they are known.
+    `patches` `(y, x)`: how many patches of neighbouring pixels lie beside each other, as `Places` picks them.
     """
 
     values: Tensor
@@ -33,10 +36,49 @@ class CellLooks:
     read: range
     carried: Tensor | None = None
     alike: float = 1.0
+    bands: tuple[str, ...] = ()
+    patches: tuple[int, int] = (1, 1)
 
-    def every(self, steps: tuple[int, int]) -> "CellLooks":
-        """Some rows and columns alone."""
-        return replace(self, values=thinned(self.values, steps), clear=thinned(self.clear, steps))
+    def at(self, places: "Places") -> "CellLooks":
+        """Patches of a whole cell alone."""
+        rows, columns = (torch.from_numpy(along) for along in (places.rows, places.columns))
+        values, clear = (image[..., rows, :][..., columns] for image in (self.values, self.clear))
+        return replace(self, values=values, clear=clear, patches=places.patches)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Rows and columns of a cell's view that are learnt from; they make `patches` `(y, x)` of neighbours."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    patches: tuple[int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> "Places":
+        """All of a small cell; of a larger one four runs of 32 along each side, evenly spread."""
+        rows, columns = (_runs(side) for side in shape)
+        return cls(rows.ravel(), columns.ravel(), (len(rows), len(columns)))
+
+    @classmethod
+    def strided(cls, shape: tuple[int, int]) -> "Places":
+        """Every so many rows and columns, of `learning_steps`."""
+        rows, columns = (np.arange(0, side, step) for side, step in zip(shape, learning_steps(shape), strict=True))
+        return cls(rows, columns, (1, 1))
+
+    def among(self, rows: slice) -> "Places":
+        """Those among some rows of the view, counted in these."""
+        inside = (self.rows >= rows.start) & (self.rows < rows.stop)
+        return replace(self, rows=self.rows[inside] - rows.start)
+
+
+def _runs(side: int) -> NDArray[np.int64]:
+    """Runs of neighbours `(run, pixel)` along a side."""
+    if side <= SAMPLE_SIDE:
+        return np.arange(side)[None]
+    length = SAMPLE_SIDE // PATCHES
+    starts = np.linspace(0, side - length, PATCHES).round().astype(np.int64)
+    return starts[:, None] + np.arange(length)
 
 
 def alike_pixels(resolution: float) -> float:
@@ -109,7 +151,7 @@ class MethodRun(Protocol):
     """A method at work on one window of one cell."""
 
     def learn(self, few: CellLooks) -> None:
-        """See the rows and columns at `learning_steps` of the cell; asked for first, where the method `learns`."""
+        """See the method's `places` of the cell; asked for first, where the method `learns`."""
 
     def rows(self, strips: Iterable[CellLooks]) -> Iterator[State]:
         """Make the cell from its strips, top to bottom; gives strips of any height. One is good until the next."""
@@ -125,7 +167,8 @@ class Method:
     `start`: called for each window of each cell, with settings and the rows and columns of the cell's view. `cell`:
     side of the fixed cells in pixels; `halo`: pixels around a cell that it also sees; `margin`: how far its result goes
     into its neighbours, where they are blended. `strips`: a cell can be made strip by strip, of whole
-    `solver.cached_rows`; `learns`: from some pixels of the whole cell first. `normalised`: wants values divided by the
+    `solver.cached_rows`; `learns`: from some pixels of the whole cell first, in `patches` of neighbours or strided.
+    `normalised`: wants values divided by the
     illuminance. `every_day`: its result is not linear between acquisitions, so that all days are kept. `shows`:
     acquisition days may have an image of their own. `truncates`: to uint16. `damping_factor`: its own alpha, where that
     is not the one of the settings.
@@ -138,18 +181,23 @@ class Method:
     margin: int = 0
     strips: bool = False
     learns: bool = False
+    patches: bool = False
     normalised: bool = False
     every_day: bool = False
     shows: bool = False
     truncates: bool = False
     damping_factor: float | None = None
 
+    def places(self, shape: tuple[int, int]) -> Places:
+        """What a method that `learns` sees first of a cell's view of that shape."""
+        return Places.of(shape) if self.patches else Places.strided(shape)
+
     def solve(self, looks: CellLooks, settings: Settings) -> State:
         """Make a whole cell at once."""
         shape = int(looks.clear.shape[1]), int(looks.clear.shape[2])
         one = self.start(settings, shape)
         if self.learns:
-            one.learn(looks.every(learning_steps(shape)))
+            one.learn(looks.at(self.places(shape)))
         whole = State.joined(list(one.rows([looks])))
         return replace(whole, widths=one.widths())
 

@@ -5,7 +5,10 @@ from numpy.typing import NDArray
 
 
 def bridged(
-    left: NDArray[np.float32], right: NDArray[np.float32], gaps: tuple[int, int], damping_factor: float
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    gaps: tuple[int, int],
+    damping_factor: float | NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Standard deviation of the state between two knots, `gaps` days away, from those at the knots.
 

@@ -16,6 +16,7 @@ from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, WholeCellRu
 from spaceeye_stac.methods.damped import DAMPED
 from spaceeye_stac.methods.guided import GUIDED
 from spaceeye_stac.methods.reference import REFERENCE
+from spaceeye_stac.methods.surface import SURFACE
 from spaceeye_stac.settings import METHOD_GROUP, MethodCallable, Settings
 
 
@@ -48,7 +49,7 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
     return lambda _settings, _shape: WholeCellRun(make)
 
 
-BUILT_IN = {method.name: method for method in (DAMPED, GUIDED, REFERENCE)}
+BUILT_IN = {method.name: method for method in (DAMPED, GUIDED, REFERENCE, SURFACE)}
 
 
 def method_of(settings: Settings) -> Method:

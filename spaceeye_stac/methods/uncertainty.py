@@ -22,13 +22,15 @@ SAMPLE_VALUES = 50_000
 class Scales:
     """Half widths of the 68 and 90 % intervals `(band, time)`, to be multiplied by sqrt(1 + 1/Q).
 
-    The `unseen` ones `(band,)` are for any day of which nothing was seen.
+    The `unseen` ones `(band,)` are for any day of which nothing was seen. `damping_factor`: of the state between two
+    acquisitions, where the method finds its own for each cell.
     """
 
     inner: Tensor
     outer: Tensor
     inner_unseen: Tensor
     outer_unseen: Tensor
+    damping_factor: float | None = None
 
 
 def scales(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tensor, fitted: float = 0) -> Scales:

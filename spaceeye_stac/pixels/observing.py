@@ -35,18 +35,18 @@ class Observations:
         return totals(self.values, self.clear, self.observed)
 
 
-def observe(
-    pixels: ScenePixels, job: GridJob, part: GeoBox, steps: tuple[int, int] = (1, 1), top: int = 0
-) -> Observations:
+Every = tuple[()] | tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def observe(pixels: ScenePixels, job: GridJob, part: GeoBox, every: Every = ()) -> Observations:
     """Turn the DN and labels of a job's scenes into reflectance and `clear`, one step a day.
 
-    `part` is where the DN lie; of its rows and columns one in `steps` is looked at, counted from `top` rows above it.
+    `part` is where the DN lie; `every`: rows `(y, 1)` and columns `(x,)` that alone are looked at.
     Reflectance is `DN * scale + offset`, at least 0.0001, only where DN is not 0, which is no data. Scenes of one day
     are merged in their order: a pixel comes from the first in which it is clear.
     """
-    every = slice(-top % steps[0], None, steps[0]), slice(None, None, steps[1])
-    height, width = (len(range(n)[along]) for n, along in zip(part.shape, every, strict=True))
-    shape = len(job.bands), len(job.acquisitions), height, width
+    height, width = (len(along) for along in every) if every else part.shape
+    shape = len(job.bands), len(job.acquisitions), int(height), int(width)
     seen = Observations(
         np.zeros(shape, np.float32), np.zeros(shape[1:], bool), np.zeros(shape[1], np.int64), no_looks(job)
     )
@@ -90,9 +90,7 @@ def sampled(pixels: ScenePixels, scenes: Sequence[Scene], job: GridJob, part: Ge
     return Sample(found, rows, columns)
 
 
-def _clear(
-    labels: NDArray[np.uint16], scene: Scene, job: GridJob, part: GeoBox, every: tuple[slice, slice]
-) -> NDArray[np.bool_]:
+def _clear(labels: NDArray[np.uint16], scene: Scene, job: GridJob, part: GeoBox, every: Every) -> NDArray[np.bool_]:
     """Clear pixels of one scene on `every` so many rows and columns of a part, from its labels there and around it."""
     reach = job.settings.mask_dilation / metres_per_pixel(part)
     halo = (labels.shape[0] - part.shape[0]) // 2

@@ -59,7 +59,7 @@ def bytes_in(folder: Path, *patterns: str) -> int:
     return sum(path.stat().st_size for pattern in patterns for path in folder.glob(pattern))
 
 
-@pytest.fixture(scope="module", params=["damped", "guided", "smooth", "blended"])
+@pytest.fixture(scope="module", params=["damped", "guided", "smooth", "blended", "surface"])
 def pair(
     request: pytest.FixtureRequest, simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
@@ -68,6 +68,7 @@ def pair(
     settings = {
         "damped": se.Settings(duration=12),
         "guided": se.Settings(method="guided"),
+        "surface": se.Settings(method="surface"),
         "smooth": se.Settings(method="guided", appearance="smooth"),
         "blended": se.Settings(method=halves),
     }[request.param]

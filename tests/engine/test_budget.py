@@ -15,7 +15,7 @@ from spaceeye_stac.engine.budget import PROGRAM_BYTES, SPARE, Batching, Budget, 
 from spaceeye_stac.engine.jobs import grid_job, layout_of
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes.cells import CellLayout
-from spaceeye_stac.methods.base import PER_PIXEL, CellLooks, State, learning_steps
+from spaceeye_stac.methods.base import PER_PIXEL, CellLooks, State
 from spaceeye_stac.methods.registry import method_of
 from spaceeye_stac.methods.solver import cached_rows
 from spaceeye_stac.model import GridJob
@@ -44,7 +44,7 @@ def least(query: se.Query, options: se.Settings, how: Batching) -> int:
     return math.ceil(PROGRAM_BYTES + SPARE * solving_bytes(job, layout, layout.groups(1)[0], how)) + 1
 
 
-@pytest.mark.parametrize("method", ["damped", "guided"])
+@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
 def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
     wide: se.Query, method: str, tmp_path: Path
 ) -> None:
@@ -68,7 +68,7 @@ def test_with_less_memory_strips_are_lower_before_workers_are_fewer_before_pixel
     assert {how.rows for how in found} == {32, 64, 128}
 
 
-@pytest.mark.parametrize("method", ["damped", "guided"])
+@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
 def test_a_single_cell_that_does_not_fit_has_the_same_result_too(
     simulated_query: se.Query, method: str, tmp_path: Path
 ) -> None:
@@ -90,7 +90,7 @@ def test_too_little_for_the_smallest_part_is_one_sentence(wide: se.Query, tmp_pa
         se.run(wide, own, out=tmp_path / "out", resources=Resources(memory=memory))
 
 
-@pytest.mark.parametrize("method", ["damped", "guided"])
+@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
 def test_memory_does_not_grow_with_the_time_range(method: str, tmp_path: Path) -> None:
     simulation = Simulation(shape=(64, 64), days=80, revisit=2, bands=("B04",))
     catalog = simulation.write(tmp_path)
@@ -105,7 +105,7 @@ def test_memory_does_not_grow_with_the_time_range(method: str, tmp_path: Path) -
 
 @settings(max_examples=25, deadline=None)
 @given(
-    method=st.sampled_from(["damped", "guided"]),
+    method=st.sampled_from(["damped", "guided", "surface"]),
     height=st.integers(1, 150),
     width=st.integers(300, 330),
     seed=st.integers(0, 2**31),
@@ -117,7 +117,7 @@ def test_strips_change_no_bit(method: str, height: int, width: int, seed: int, s
     options = se.Settings(method=method)
     whole = method_of(options).solve(looks, options)
     cut = solved_in_strips(looks, options, strips * cached_rows(width))
-    for name in ("clear", "smooth", "as_seen", "information", "weights"):
+    for name in PER_PIXEL:
         one, other = getattr(whole, name), getattr(cut, name)
         assert (one is None) == (other is None)
         assert one is None or torch.equal(one.nan_to_num(-1), other.nan_to_num(-1)), name
@@ -130,7 +130,8 @@ def made_up(rng: np.random.Generator, shape: tuple[int, int, int]) -> CellLooks:
     values = rng.uniform(0.05, 0.5, (3, *shape)).astype(np.float32)
     clear = rng.random(shape) < rng.random((shape[0], 1, 1))
     days = tuple(int(day) for day in np.cumsum(rng.integers(1, 20, shape[0])))
-    return CellLooks(torch.from_numpy(values * clear), torch.from_numpy(clear), days, range(days[-1] + 1))
+    bands = ("B02", "B04", "B08")
+    return CellLooks(torch.from_numpy(values * clear), torch.from_numpy(clear), days, range(days[-1] + 1), bands=bands)
 
 
 def solved_in_strips(looks: CellLooks, options: se.Settings, rows: int) -> State:
@@ -138,7 +139,7 @@ def solved_in_strips(looks: CellLooks, options: se.Settings, rows: int) -> State
     height, width = looks.clear.shape[1:]
     solver = method.start(options, (height, width))
     if method.learns:
-        solver.learn(looks.every(learning_steps((height, width))))
+        solver.learn(looks.at(method.places((height, width))))
     parts = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
     found = solver.rows(replace(looks, values=looks.values[:, :, part], clear=looks.clear[:, part]) for part in parts)
     return replace(State.joined([copied(state) for state in found]), widths=solver.widths())

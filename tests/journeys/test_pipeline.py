@@ -268,7 +268,7 @@ def test_progress_is_reported_to_the_end(simulated_query: se.Query, tmp_path: Pa
     assert all(done == total > 0 for done, total in last.values())
 
 
-@pytest.mark.parametrize("method", ["damped", "guided"])
+@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
 def test_uncertainty_is_there_on_every_day_and_grows_away_from_looks(
     method: str, simulated_query: se.Query, tmp_path: Path
 ) -> None:

@@ -33,12 +33,12 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int]]]
     return found
 
 
-@pytest.fixture(params=["damped", "guided"])
+@pytest.fixture(params=["damped", "guided", "surface"])
 def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> se.Settings:
     """One cell, or several that are blended."""
     if request.param == "damped":
         return SETTINGS
-    asked = replace(SETTINGS, method="guided", duration=12)
+    asked = replace(SETTINGS, method=request.param, duration=12)
     solve_in_cells(monkeypatch, asked, cell=60, halo=16, margin=8)
     return asked
 

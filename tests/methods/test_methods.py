@@ -23,7 +23,7 @@ def looks(seed: int = 0) -> CellLooks:
     return CellLooks(torch.where(clear, values, 0), clear, (1, 4, 9, 20), range(24))
 
 
-@pytest.mark.parametrize("name", ["damped", "guided", "reference"])
+@pytest.mark.parametrize("name", ["damped", "guided", "surface", "reference"])
 def test_never_clear_pixels_are_marked_and_no_other(name: str) -> None:
     settings = se.Settings(method=name)
     state = method_of(settings).solve(looks(), settings)
