@@ -57,6 +57,16 @@ def asking_bytes(job: GridJob) -> int:
     return square * FLOATS + max(2 * square, TOGETHER_BYTES)
 
 
+def asked_share(job: GridJob, *, surveyed: bool) -> float:
+    """Pixels that a job's mask model is shown, over those of the grid: squares with their halos, and a survey."""
+    model = methods.mask_model_of(job.settings)
+    if model is None:
+        return 0
+    own = metres_per_pixel(job.grid.geobox)
+    again = (own / max(model.coarsest or own, own)) ** 2 if surveyed else 0
+    return (1 + again) * (1 + 2 * model.halo / model.side) ** 2
+
+
 def verdicts_of(job: GridJob, scenes: Sequence[Scene], wanted: GeoBox, whole: GeoBox) -> Verdicts:
     """Ask a job's mask model of some scenes at the centres of `wanted`, a part of `whole`; nothing without a model.
 
