@@ -87,14 +87,17 @@ class SourceRates:
         return min(median(rates), HIGHEST_RATE) if rates else TYPICAL_RATE
 
     def read(self, layout: CellLayout) -> int:
-        """Bytes that a run reads: the region's share of every raster, with the halos, and a survey before it."""
+        """Bytes that a run reads: the region's share of every raster, with the halos, and a survey before it.
+
+        What a mask model wants is read by itself.
+        """
         grid = layout.grid
         pixels = sum(math.prod(views_of((cell,)).shape) for cell in layout.cells)
         area = metres_per_pixel(grid.geobox) ** 2 * pixels
+        several = len(layout.cells) > 1
         once = sum(self._bytes_in(asset, scene, area) for scene in self._job.scenes for asset in _assets(scene))
-        asked = asked_share(self._job, surveyed=len(layout.cells) > 1)
-        model = asked and sum(self._bytes_in(a, s, area) for s in self._job.scenes for a in _asked(self._job, s))
-        return int(once * (1 if len(layout.cells) == 1 else 1 + SURVEY_SHARE) + asked * model)
+        asked = sum(self._bytes_in(asset, s, area) for s in self._job.scenes for asset in _asked(self._job, s))
+        return int(once * (1 + SURVEY_SHARE * several) + asked * asked_share(self._job, surveyed=several))
 
     def _bytes_in(self, asset: BandAsset, scene: Scene, area: float) -> float:
         """Bytes of so many square metres of a raster."""

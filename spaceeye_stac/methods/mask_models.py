@@ -7,6 +7,7 @@ A mask model is the name of an entry point in the group `spaceeye_stac.masks`, o
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -115,6 +116,7 @@ def mask_model_of(settings: Settings) -> MaskModel | None:
     )
 
 
+@cache
 def _loaded(name: str) -> MaskCallable:
     (entry,) = entry_points(group=MASK_GROUP, name=name)
     try:
