@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NO_LOOK = 255
 NO_LABEL = 65535
+UNKNOWN, CLEAR, CLOUD = range(3)  # what a mask model says of a pixel
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Scene:
     """One Sentinel-2 item, in the names of this package, paired with its cloud mask.
 
     Where `labels` is None there is no mask, and every pixel with data is taken as clear. `is_checked`: its hrefs were
-    found to be such as its catalog may name.
+    found to be such as its catalog may name. `spare`: the item's other bands, of which a mask model may want some.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Scene:
     href: str | None = None
     profile: str = ""
     is_checked: bool = field(default=False, repr=False, compare=False)
+    spare: Mapping[str, BandAsset] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def cloud_cover(self) -> float | None:
@@ -109,8 +111,10 @@ class Scene:
         return share if math.isfinite(share) else None
 
     def with_bands(self, names: Sequence[str]) -> "Scene":
-        """The scene with these bands alone, in this order."""
-        return replace(self, bands={name: self.bands[name] for name in names})
+        """The scene with these bands, in this order; the others are spare."""
+        known = {**self.spare, **self.bands}
+        spare = {name: asset for name, asset in known.items() if name not in names}
+        return replace(self, bands={name: known[name] for name in names}, spare=spare)
 
 
 @dataclass(frozen=True)

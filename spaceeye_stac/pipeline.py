@@ -37,8 +37,9 @@ def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None
     """
     if len({tuple(scene.bands) for scene in scenes}) != 1:
         raise InvalidInputError("scenes must be at least one and have the same bands; use what search returned.")
-    readable = engine.readable_scenes(scenes, query)
-    jobs = engine.grid_jobs(readable, query, settings or Settings())
+    settings = settings or Settings()
+    readable = engine.readable_scenes(scenes, query, settings)
+    jobs = engine.grid_jobs(readable, query, settings)
     if len(jobs) > 1:
         names = ", ".join(job.grid.name for job in jobs)
         raise InvalidInputError(
@@ -129,7 +130,7 @@ def run(
 def _found(query: Query, settings: Settings, scenes: object | None) -> "SceneList":
     """The scenes that can be read, of those that are at hand or else of a search."""
     chosen = sources.search(query, settings) if scenes is None else sources.scenes_for(query, settings, scenes)
-    return engine.readable_scenes(chosen, query)
+    return engine.readable_scenes(chosen, query, settings)
 
 
 def _check(settings: Settings, output: Output, *, overwrite: bool, update: bool) -> None:

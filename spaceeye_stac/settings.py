@@ -14,8 +14,11 @@ RESAMPLING = ("nearest", "bilinear", "cubic")
 METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48, "surface": 96}
 OTHER_DURATION = 48
 METHOD_GROUP = "spaceeye_stac.methods"
+MASK_GROUP = "spaceeye_stac.masks"
+MASK_MODEL_USES = ("and", "or", "instead")
 APPEARANCES = ("as_seen", "smooth")
 MethodCallable = Callable[..., Any]
+MaskCallable = Callable[..., Any]
 MAX_DURATION = 3660
 LAST_SCL_CLASS = 11
 MAX_DILATION = 5000.0
@@ -30,11 +33,12 @@ class Settings:
     method
         "damped": the exact minimiser of SpaceEye's objective. "guided": adds what each date's clear pixels say of its
         cloudy ones. "surface": the ground without haze, undetected cloud and shadow of single dates, with a damping
-        for each band that is found from the looks. "reference": FarmVibes.AI's iterate, number for number. Or the name of an installed method
-        (entry-point group `spaceeye_stac.methods`), or a callable `(values, clear, days) -> values` on torch tensors
-        `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
+        for each band that is found from the looks. "reference": FarmVibes.AI's iterate, number for number. Or the name
+        of an installed method (entry-point group `spaceeye_stac.methods`), or a callable `(values, clear, days) ->
+        values` on torch tensors `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
     duration
-        Days per window; "all" is one window over the whole range; None is the method's own (guided and surface 96, others 48).
+        Days per window; "all" is one window over the whole range; None is the method's own (guided and surface 96,
+        others 48).
     time_overlap
         Share of a window that overlaps the next, in [0, 1).
     damping_factor
@@ -49,6 +53,16 @@ class Settings:
         For masks of cloud probability: pixels up to this, in percent, are clear (40, as s2cloudless has it).
     mask_dilation
         Pixels within this distance of a cloud, in metres, are not clear either.
+    mask_model
+        A model that tells clear pixels from cloud: a callable `(bands, resolution) -> mask`, or the name of an
+        installed one (entry-point group `spaceeye_stac.masks`). `bands` `(band, y, x)` is float32 reflectance, 0 where
+        there is no data, as an array or, for a `torch.nn.Module`, a tensor; `resolution` is in metres. The mask
+        `(y, x)` is bool, True where clear, or float: the probability of cloud from 0 to 1, which is clear up to
+        `max_cloud_probability` percent. Its attributes say what it wants: `bands` (those of the query when left out),
+        `halo` and `side` in pixels, `coarsest` in metres, `version`.
+    mask_model_use
+        With the scene's own mask: "and" is clear where both say clear, "or" where one does, "instead" where the model
+        does, whatever the mask says.
     appearance
         For guided: on acquisition days "as_seen" (the observation where clear) or the "smooth" state.
     tolerance, max_iterations, check_interval
@@ -77,6 +91,8 @@ class Settings:
     clear_classes: Sequence[int] = (4, 5, 6, 7)
     max_cloud_probability: float = 40.0
     mask_dilation: float = 0.0
+    mask_model: str | MaskCallable | None = None
+    mask_model_use: str = "and"
     appearance: str = "as_seen"
     tolerance: float = 1e-3
     max_iterations: int = 200
@@ -115,6 +131,8 @@ class Settings:
         yield "clear_classes", labels, "name SCL classes from 0 to 11"
         yield "max_cloud_probability", 0 <= self.max_cloud_probability <= ALL_CLOUD, "give percent, from 0 to 100"
         yield "mask_dilation", 0 <= self.mask_dilation <= MAX_DILATION, f"give metres, from 0 to {MAX_DILATION:g}"
+        yield "mask_model", *self._mask_model_rule()
+        yield "mask_model_use", self.mask_model_use in MASK_MODEL_USES, f"choose from {', '.join(MASK_MODEL_USES)}"
         yield (
             "resolution",
             self.resolution is None or 0 < self.resolution < math.inf,
@@ -132,14 +150,22 @@ class Settings:
         safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.collection_id) is not None
         yield "collection_id", safe, "use letters, digits, dots, dashes and underscores"
 
+    def _mask_model_rule(self) -> tuple[bool, str]:
+        if self.mask_model is None or callable(self.mask_model):
+            return True, ""
+        named = installed(MASK_GROUP)
+        known = f"choose from {', '.join(named)}" if named else "no installed package names any"
+        return self.mask_model in named, f"{known}, or bring a callable"
+
     @property
     def method_name(self) -> str:
         """Name of the method, that of the callable where one is given."""
-        return (
-            self.method
-            if isinstance(self.method, str)
-            else getattr(self.method, "__name__", type(self.method).__name__)
-        )
+        return name_of(self.method)
+
+    @property
+    def mask_model_name(self) -> str | None:
+        """Name of the mask model, that of the callable where one is given; None without one."""
+        return None if self.mask_model is None else name_of(self.mask_model)
 
     def window_days(self, days: DateRange) -> int:
         """Length of a window, in days, for a request of `days`."""
@@ -154,9 +180,19 @@ class Settings:
 
 def method_names() -> list[str]:
     """Names of the built-in and the installed methods."""
+    return [*METHOD_DURATION, *installed(METHOD_GROUP)]
+
+
+def installed(group: str) -> list[str]:
+    """Names that installed packages have in an entry-point group."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - only when settings are made
 
-    return [*METHOD_DURATION, *sorted(entry.name for entry in entry_points(group=METHOD_GROUP))]
+    return sorted(entry.name for entry in entry_points(group=group))
+
+
+def name_of(chosen: str | Callable[..., Any]) -> str:
+    """Name of what the settings name or bring along."""
+    return chosen if isinstance(chosen, str) else str(getattr(chosen, "__name__", type(chosen).__name__))
 
 
 def _is_projected(crs: str | int) -> bool:

@@ -41,6 +41,7 @@ LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_L
 SOFTWARE = "spaceeye-stac"
 PAPER = "https://arxiv.org/abs/2106.08408"
 RUN_DIGITS = 16
+NAMED = ("method", "mask_model")  # settings that may be callables, which stand by their names
 LINEAGE = {
     "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER}),",
     "guided": f"Temporal damped interpolation ({PAPER}), guided by what clear pixels say of cloudy ones of their date,",
@@ -176,7 +177,9 @@ def _grid_code(job: GridJob) -> str:
 def _lineage(settings: Settings, scenes: int) -> str:
     """What was done, in a sentence."""
     how = LINEAGE.get(settings.method_name, f"Temporal interpolation by the method {settings.method_name}")
-    return f"{how} of {scenes} Sentinel-2 L2A scenes."
+    model = f", clear pixels by the mask model {settings.mask_model_name}" if settings.mask_model is not None else ""
+    with_masks = "" if not model or settings.mask_model_use == "instead" else f" {settings.mask_model_use} their masks"
+    return f"{how} of {scenes} Sentinel-2 L2A scenes{model}{with_masks}."
 
 
 def _asset(key: str, file: WrittenFile, images: DayImages, job: GridJob) -> Json:
@@ -285,10 +288,11 @@ def run_id(jobs: Sequence[GridJob]) -> str:
     """
     job = jobs[0]
     one_grid = [job.grid.epsg, *job.grid.shape, *job.grid.geobox.transform[:6]]
-    settings = {f.name: str(getattr(job.settings, f.name)) for f in fields(job.settings) if f.name != "method"}
+    settings = {f.name: str(getattr(job.settings, f.name)) for f in fields(job.settings) if f.name not in NAMED}
     facts = {
         **settings,
         "method": job.settings.method_name,
+        "mask_model": job.settings.mask_model_name,
         "grid": one_grid if job.grid.tile is None else "tiles",
         "bands": list(job.bands),
         "profiles": sorted({scene.profile for one in jobs for scene in one.scenes}),

@@ -20,6 +20,7 @@ from spaceeye_stac.engine.budget import (
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.keyframes import CellLayout, keyframe_bytes, views_of
 from spaceeye_stac.model import BandAsset, GridJob, Scene, metres_per_pixel, pixel_metres
+from spaceeye_stac.pixels import asked_share, model_bands
 
 # bytes a pixel of full resolution, deflate level 1; measured on real and on simulated scenes
 TYPICAL_RATE = 1.6
@@ -86,12 +87,17 @@ class SourceRates:
         return min(median(rates), HIGHEST_RATE) if rates else TYPICAL_RATE
 
     def read(self, layout: CellLayout) -> int:
-        """Bytes that a run reads: the region's share of every raster, with the halos, and a survey before it."""
+        """Bytes that a run reads: the region's share of every raster, with the halos, and a survey before it.
+
+        What a mask model wants is read by itself.
+        """
         grid = layout.grid
         pixels = sum(math.prod(views_of((cell,)).shape) for cell in layout.cells)
         area = metres_per_pixel(grid.geobox) ** 2 * pixels
+        several = len(layout.cells) > 1
         once = sum(self._bytes_in(asset, scene, area) for scene in self._job.scenes for asset in _assets(scene))
-        return int(once * (1 if len(layout.cells) == 1 else 1 + SURVEY_SHARE))
+        asked = sum(self._bytes_in(asset, s, area) for s in self._job.scenes for asset in _asked(self._job, s))
+        return int(once * (1 + SURVEY_SHARE * several) + asked * asked_share(self._job, surveyed=several))
 
     def _bytes_in(self, asset: BandAsset, scene: Scene, area: float) -> float:
         """Bytes of so many square metres of a raster."""
@@ -104,6 +110,11 @@ class SourceRates:
 
 def _assets(scene: Scene) -> list[BandAsset]:
     return [*scene.bands.values(), *([] if scene.labels is None else [scene.labels])]
+
+
+def _asked(job: GridJob, scene: Scene) -> list[BandAsset]:
+    """What a mask model wants of a scene."""
+    return list(scene.with_bands(model_bands(job)).bands.values())
 
 
 def _known_sizes(scene: Scene) -> Iterable[tuple[BandAsset, int]]:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from spaceeye_stac.errors import ItemError, NoScenesError
+from spaceeye_stac.errors import InvalidInputError, ItemError, NoScenesError
 from spaceeye_stac.keyframes import CellLayout, Retention, windows_of
-from spaceeye_stac.methods import method_of
-from spaceeye_stac.model import Acquisition, Grid, GridJob, Scene
+from spaceeye_stac.methods import mask_model_of, method_of
+from spaceeye_stac.model import Acquisition, Grid, GridJob, Scene, metres_per_pixel
 from spaceeye_stac.pixels import output_grid, tile_grid
 from spaceeye_stac.query import Query
 from spaceeye_stac.settings import Settings
@@ -49,6 +49,7 @@ def _near(scenes: Sequence[Scene], query: Query, settings: Settings) -> list[Sce
 
 def _job(grid: Grid, scenes: Sequence[Scene], query: Query, settings: Settings) -> GridJob:
     """Scenes of a day are merged in this order: those that need no resampling first, then by time and id."""
+    _check_mask_model(scenes, grid, settings)
     ordered = sorted(scenes, key=lambda s: (s.day, s.epsg != grid.epsg, s.datetime, s.id))
     return GridJob(
         days=query.days,
@@ -58,6 +59,26 @@ def _job(grid: Grid, scenes: Sequence[Scene], query: Query, settings: Settings) 
         windows=tuple(windows_of(query.days, settings)),
         settings=settings,
     )
+
+
+def _check_mask_model(scenes: Sequence[Scene], grid: Grid, settings: Settings) -> None:
+    """Refuse a mask model that wants a band that a scene lacks, or that does not know pixels of this size."""
+    model = mask_model_of(settings)
+    if model is None:
+        return
+    for scene in scenes:
+        lacking = [name for name in model.bands or () if name not in scene.bands and name not in scene.spare]
+        if lacking:
+            raise ItemError(
+                f"Scene {scene.id} lacks {','.join(lacking)}, which mask_model {model.name} wants; leave the scene out "
+                "with exclude, or choose another mask_model."
+            )
+    metres = metres_per_pixel(grid.geobox)
+    if model.coarsest is not None and metres > model.coarsest:
+        raise InvalidInputError(
+            f"mask_model {model.name} knows pixels of up to {model.coarsest:g} m, and the output has {metres:g} m; "
+            "give a finer resolution, or leave mask_model out."
+        )
 
 
 def layout_of(job: GridJob) -> CellLayout:

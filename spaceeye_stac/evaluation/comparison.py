@@ -59,11 +59,13 @@ def evaluate(
         clear_classes=settings.clear_classes,
         max_cloud_probability=settings.max_cloud_probability,
         mask_dilation=settings.mask_dilation,
+        mask_model=settings.mask_model,
+        mask_model_use=settings.mask_model_use,
         duration="all",
         crs=settings.crs,
         resolution=settings.resolution,
     )
-    job = grid_job(readable_scenes(scenes, query), query, wide)
+    job = grid_job(readable_scenes(scenes, query, wide), query, wide)
     if max(job.grid.shape) > LARGEST_PIXELS:
         height, width = job.grid.shape
         raise InvalidInputError(

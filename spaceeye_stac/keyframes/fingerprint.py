@@ -3,11 +3,11 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import date
-from functools import cache
-from importlib.metadata import version
+from functools import cache, partial
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import numpy as np
 
 from spaceeye_stac.model import BandAsset, GridJob, Illuminance, Scene, Window
 from spaceeye_stac.query import Json
-from spaceeye_stac.settings import Settings
+from spaceeye_stac.settings import MASK_GROUP, Settings, name_of
 
 NOT_OF_THE_PIXELS = ("duration", "time_overlap", "collection_id")
 PACKAGE = Path(__file__).resolve().parents[1]
+MODEL_ATTRIBUTES = ("bands", "halo", "side", "coarsest", "version")  # of a class as well as of what is made of it
+LEARNING = ("training",)  # of a module: how it is used, not what it is
 CHANGED_FIELDS = ("updated", "processing:datetime", "s2:generation_time", "created")
 
 
@@ -44,24 +46,67 @@ def code_hash(package: Path) -> str:
 
 
 def settings_record(settings: Settings) -> Json:
-    """Return the settings as plain values; a callable stands with the hash of its source."""
+    """Return the settings as plain values; a callable stands with a hash of what it is."""
     found = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    if callable(settings.method):
-        found["method"] = [settings.method_name, _source_of(settings.method)]
+    for name in ("method", "mask_model"):
+        if callable(found[name]):
+            found[name] = [name_of(found[name]), callable_key(found[name])]
+    if isinstance(settings.mask_model, str):
+        found["mask_model"] = [settings.mask_model, _release_of(MASK_GROUP, settings.mask_model)]
     return dict(json.loads(json.dumps(found, default=str)))
 
 
-def _source_of(method: object) -> str:
+def callable_key(model: Callable[..., Any]) -> str:
+    """Hash of what a callable is: its source, its plain public attributes, and the weights of a module.
+
+    What it holds otherwise, as a file that it reads, is not seen: an attribute `version` tells that.
+    """
+    if isinstance(model, partial):
+        return digest(callable_key(model.func), [_plain(one) for one in model.args], _plain(model.keywords))
+    known = {key: value for key, value in getattr(model, "__dict__", {}).items() if key not in LEARNING}
+    own = {key: getattr(type(model), key, None) for key in MODEL_ATTRIBUTES}
+    return digest(_source_of(model), _plain(known), _plain(own), _weights(model))
+
+
+def _source_of(model: object) -> str:
     try:
-        return digest(inspect.getsource(method if inspect.isroutine(method) else type(method)))
+        return digest(inspect.getsource(model if inspect.isroutine(model) else type(model)))
     except (OSError, TypeError):
         return "unknown"
 
 
-def scene_key(scene: Scene) -> str:
-    """Hash of what a scene's pixels are: its assets, how they are scaled, and when they were last made or changed."""
+def _plain(value: object) -> object:
+    """What of a value is plain, public and so the same in every process; the rest by its type alone."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items() if not str(key).startswith("_")}
+    return type(value).__name__
+
+
+def _weights(model: object) -> list[tuple[str, str]]:
+    """Hashes of a torch module's tensors, by name; none of anything else."""
+    state: Mapping[str, Any] = getattr(model, "state_dict", dict)()
+    tensors = ((key, value.detach().cpu().double()) for key, value in state.items() if hasattr(value, "detach"))
+    return [(key, digest(tensor.numpy().tobytes())) for key, tensor in tensors]
+
+
+def _release_of(group: str, name: str) -> str:
+    """The package that an entry point is of, and its version."""
+    found = [entry.dist for entry in entry_points(group=group, name=name) if entry.dist is not None]
+    return ", ".join(f"{one.name} {one.version}" for one in found) or "unknown"
+
+
+def scene_key(scene: Scene, *, spare: bool = False) -> str:
+    """Hash of what a scene's pixels are: its assets, how they are scaled, and when they were last made or changed.
+
+    `spare`: those of its spare bands, too, as a mask model may read them.
+    """
     changed = [scene.item["properties"].get(name) for name in CHANGED_FIELDS]
     assets: list[tuple[str, BandAsset | None]] = [*scene.bands.items(), ("labels", scene.labels)]
+    assets += scene.spare.items() if spare else ()
     return digest(
         scene.id,
         scene.day,
@@ -88,7 +133,8 @@ def window_keys(job: GridJob, illuminance: Illuminance, cut: Sequence[object]) -
     common = digest(
         code_version(), settings, job.bands, job.grid.epsg, list(geobox.transform), job.grid.shape, list(map(str, cut))
     )
-    scenes = [[scene_key(scene) for scene in acquisition.scenes] for acquisition in job.acquisitions]
+    spare = job.settings.mask_model is not None
+    scenes = [[scene_key(scene, spare=spare) for scene in acquisition.scenes] for acquisition in job.acquisitions]
     return [digest(common, *_window_parts(job, illuminance, window, scenes)) for window in job.windows]
 
 

@@ -5,6 +5,8 @@ from .base import Places as Places
 from .base import State as State
 from .base import alike_pixels as alike_pixels
 from .bridge import bridged as bridged
+from .mask_models import MaskModel as MaskModel
+from .mask_models import mask_model_of as mask_model_of
 from .registry import method_of as method_of
 from .solver import Solution as Solution
 from .solver import cached_rows as cached_rows

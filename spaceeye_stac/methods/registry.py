@@ -17,7 +17,7 @@ from spaceeye_stac.methods.damped import DAMPED
 from spaceeye_stac.methods.guided import GUIDED
 from spaceeye_stac.methods.reference import REFERENCE
 from spaceeye_stac.methods.surface import SURFACE
-from spaceeye_stac.settings import METHOD_GROUP, MethodCallable, Settings
+from spaceeye_stac.settings import METHOD_GROUP, MethodCallable, Settings, name_of
 
 
 def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]], MethodRun]:
@@ -31,17 +31,17 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
                 found = torch.as_tensor(np.asarray(made), dtype=torch.float32)
             except (TypeError, ValueError, RuntimeError):
                 raise InvalidInputError(
-                    f"method {_name(model)} returned {type(made).__name__}; it must return values of the same shape."
+                    f"method {name_of(model)} returned {type(made).__name__}; it must return values of the same shape."
                 ) from None
         if found.shape != looks.values.shape:
             raise InvalidInputError(
-                f"method {_name(model)} returned shape {tuple(found.shape)} for values of shape "
+                f"method {name_of(model)} returned shape {tuple(found.shape)} for values of shape "
                 f"{tuple(looks.values.shape)}; it must return values of the same shape."
             )
         seen = looks.clear.any(0)
         if seen.any() and not (torch.isfinite(found) & seen).any():
             raise InvalidInputError(
-                f"method {_name(model)} returned no finite number, though pixels are clear on some day; "
+                f"method {name_of(model)} returned no finite number, though pixels are clear on some day; "
                 "NaN stands for a pixel without a value."
             )
         return looks.days, torch.where(seen, found, torch.nan)
@@ -56,7 +56,7 @@ def method_of(settings: Settings) -> Method:
     """Return the method that the settings name or bring along; InvalidInputError where an entry point cannot load."""
     chosen = settings.method
     if not isinstance(chosen, str):
-        return Method(_name(chosen), callable_run(chosen))
+        return Method(name_of(chosen), callable_run(chosen))
     if chosen in BUILT_IN:
         return BUILT_IN[chosen]
     (entry,) = entry_points(group=METHOD_GROUP, name=chosen)
@@ -64,7 +64,3 @@ def method_of(settings: Settings) -> Method:
         return Method(chosen, callable_run(entry.load()))
     except Exception as error:
         raise InvalidInputError(f"method {chosen!r} ({entry.value}) cannot be loaded: {error}.") from error
-
-
-def _name(model: MethodCallable) -> str:
-    return str(getattr(model, "__name__", type(model).__name__))

@@ -8,6 +8,9 @@ from .illumination import illuminance_of as illuminance_of
 from .illumination import totals as totals
 from .illumination import unit_illuminance as unit_illuminance
 from .loader import READ_THREADS as READ_THREADS
+from .mask_squares import asked_share as asked_share
+from .mask_squares import asking_bytes as asking_bytes
+from .mask_squares import model_bands as model_bands
 from .observing import Observations as Observations
 from .observing import no_looks as no_looks
 from .observing import observe as observe

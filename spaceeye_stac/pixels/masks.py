@@ -1,4 +1,4 @@
-"""Labels to a boolean `clear`; pure."""
+"""Labels, and verdicts of a mask model, to a boolean `clear`; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spaceeye_stac.model import NO_LABEL, Mask
+from spaceeye_stac.model import CLEAR, CLOUD, NO_LABEL, Mask
 from spaceeye_stac.query import ALL_CLOUD
 from spaceeye_stac.settings import LAST_SCL_CLASS, Settings
 
@@ -45,6 +45,21 @@ def classify(labels: NDArray[np.uint16], mask: Mask | None, settings: Settings) 
         clear = clear_from_labels(labels, mask.clear_values, nodata=mask.nodata)
         known &= labels != mask.nodata
     return Classified(clear, known & ~clear)
+
+
+def with_model(labelled: Classified, verdict: NDArray[np.uint8], use: str) -> Classified:
+    """Join what a mask and a mask model say of the same pixels.
+
+    "and": clear where both say clear, cloud where one says cloud. "or": clear where one says clear, cloud where one
+    says cloud and the other not clear. "instead": as the model says. A model says nothing where it had no data.
+    """
+    clear, cloud = verdict == CLEAR, verdict == CLOUD
+    if use == "instead":
+        return Classified(clear, cloud)
+    if use == "or":
+        either = labelled.clear | clear
+        return Classified(either, (labelled.cloud | cloud) & ~either)
+    return Classified(labelled.clear & clear, labelled.cloud | cloud)
 
 
 def clear_from_labels(

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.model import GridJob, Scene, metres_per_pixel
+from spaceeye_stac.pixels.dn import FLOOR_REFLECTANCE
+from spaceeye_stac.pixels.dn import reflectance as reflectance_of
 from spaceeye_stac.pixels.illumination import DayTotals, totals
-from spaceeye_stac.pixels.masks import away_from_cloud, classify, observed
+from spaceeye_stac.pixels.masks import Classified, away_from_cloud, classify, observed, with_model
 from spaceeye_stac.pixels.offset_check import Sample, Sampling
 from spaceeye_stac.pixels.scene_pixels import ScenePixels
-
-FLOOR_REFLECTANCE = 1e-4
+from spaceeye_stac.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def observe(pixels: ScenePixels, job: GridJob, part: GeoBox, every: Every = ()) 
             dn = pixels.values[index][..., *every]
             data = observed(dn)
             covered |= data
-            clear = data & _clear(pixels.labels[index], scene, job, part, every)
-            reflectance = _reflectance(dn, scene)
+            clear = data & _clear(pixels, index, scene, job, part, every)
+            reflectance = reflectance_of(dn, scene)
             new = clear & ~seen.clear[n]
             np.maximum(reflectance, np.float32(FLOOR_REFLECTANCE), out=reflectance)
             np.copyto(seen.values[:, n], reflectance, where=new)
@@ -79,32 +80,39 @@ def sampled(pixels: ScenePixels, scenes: Sequence[Scene], job: GridJob, part: Ge
     sampling = Sampling.of(job, part)
     rows, columns = sampling.places((int(part.shape[0]), int(part.shape[1])))
     found = np.full((len(scenes), len(sampling.bands), len(rows)), np.nan, np.float32)
-    for out, values, labels, scene in zip(found, pixels.values, pixels.labels, scenes, strict=True):
-        halo = (labels.shape[0] - part.shape[0]) // 2
-        inner = labels[halo : halo + part.shape[0], halo : halo + part.shape[1]]
+    for n, (out, values, scene) in enumerate(zip(found, pixels.values, scenes, strict=True)):
         dn = values[..., sampling.rows, sampling.columns]
         clear = observed(dn)
-        clear &= classify(inner[sampling.rows, sampling.columns], scene.labels, job.settings).clear
-        seen = _reflectance(dn, scene)[list(sampling.bands)].reshape(len(sampling.bands), -1)
+        cuts = _inner(pixels.labels[n], part), (sampling.rows, sampling.columns)
+        clear &= _judged(pixels, n, scene, job.settings, cuts).clear
+        seen = reflectance_of(dn, scene)[list(sampling.bands)].reshape(len(sampling.bands), -1)
         np.copyto(out, seen, where=clear.ravel())
     return Sample(found, rows, columns)
 
 
-def _clear(labels: NDArray[np.uint16], scene: Scene, job: GridJob, part: GeoBox, every: Every) -> NDArray[np.bool_]:
-    """Clear pixels of one scene on `every` so many rows and columns of a part, from its labels there and around it."""
+def _clear(
+    pixels: ScenePixels, index: int, scene: Scene, job: GridJob, part: GeoBox, every: Every
+) -> NDArray[np.bool_]:
+    """Clear pixels of one scene on `every` so many rows and columns of a part, by what is said there and around it."""
     reach = job.settings.mask_dilation / metres_per_pixel(part)
-    halo = (labels.shape[0] - part.shape[0]) // 2
-    inner = slice(halo, halo + part.shape[0]), slice(halo, halo + part.shape[1])
+    inner = _inner(pixels.labels[index], part)
     if not reach:
-        return classify(labels[inner][every], scene.labels, job.settings).clear
-    return away_from_cloud(classify(labels, scene.labels, job.settings), reach)[inner][every]
+        return _judged(pixels, index, scene, job.settings, (inner, every)).clear
+    return away_from_cloud(_judged(pixels, index, scene, job.settings), reach)[inner][every]
 
 
-def _reflectance(values: NDArray[np.uint16], scene: Scene) -> NDArray[np.float32]:
-    """(DN + offset / scale) * scale `(band, y, x)`; band by band, so that the parts stay in the cache."""
-    out = np.empty(values.shape, np.float32)
-    for layer, dn, asset in zip(out, values, scene.bands.values(), strict=True):
-        # the offset in DN first, a whole number: the same bits whether or not the pixels have it already
-        np.add(dn, np.float32(asset.offset / asset.scale), out=layer)
-        np.multiply(layer, np.float32(asset.scale), out=layer)
-    return out
+def _inner(labels: NDArray[np.uint16], part: GeoBox) -> tuple[slice, slice]:
+    """Where a part lies in labels that reach farther on every side."""
+    halo = (labels.shape[0] - part.shape[0]) // 2
+    return slice(halo, halo + part.shape[0]), slice(halo, halo + part.shape[1])
+
+
+def _judged(
+    pixels: ScenePixels, index: int, scene: Scene, settings: Settings, cuts: Sequence[tuple[slice, slice] | Every] = ()
+) -> Classified:
+    """What a scene's mask and the mask model say of it, after some cuts of its rows and columns."""
+    labels, verdict = pixels.labels[index], pixels.verdicts[index] if pixels.verdicts else None
+    for cut in cuts:
+        labels, verdict = labels[cut], None if verdict is None else verdict[cut]
+    found = classify(labels, scene.labels, settings)
+    return found if verdict is None else with_model(found, verdict, settings.mask_model_use)

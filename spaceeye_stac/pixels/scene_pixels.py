@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.model import Block, GridJob, Scene, metres_per_pixel
 from spaceeye_stac.pixels.loader import first_unreadable, load, resampling_of
+from spaceeye_stac.pixels.mask_squares import Verdict, verdicts_of
 from spaceeye_stac.pixels.signing import signed
 
 
@@ -19,40 +21,56 @@ class ScenePixels:
     """DN `(band, y, x)` uint16 of some scenes on a part of a grid, and labels `(y, x)`, which may reach farther.
 
     Labels reach as many pixels farther on every side. `doubts`: of each scene, sentences on files that are not what
-    their item says, where they have just been read.
+    their item says, where they have just been read. `verdicts`: what a mask model says where there are labels; none
+    where there is no model.
     """
 
     values: Sequence[NDArray[np.uint16]]
     labels: Sequence[NDArray[np.uint16]]
     doubts: Sequence[tuple[str, ...]] = ()
+    verdicts: Sequence[Verdict] = ()
 
     def each(self) -> "list[ScenePixels]":
         """The pixels of each scene alone."""
         doubts = self.doubts or [()] * len(self.values)
-        return [ScenePixels([v], [n], [d]) for v, n, d in zip(self.values, self.labels, doubts, strict=True)]
+        said = [[verdict] for verdict in self.verdicts] or [[]] * len(self.values)
+        each = zip(self.values, self.labels, doubts, said, strict=True)
+        return [ScenePixels([v], [n], [d], s) for v, n, d, s in each]
 
 
 # called with a scene's index and its pixels on a block, when they are read
 OnRead = Callable[[int, ScenePixels, Block], None]
 
 
-def read_scenes(job: GridJob, geobox: GeoBox, scenes: Sequence[int], resampling: Mapping[str, str]) -> ScenePixels:
-    """Read some scenes, by index, on a part of the grid, labels as far around it as clouds are dilated."""
+def read_scenes(
+    job: GridJob, geobox: GeoBox, scenes: Sequence[int], resampling: Mapping[str, str], whole: GeoBox | None = None
+) -> ScenePixels:
+    """Read some scenes, by index, on a part of the `whole`, labels as far around it as clouds are dilated.
+
+    A mask model is asked there, too. The whole is the geobox itself when left out.
+    """
     halo = math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
     chosen = [job.scenes[n] for n in scenes]
     read = load(chosen, geobox, resampling=resampling, sign=signed, label_halo=halo)
-    return ScenePixels(list(read.values), list(read.labels), read.doubts)
+    said = verdicts_of(job, chosen, geobox.pad(halo), (whole or geobox).pad(halo))
+    doubts = [tuple(dict.fromkeys([*a, *b])) for a, b in zip_longest(read.doubts, said.doubts, fillvalue=())]
+    return ScenePixels(list(read.values), list(read.labels), doubts, said.images)
 
 
 def read_part(job: GridJob, geobox: GeoBox, scenes: Sequence[int] | None = None) -> ScenePixels:
     """Read scenes, all when left out, on a part of the grid."""
     chosen = range(len(job.scenes)) if scenes is None else scenes
-    return read_scenes(job, geobox, chosen, resampling_of(job.scenes, geobox, job.settings.resampling))
+    how = resampling_of(job.scenes, geobox, job.settings.resampling)
+    return read_scenes(job, geobox, chosen, how, job.grid.geobox)
 
 
-def reason_unreadable(scene: Scene) -> str | None:
-    """Which file of a scene cannot be opened, and why; None where all can be. No pixel is read."""
-    return first_unreadable(scene, signed)
+def reason_unreadable(scene: Scene, also: Sequence[str] = ()) -> str | None:
+    """Which file of a scene, spare bands among them `also`, cannot be opened, and why; None where all can be.
+
+    No pixel is read.
+    """
+    more = [name for name in also if name in scene.spare]
+    return first_unreadable(scene.with_bands([*scene.bands, *more]), signed)
 
 
 class MemoryPixels:
@@ -66,13 +84,15 @@ class MemoryPixels:
         rows, columns = block.within(self._block)
         values = [self._read.values[n] for n in scenes]
         labels = [self._read.labels[n] for n in scenes]
+        verdicts = [self._read.verdicts[n] for n in scenes] if self._read.verdicts else []
         return ScenePixels(
             [image[:, rows, columns] for image in values],
             [image[_wider(image, self._block, (rows, columns))] for image in labels],
+            verdicts=[image[_wider(image, self._block, (rows, columns))] for image in verdicts],
         )
 
 
-def _wider(labels: NDArray[np.uint16], block: Block, place: tuple[slice, slice]) -> tuple[slice, slice]:
+def _wider(labels: NDArray[np.integer], block: Block, place: tuple[slice, slice]) -> tuple[slice, slice]:
     """Where labels that reach farther than a block have a place of that block, and as much around it."""
     halo = labels.shape[0] - block.shape[0]
     return slice(place[0].start, place[0].stop + halo), slice(place[1].start, place[1].stop + halo)
@@ -111,7 +131,11 @@ class CachedPixels:
         if not self._read.keys() >= set(scenes):
             self.hold(sorted({*scenes, *self._read}))
         parts = [MemoryPixels(self._read[n], self._block).pixels([0], block) for n in scenes]
-        return ScenePixels([part.values[0] for part in parts], [part.labels[0] for part in parts])
+        return ScenePixels(
+            [part.values[0] for part in parts],
+            [part.labels[0] for part in parts],
+            verdicts=[verdict for part in parts for verdict in part.verdicts],
+        )
 
 
 class StreamedPixels:

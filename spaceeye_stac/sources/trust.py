@@ -35,12 +35,17 @@ class Trust:
     hosts: Hosts = field(default_factory=Hosts, compare=False, repr=False)
 
     def checked_scene(self, scene: Scene) -> Scene:
-        """The scene with each href as it is read; ItemError with its id and the unsigned href where one may not be."""
+        """The scene with each href as it is read; ItemError with its id and the unsigned href where one may not be.
+
+        A spare band at such a place is left out.
+        """
         bands = {name: self.checked_asset(scene.id, asset) for name, asset in scene.bands.items()}
         labels = None if scene.labels is None else self.checked_asset(scene.id, scene.labels)
         moved = {old.href: bands[name].href for name, old in scene.bands.items() if old.href != bands[name].href}
         item = _with_hrefs(scene.item, moved) if moved else scene.item
-        return replace(scene, bands=bands, labels=labels, item=item, is_checked=True)
+        spare = {name: asset for name, asset in scene.spare.items() if self.refusal(asset.href) is None}
+        spare = {name: self.checked_asset(scene.id, asset) for name, asset in spare.items()}
+        return replace(scene, bands=bands, labels=labels, item=item, is_checked=True, spare=spare)
 
     def checked_asset(self, name: str, asset: Raster) -> Raster:
         """The asset, a file: URL in it turned into the path that was checked, which is what is opened then.

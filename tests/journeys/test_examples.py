@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,13 @@ from tests.support.material import BE_BBOX, ROOT
 EXAMPLES = ROOT / "examples"
 
 
-def example(name: str, *arguments: object) -> list[str]:
+def example(name: str, *arguments: object, modules: Path | None = None) -> list[str]:
+    """What an example prints, of a folder of modules where it needs one that is not installed."""
     line = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    path = os.pathsep.join(str(part) for part in (modules, os.environ.get("PYTHONPATH")) if part)
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": path}
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -38,6 +43,31 @@ def test_a_model_of_ones_own(belgium: Path, tmp_path: Path) -> None:
     found = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
     assert set(found) == {"linear", "KernelSmoother", "guided"}
     assert found["guided"] > found["KernelSmoother"]
+
+
+OMNICLOUDMASK = """
+import numpy as np
+__version__ = "1.8.1"
+
+
+def predict_from_array(input_array, patch_size=1000, patch_overlap=300):
+    bands, height, width = input_array.shape
+    assert (bands, input_array.dtype) == (3, np.float32)
+    assert 32 <= patch_size <= min(height, width) and 0 < patch_overlap < patch_size
+    red, green, nir = input_array
+    return np.where((red > 0.1) & (nir < 0.3), 2, 0).astype(np.uint8)[None]
+"""
+
+
+def test_a_cloud_model(belgium: Path, tmp_path: Path) -> None:
+    """With a stand-in of OmniCloudMask's call, as its weights are downloaded."""
+    (tmp_path / "omnicloudmask.py").write_text(OMNICLOUDMASK)
+    days, out = "2018-05-01/2018-05-20", tmp_path / "out"
+    lines = example("mask_model.py", belgium, as_bbox(BE_BBOX), days, out, modules=tmp_path)
+    assert lines[0] == f"20 days in {out}"
+    masks, both = (float(line.rpartition(" ")[2]) for line in lines[1:])
+    assert 0 < both < masks - 0.02
+    assert masks < 1
 
 
 def pixels(path: Path) -> NDArray[np.int64]:
