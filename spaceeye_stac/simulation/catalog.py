@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from spaceeye_stac.query import DEFAULT_BANDS, Json
 
 COARSE_BANDS = ("B05", "B06", "B07", "B8A", "B11", "B12")
 COARSE = 2
+AnyPixel = TypeVar("AnyPixel", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def halved(image: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(blocks.mean(axis=(1, 3)))
 
 
-def doubled(image: NDArray[np.floating]) -> NDArray[np.floating]:
+def doubled(image: NDArray[AnyPixel]) -> NDArray[AnyPixel]:
     """Each pixel of an image `(y, x)` as 2 x 2."""
     return image.repeat(COARSE, axis=0).repeat(COARSE, axis=1)
 
