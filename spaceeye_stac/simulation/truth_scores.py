@@ -85,7 +85,7 @@ def truth_errors(known: KnownStack, film: Float) -> TruthErrors:
     """
     if film.shape != known.truth.shape:
         raise InvalidInputError(f"The film is {film.shape}, and the truth {known.truth.shape} (band, day, y, x).")
-    error = _ndvi(film, known.bands) - _ndvi(known.truth, known.bands)
+    error = ndvi(film, known.bands) - ndvi(known.truth, known.bands)
     holds = np.isfinite(error)
     counts = holds & (known.truth[_index_bands(known.bands)[1]] > WATER_NIR)
     places = {group: place & counts for group, place in _places(known).items()}
@@ -140,7 +140,7 @@ def _index_bands(bands: Sequence[str]) -> tuple[int, int]:
     raise InvalidInputError(f"bands {','.join(bands)} give no NDVI; add B04 and B08, or B05 and B8A.")
 
 
-def _ndvi(images: NDArray[np.floating], bands: Sequence[str]) -> Float:
-    """NDVI `(day, y, x)` of images `(band, day, y, x)`."""
+def ndvi(images: NDArray[np.floating], bands: Sequence[str]) -> Float:
+    """NDVI of images, `(band, ...)` to `(...)` float32; of the red edge without B04 and B08."""
     red, infrared = (images[n] for n in _index_bands(bands))
     return np.asarray((infrared - red) / np.maximum(infrared + red, 1e-3), np.float32)
