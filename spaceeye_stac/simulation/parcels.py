@@ -50,7 +50,7 @@ class Parcel:
 
 
 def grown(kinds: Sequence[str], days: int, rng: np.random.Generator) -> list[Parcel]:
-    """Draw the season of each parcel; one field in forty is burnt, and another one flooded."""
+    """Draw the season of each parcel; in forty parcels, one field is burnt and another one flooded."""
     found = [_MAKERS[kind](kind, np.arange(float(days)), rng) for kind in kinds]
     fields = rng.permutation([n for n, kind in enumerate(kinds) if kind in FIELDS])
     each = max(1, round(len(kinds) / 40))

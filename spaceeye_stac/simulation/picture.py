@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 DPI = 110
 INCHES = 2.1
-SHOWN_EVENTS = {"mow": "mown", "harvest": "harvested", "burn": "burnt", "flood": "flooded"}
+SHOWN_EVENTS = {"mow": "mowing", "harvest": "harvest", "burn": "fire", "flood": "flood"}
 MOST_FIELDS = 3
 AFTER_DAYS = 4
+NO_SCENE = 230
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Comparison:
         found = dict.fromkeys(most_hidden[:2], "cloud")
         found |= dict.fromkeys(sorted(visits, key=lambda day: -missed[day])[:1], "undetected cloud")
         found |= dict.fromkeys(between[:1], "no scene")
-        found |= {event.day + AFTER_DAYS: f"{AFTER_DAYS} days after: {event.kind}" for event in self.fields[1:]}
+        found |= {
+            event.day + AFTER_DAYS: f"{AFTER_DAYS} days after {SHOWN_EVENTS[event.kind]}" for event in self.fields[1:]
+        }
         return dict(sorted(found.items()))
 
     @cached_property
@@ -59,10 +62,10 @@ class Comparison:
         largest = (next((e for e in events if e.kind == kind), None) for kind in SHOWN_EVENTS)
         return [event for event in largest if event is not None][:MOST_FIELDS]
 
-    def images(self, day: int) -> Iterator[NDArray[np.uint8] | None]:
-        """Scene, published day and truth `(y, x, 3)` in true colour; None where there is no scene."""
-        yield self._colours(self.farmland.scene(day)[0]) if day in self.known.acquisition_days else None
-        at = self.known.days.index(day)
+    def images(self, day: int) -> Iterator[NDArray[np.uint8]]:
+        """Scene, published day and truth `(y, x, 3)` in true colour; grey for a scene where there is none."""
+        at, none = self.known.days.index(day), np.full((*self.farmland.shape, 3), NO_SCENE, np.uint8)
+        yield self._colours(self.farmland.scene(day)[0]) if day in self.known.acquisition_days else none
         yield self._colours(quantise(self.film[:, at]))
         yield self._colours(quantise(self.known.truth[:, at]))
 
@@ -94,7 +97,9 @@ def _draw_days(figure: "FigureBase", comparison: Comparison) -> None:
         when = comparison.farmland.start + timedelta(days=day)
         column[0].set_title(f"{when.day} {when:%B}\n{what}", fontsize="small")
         for axis, image in zip(column, comparison.images(day), strict=True):
-            _show(axis, image)
+            axis.imshow(image, interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
     for axis, name in zip(columns[0], ("scene", "published", "truth"), strict=True):
         axis.set_ylabel(name)
 
@@ -105,16 +110,6 @@ def _draw_fields(figure: "FigureBase", comparison: Comparison) -> None:
         _draw_field(axis, comparison, event)
     axes[0].set_ylabel("mean NDVI of the field")
     axes[0].legend(fontsize="x-small")
-
-
-def _show(axis: "Axes", image: NDArray[np.uint8] | None) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    if image is None:
-        axis.set_facecolor("0.9")
-        axis.set_box_aspect(1)
-    else:
-        axis.imshow(image, interpolation="nearest")
 
 
 def _draw_field(axis: "Axes", comparison: Comparison, event: PlantedEvent) -> None:
@@ -129,7 +124,7 @@ def _draw_field(axis: "Axes", comparison: Comparison, event: PlantedEvent) -> No
     for which, mark, name in ((seen & ~missed, "o", "seen"), (seen & missed, "x", "seen, undetected cloud")):
         axis.plot(np.array(known.acquisition_days)[which], looks[which], mark, color="k", markersize=4, label=name)
     axis.axvline(event.day, color="tab:red", linewidth=0.8, linestyle=":")
-    axis.set_title(f"a field that is {SHOWN_EVENTS[event.kind]}", fontsize="small")
+    axis.set_title(f"a field, {SHOWN_EVENTS[event.kind]} on day {event.day}", fontsize="small")
     axis.set_xlabel(f"days since {comparison.farmland.start}")
 
 
