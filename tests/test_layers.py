@@ -45,7 +45,7 @@ DOORS = {
     "scipy": {"pixels/masks"},
     "typer": {"cli/commands", "cli/options"},
     "rich": {"cli/printing"},
-    "matplotlib": {"evaluation/plots"},
+    "matplotlib": {"evaluation/plots", "simulation/picture"},
     "obstore": {"publishing/store"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},

@@ -46,6 +46,7 @@ from spaceeye_stac.cli.printing import (
     printed_failures,
     progress_bars,
     score_table,
+    truth_table,
 )
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, exhausted
 from spaceeye_stac.query import Query
@@ -240,6 +241,7 @@ def demo(
     with progress_bars(quiet=quiet) as bars:
         report = run_demo(out, Settings(), BarProgress(bars))
     print_text(f"Published {report.count} days from a simulated catalog: {report.days}")
+    out_console.print(truth_table(report.errors))
     print_text(
         f"Under cloud and shadow ({report.pixels:,} values) the published days differ from the truth by "
         f"{report.error:.4f} in reflectance on average; the cloudy scenes differ by {report.scene_error:.4f}."

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ from spaceeye_stac.errors import PublishError, printable
 if TYPE_CHECKING:
     from spaceeye_stac.engine import Result
     from spaceeye_stac.publishing import Report
+    from spaceeye_stac.simulation import ErrorSummary
 
 NAMED_NAMES = 5
 out_console = Console(soft_wrap=True, highlight=False)
@@ -102,6 +103,24 @@ def score_table(found: dict[str, Any]) -> Table:
             table.add_row(gap, method, *_cells(row, found["coverage"].get(method, {}).get(kind, {})))
         table.add_section()
     return table
+
+
+def truth_table(errors: Mapping[str, "ErrorSummary"]) -> Table:
+    """A row for each group of days and pixels: median and 90th percentile of the errors against the known surface."""
+    from spaceeye_stac.simulation import GROUPS  # noqa: PLC0415 - numpy, which --help does not wait for
+
+    table = Table(title="Error of every day against the known surface")
+    for name in ("NDVI of", "median", "90 % below", "values"):
+        table.add_column(name, justify="left" if name == "NDVI of" else "right")
+    for group, title in GROUPS.items():
+        table.add_row(title, *_of_errors(errors[group]))
+    table.add_section()
+    table.add_row("B02 on undetected cloud", *_of_errors(errors["blue"]))
+    return table
+
+
+def _of_errors(found: "ErrorSummary") -> tuple[str, str, str]:
+    return (f"{found.median:.4f}", f"{found.p90:.4f}", f"{found.count:,}") if found.count else ("-", "-", "0")
 
 
 def _cells(row: dict[str, Any], covered: dict[str, float | None]) -> tuple[str, str, str, str]:

@@ -1,3 +1,13 @@
+from .catalog import SimulatedTile as SimulatedTile
+from .catalog import write_catalog as write_catalog
 from .demonstration import demo as demo
+from .farmland import Farmland as Farmland
+from .known import KnownStack as KnownStack
+from .known import PlantedEvent as PlantedEvent
 from .landscape import Simulation as Simulation
-from .landscape import write_catalog as write_catalog
+from .sky import Weather as Weather
+from .spectra import Atmosphere as Atmosphere
+from .truth_scores import GROUPS as GROUPS
+from .truth_scores import ErrorSummary as ErrorSummary
+from .truth_scores import TruthErrors as TruthErrors
+from .truth_scores import truth_errors as truth_errors

@@ -14,7 +14,7 @@ from rasterio.warp import Resampling, reproject
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.simulation.landscape import Simulation, write_catalog
+from spaceeye_stac.simulation import Simulation, write_catalog
 from tests.support.border_tiles import DATE_LINE, PERFECT, ZONE_BORDER, published, tile_at
 from tests.support.command import as_bbox, command
 from tests.support.items import absolute_items

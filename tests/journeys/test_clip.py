@@ -14,7 +14,7 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, mapping, shape
 
 import spaceeye_stac as se
-from spaceeye_stac.simulation.landscape import Simulation, write_catalog
+from spaceeye_stac.simulation import Simulation, write_catalog
 from tests.support.border_tiles import DATE_LINE, PERFECT, ZONE_BORDER, tile_at
 from tests.support.command import command
 from tests.support.stac_validation import validate

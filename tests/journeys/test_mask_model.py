@@ -143,7 +143,9 @@ def test_a_module_goes_to_processes(query: se.Query, tmp_path: Path) -> None:
 def test_the_command_and_its_processes_take_installed_models(query: se.Query, tmp_path: Path) -> None:
     path = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(install(tmp_path / "packages")), os.environ["PYTHONPATH"]]),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(install(tmp_path / "packages")), os.environ.get("PYTHONPATH")])
+        ),
     }
     line = ("run", *options_of(query), "--out", tmp_path / "out", "--mask-model")
     done = command(*line, "dark", "--mask-model-use", "instead", "--scheduler", "processes", "--workers", "1", env=path)

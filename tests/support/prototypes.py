@@ -1,0 +1,16 @@
+"""The executable specifications beside the project, as modules."""
+
+import importlib.util
+from types import ModuleType
+
+from tests.support.material import material
+
+
+def prototype(name: str) -> ModuleType:
+    """A prototype of the reference material that imports no other of them; skips where a user's clone has none."""
+    spec = importlib.util.spec_from_file_location(f"prototype_{name}", material(f"prototype/{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
