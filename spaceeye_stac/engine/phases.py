@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,15 @@ class GridWork:
 
 @dataclass(frozen=True)
 class FilledGrid:
-    """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong."""
+    """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong.
+
+    `warnings`: sentences, each with the ids of the scenes that it is about.
+    """
 
     work: GridWork
     kept: tuple[int, ...]
     empty: tuple[int, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def full(self) -> list[int]:
@@ -151,9 +154,21 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
     solving = SolveTask(job, illuminance, store.path, wanted, how, whole)
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
+    return FilledGrid(work, kept, empty, _warnings(work, found))
+
+
+def _warnings(work: GridWork, found: Sequence[Sequence[NDArray[Any]]]) -> Mapping[str, Sequence[str]]:
+    """What is said of files and pixels: of those read now, and before of those of the days that were kept.
+
+    In the order of a run that reads all: of each scene, then of every two.
+    """
+    scenes = sorted(work.job.scenes, key=lambda scene: (scene.tile or "", scene.day))
+    order = {scene.id: n for n, scene in enumerate(scenes)}
     samples = [Sample(*arrays[:SAMPLE_ARRAYS]) for arrays in found]
-    doubts = doubts_of(job.scenes, found)
-    return FilledGrid(work, kept, empty, (*doubts, *(offset_warnings(job.scenes, samples) if samples else ())))
+    before = {text: ids for text, ids in work.request.warnings.items() if order.keys() >= set(ids)}
+    now = doubts_of(scenes, found) | (offset_warnings(work.job.scenes, samples) if samples else {})
+    said: dict[str, Sequence[str]] = {**before, **now}
+    return dict(sorted(said.items(), key=lambda one: (len(one[1]), [order[name] for name in one[1]])))
 
 
 @dataclass(frozen=True)
