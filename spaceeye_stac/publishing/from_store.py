@@ -8,6 +8,7 @@ from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.placing import static_collection, static_items
 from spaceeye_stac.publishing.report import Report
 from spaceeye_stac.publishing.run_folder import is_plain_name
+from spaceeye_stac.publishing.staged import cleared
 from spaceeye_stac.publishing.store_place import (
     StorePlace,
     days_there,
@@ -36,13 +37,14 @@ def withdraw_from_store(collection: str, target: Target, days: Callable[[str], b
     gone = {n for n, item in place.items.items() if days is None or days(str(item["properties"]["datetime"])[:10])}
     left = static_items([item for name, item in place.items.items() if name not in gone])
     names = {one for name in gone for one in whole_item(place.items[name])}
-    if left or place.foreign:
-        _rewrite(place, left)
-        own = set() if left else {PARQUET}
-    else:
-        own = {*_own_files(place.collection), PARQUET}
-        place.store.delete([COLLECTION_FILE])
-    stays = remove(place.store, names | own)
+    own = {*_own_files(place.collection), PARQUET}
+    with cleared(target, names | own | {COLLECTION_FILE}):
+        if left or place.foreign:
+            _rewrite(place, left)
+            own = set() if left else {PARQUET}
+        else:
+            place.store.delete([COLLECTION_FILE])
+        stays = remove(place.store, names | own)
     kept = {one for item in left for one in whole_item(item)}
     failed = {name.partition("/")[0]: why for name, why in stays.items()}
     return Report(

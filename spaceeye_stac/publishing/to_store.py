@@ -9,6 +9,7 @@ from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.placing import Placing, lost_links, static_collection, static_items, tilejson_url
 from spaceeye_stac.publishing.report import FOREIGN, PublishOptions, Report
 from spaceeye_stac.publishing.run_folder import RunFolder
+from spaceeye_stac.publishing.staged import cleared
 from spaceeye_stac.publishing.store import Store
 from spaceeye_stac.publishing.store_place import (
     StorePlace,
@@ -39,7 +40,14 @@ def publish_to_store(run_folder: RunFolder, target: Target, options: PublishOpti
     placing = _placing(run_folder, target, options)
     place = found_place(target, (item["id"] for item in run_folder.items))
     check_place(place, run_folder, options)
-    return _bring(run_folder, place, placing, options, step)
+    with cleared(target, _names(run_folder, place.items.values())):
+        return _bring(run_folder, place, placing, options, step)
+
+
+def _names(run_folder: RunFolder, there: Iterable[Json] = ()) -> set[str]:
+    """The name of every file that a publication writes, and of those that the items there name."""
+    own = {file.name for file in run_folder.own_files} | {COLLECTION_FILE, PARQUET}
+    return own | {name for item in [*run_folder.items, *there] for name in whole_item(item)}
 
 
 def _placing(run_folder: RunFolder, target: Target, options: PublishOptions) -> Placing:
@@ -163,9 +171,10 @@ class StoreStream:
         (item,) = day.items
         if self._place.is_foreign(item["id"]):
             raise PublishError(f"{item['id']}: {FOREIGN}.")
-        _copy_files(day, self._place, item)
         placed = _placing(day, self._target, self._options).item(item)
-        _, failure = _write_item(self._place, static_items([placed])[0])
+        with cleared(self._target, whole_item(item)):
+            _copy_files(day, self._place, item)
+            _, failure = _write_item(self._place, static_items([placed])[0])
         if failure is not None:
             raise PublishError(f"{item['id']}: {failure}")
 
@@ -175,11 +184,12 @@ def send_files(run_folder: RunFolder, target: Target, step: Step) -> tuple[int, 
     store = Store(target)
     place = StorePlace(store, store.sizes(), None)
     check_own_files(place, run_folder)
-    copied, failed = _copy(run_folder, place, run_folder.items, step)
-    failed |= place.lost({item["id"]: files_of(item) for item in run_folder.items if item["id"] not in failed})
-    if len(failed) == len(run_folder.items):
-        return copied, failed
-    return copied + _send_own(run_folder, place), failed
+    with cleared(target, _names(run_folder)):
+        copied, failed = _copy(run_folder, place, run_folder.items, step)
+        failed |= place.lost({item["id"]: files_of(item) for item in run_folder.items if item["id"] not in failed})
+        if len(failed) == len(run_folder.items):
+            return copied, failed
+        return copied + _send_own(run_folder, place), failed
 
 
 def _copy(run_folder: RunFolder, place: StorePlace, items: Sequence[Json], step: Step) -> tuple[int, dict[str, str]]:
