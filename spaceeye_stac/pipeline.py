@@ -97,6 +97,7 @@ def run(
     Returns what was published. Raises SpaceEyeError's children, each with the value and the remedy.
 
     """
+    engine.leave_to_main()
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
     place, request = Path(out), engine.RunRequest.of(query, settings, output)
