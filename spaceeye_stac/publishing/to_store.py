@@ -21,6 +21,7 @@ from spaceeye_stac.publishing.store_place import (
     found_place,
     item_name,
     remove,
+    removing,
     whole_item,
 )
 from spaceeye_stac.publishing.targets import Target, base_url
@@ -73,10 +74,15 @@ def _bring(run_folder: RunFolder, place: StorePlace, placing: Placing, options: 
     written = _Written(place, {**fresh, **({} if options.prune else gone), **kept})
     documents = written.whole()
     failed |= written.failed
+    stays: dict[str, str] = {}
     if documents:
         whole = static_collection(placing.document(run_folder.collection, ""), documents, placing.base, place.foreign)
-        _write_collection(run_folder, place, whole, documents)
-    stays = _clear(place, documents, gone if options.prune else {}, damaged) if documents else {}
+        doomed = _doomed(place, documents, gone if options.prune else {}, damaged)
+        _write_collection(run_folder, place, removing(whole, doomed), documents)
+        left = remove(place.store, doomed)
+        stays = {day: why for name, why in left.items() if (day := PurePosixPath(name).parts[0]) in gone}
+        if doomed and not left:
+            place.store.write(COLLECTION_FILE, document_bytes(whole))
     failed |= stays
     new = [name for name in fresh if name in written.ids and name not in failed]
     return Report(
@@ -131,19 +137,13 @@ def _write_item(place: StorePlace, item: Json) -> tuple[str, str | None]:
     return item["id"], None
 
 
-def _clear(
-    place: StorePlace, documents: Sequence[Json], gone: Mapping[str, Json], damaged: Iterable[str]
-) -> dict[str, str]:
-    """Remove items that are gone, items whose files are damaged, and files that items there named and name no more.
-
-    Says which of the items that are gone are still there, and why.
-    """
+def _doomed(place: StorePlace, documents: Sequence[Json], gone: Mapping[str, Json], damaged: Iterable[str]) -> set[str]:
+    """Files to remove: of items that are gone or damaged, what items there name no more, and what was being removed."""
     wanted = {name for item in documents for name in whole_item(item)}
     now = {item["id"] for item in documents}
     named = {name for key, item in place.items.items() if key in now for name in files_of(item)}
     named |= {name for item in gone.values() for name in whole_item(item)}
-    left = remove(place.store, {*named, *damaged} - wanted)
-    return {PurePosixPath(name).parts[0]: why for name, why in left.items() if PurePosixPath(name).parts[0] in gone}
+    return {*named, *damaged, *place.removing} - wanted
 
 
 def _foreign(run_folder: RunFolder, place: StorePlace, documents: Sequence[Json]) -> tuple[str, ...]:

@@ -8,15 +8,17 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
+import obstore
 import pytest
 
 import spaceeye_stac as se
+from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.staged import cleared
 from spaceeye_stac.publishing.targets import target_of
 from tests.support.bucket import Bucket, point_to
@@ -332,3 +334,44 @@ def test_a_run_that_publishes_its_days_as_it_goes_is_killed(
             assert {path.name for path in out.parent.iterdir()} <= {"out", "target"}
             assert not list(temporary.iterdir()), last
             shutil.rmtree(tmp_path / f"at-{last}")
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_a_removal_that_dies_is_gone_on_with(
+    kind: str, nth: int, second: Publication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each request that removes files, before it or after: of a pruned day, then of a collection."""
+    with place_of(kind, tmp_path, monkeypatch) as place:
+        restored(place, second)
+        se.publish(second.run, place.address, prune=True)
+        whole = place.held()
+        restored(place, second)
+        with monkeypatch.context() as patched:
+            dies_at(nth, patched)
+            with suppress(KeyboardInterrupt):
+                se.publish(second.run, place.address, prune=True)
+        se.publish(second.run, place.address)
+        assert place.held() == whole
+        with monkeypatch.context() as patched:
+            dies_at(nth, patched)
+            with suppress(KeyboardInterrupt):
+                se.unpublish("spaceeye", place.address)
+        with suppress(TargetError):  # it may have been done already
+            se.unpublish("spaceeye", place.address)
+        assert place.held() == {}
+
+
+def dies_at(nth: int, patched: pytest.MonkeyPatch) -> None:
+    """Let the n-th removal be interrupted, every other one when it is done."""
+    delete, left = obstore.delete, [nth]
+
+    def dying(*arguments: Any) -> None:
+        left[0] -= 2
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        delete(*arguments)
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    patched.setattr(obstore, "delete", dying)
