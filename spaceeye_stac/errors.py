@@ -91,9 +91,10 @@ def exhausted(error: BaseException) -> SpaceEyeError | None:
     text = str(error)
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or "can't allocate" in text:
         return SpaceEyeError("The memory of this machine is used up; run again with less memory or fewer workers.")
-    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+    # the last are what obstore and rustac say when they start their threads, in a panic that is no Exception
+    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE} or "TooManyOpenFiles" in text:
         return SpaceEyeError("Too many files are open; run again with fewer workers, or raise the limit (ulimit -n).")
-    if "can't start new thread" in text:
+    if "can't start new thread" in text or "kind: WouldBlock" in text:
         return SpaceEyeError(
             "No more threads can be started; run again with fewer workers, or raise the limit (ulimit -u)."
         )
