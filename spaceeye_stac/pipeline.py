@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spaceeye_stac import collection, days, engine, sources
+from spaceeye_stac import collection, engine, sources
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.model import Progress, Scene, silent
 from spaceeye_stac.query import Json, Query
@@ -120,7 +120,7 @@ def run(
 
         # process: each grid's cells to keyframes, and those to the files of days
         jobs = engine.grid_jobs(found, query, settings)
-        days.drop_torn_knot_cogs(folder)  # which an earlier run may have left
+        engine.drop_torn(folder)
         works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
         grids = [engine.fill_grid(work, workers, report, update=update) for work in works]
 

@@ -9,6 +9,7 @@ from .jobs import retention_of as retention_of
 from .lazy import lazy_days as lazy_days
 from .phases import EachDay as EachDay
 from .phases import GridWork as GridWork
+from .phases import drop_torn as drop_torn
 from .phases import fill_grid as fill_grid
 from .plans import Plan as Plan
 from .plans import plan as plan
