@@ -86,14 +86,18 @@ class WorkerError(SpaceEyeError):
     """A worker process died or a cluster was lost; what is finished is kept."""
 
 
+MANY_FILES = ("TooManyOpenFiles", "Too many open files")
+
+
 def exhausted(error: BaseException) -> SpaceEyeError | None:
     """Return a sentence for what a library says when the machine has no more memory, threads or files; None else."""
     text = str(error)
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or "can't allocate" in text:
         return SpaceEyeError("The memory of this machine is used up; run again with less memory or fewer workers.")
-    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+    # the last are what obstore and rustac say when they start their threads, in a panic that is no Exception
+    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE} or any(said in text for said in MANY_FILES):
         return SpaceEyeError("Too many files are open; run again with fewer workers, or raise the limit (ulimit -n).")
-    if "can't start new thread" in text:
+    if "can't start new thread" in text or "kind: WouldBlock" in text:
         return SpaceEyeError(
             "No more threads can be started; run again with fewer workers, or raise the limit (ulimit -u)."
         )

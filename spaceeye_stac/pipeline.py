@@ -98,6 +98,7 @@ def run(
     Returns what was published. Raises SpaceEyeError's children, each with the value and the remedy.
 
     """
+    engine.leave_to_main()
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
     place, request = Path(out), engine.RunRequest.of(query, settings, output)
@@ -120,6 +121,7 @@ def run(
 
         # process: each grid's cells to keyframes, and those to the files of days
         jobs = engine.grid_jobs(found, query, settings)
+        engine.drop_torn(folder)
         works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
         grids = [engine.fill_grid(work, workers, report, update=update) for work in works]
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,7 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "M
 SHARE_OF_FREE = 0.5
 LEAST_BYTES = 2**30
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+STATM = Path("/proc/self/statm")
 LOCAL = ("threads", "processes")
 
 
@@ -96,7 +99,9 @@ class Resources:
     @property
     def memory_bytes(self) -> int:
         """Bytes for all workers together."""
-        return self.memory if isinstance(self.memory, int) else max(LEAST_BYTES, int(SHARE_OF_FREE * _free_bytes()))
+        if isinstance(self.memory, int):
+            return self.memory
+        return min(max(LEAST_BYTES, int(SHARE_OF_FREE * _free_bytes())), _allowed_bytes())
 
     @property
     def local_workers(self) -> int:
@@ -110,6 +115,15 @@ def _bytes(value: int | str) -> int:
     if size < 1 or isinstance(value, bool):
         raise InvalidInputError(f"memory {value!r} is not allowed; write it as 2GB.")
     return size
+
+
+def _allowed_bytes() -> int:
+    """What the limit of this process (ulimit -v) leaves it, with what it has; libraries crash for want of more."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or not STATM.is_file():
+        return sys.maxsize
+    addresses, resident = (int(pages) * resource.getpagesize() for pages in STATM.read_text("ascii").split()[:2])
+    return max(1, limit - addresses + resident)
 
 
 def _free_bytes() -> int:

@@ -14,6 +14,14 @@ from spaceeye_stac.errors import exhausted
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 4 GB"), "The memory of"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "Too many files are open"),
         (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), "Too many files are open"),
+        (
+            BaseException('Unable to build Tokio runtime: Os { code: 24, kind: TooManyOpenFiles, message: "" }'),
+            "Too many",
+        ),
+        (
+            BaseException('Unable to build Tokio runtime: Os { code: 11, kind: WouldBlock, message: "" }'),
+            "No more thre",
+        ),
         (RuntimeError("can't start new thread"), "No more threads can be started"),
     ],
 )

@@ -318,7 +318,7 @@ def main() -> None:
     print_any_character()
     try:
         app()
-    except (SpaceEyeError, MemoryError, OSError, RuntimeError) as found:
+    except BaseException as found:
         error = found if isinstance(found, SpaceEyeError) else exhausted(found)
         if error is None:
             raise

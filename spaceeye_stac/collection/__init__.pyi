@@ -3,6 +3,7 @@ from .day import DayImages as DayImages
 from .day import Statistics as Statistics
 from .day import WrittenFile as WrittenFile
 from .durable import of_glibc as of_glibc
+from .durable import temporary_folder as temporary_folder
 from .folder import COG_TYPE as COG_TYPE
 from .folder import COLLECTION_FILE as COLLECTION_FILE
 from .folder import FINGERPRINT as FINGERPRINT

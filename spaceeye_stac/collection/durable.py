@@ -1,11 +1,18 @@
 """What a kill or a power cut leaves done or not done, never half done."""
 
 import ctypes
+import fcntl
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+TEMPORARY = ".spaceeye-scratch-"  # of what is removed wherever it is left
 RENAME_EXCHANGE = 2  # of Linux' renameat2
 AT_CURRENT_FOLDER = -100
 
@@ -41,6 +48,46 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for a while. One that a program left that was killed is removed by the next one that wants one.
+
+    Each is locked while it is used, and the system gives a lock back when its program dies.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        with suppress(OSError):
+            handle = _locked(left, fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(handle)
+    folder, handle = _new_folder()
+    try:
+        with folder as name:
+            yield Path(name)
+    finally:
+        os.close(handle)
+
+
+def _new_folder() -> "tuple[TemporaryDirectory[str], int]":
+    """An own folder, and by what it is locked; another program may take one for left before it is."""
+    while True:
+        folder = TemporaryDirectory(prefix=TEMPORARY)
+        with suppress(FileNotFoundError):
+            handle = _locked(Path(folder.name))
+            if os.fstat(handle).st_nlink:
+                return folder, handle
+            os.close(handle)
+
+
+def _locked(folder: Path, how: int = 0) -> int:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | how)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def of_glibc(name: str) -> Any:  # noqa: ANN401 - a function of C

@@ -2,10 +2,9 @@
 
 import logging
 import posixpath
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
+from spaceeye_stac.collection.durable import temporary_folder
 from spaceeye_stac.query import Json
 
 PARQUET = "items.parquet"
@@ -17,8 +16,8 @@ def table_of(items: Sequence[Json]) -> bytes:
     """The bytes of a stac-geoparquet file of these items; asset hrefs are relative to the folder it lies in."""
     import rustac  # noqa: PLC0415 - 30 MB that only publishing needs
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PARQUET
+    with temporary_folder() as folder:
+        path = folder / PARQUET
         rustac.write_sync(str(path), [_from_outside(item) for item in items])
         return path.read_bytes()
 

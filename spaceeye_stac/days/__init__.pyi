@@ -25,6 +25,7 @@ from .encoder import encoders as encoders
 from .virtual import Knots as Knots
 from .virtual import KnotTask as KnotTask
 from .virtual import VirtualRaster as VirtualRaster
+from .virtual import drop_torn_knot_cogs as drop_torn_knot_cogs
 from .virtual import drop_unused_knot_cogs as drop_unused_knot_cogs
 from .virtual import knot_cogs_of as knot_cogs_of
 from .virtual import knot_groups as knot_groups

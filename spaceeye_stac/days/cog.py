@@ -23,6 +23,7 @@ from spaceeye_stac.days.encoder import RasterProfile, SharedPixels, create_raste
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.resources import Output
 
+SHA256 = "1220"  # begins a multihash
 SCALE = 0.0001
 NODATA = 0
 HIGHEST_DN = 65535
@@ -308,7 +309,7 @@ def written_file(path: Path) -> WrittenFile:
     """Size and checksum of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return WrittenFile(path, path.stat().st_size, f"1220{digest}")
+    return WrittenFile(path, path.stat().st_size, f"{SHA256}{digest}")
 
 
 def display_bands(bands: Sequence[str]) -> tuple[str, str, str]:

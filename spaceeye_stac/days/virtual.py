@@ -1,13 +1,15 @@
 """Virtual days: COGs of the keyframes, and for each band and day a small VRT that GDAL interpolates as it is read.
 
 A folder of keyframe COGs is named by its day and what it is made from, so that neighbouring days, a run that goes on
-and one that is brought up to date share it. It stands whole or not at all.
+and one that is brought up to date share it. It stands whole or not at all, with the checksums of its files: a power cut
+may still empty what stood whole.
 """
 
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,7 +23,17 @@ from rasterio.windows import Window
 
 from spaceeye_stac.collection import KEYFRAME_COGS
 from spaceeye_stac.days.blending import DayGroup, DayView
-from spaceeye_stac.days.cog import NODATA, SCALE, Encoding, Moments, Raster, WrittenRaster, quantise, written_file
+from spaceeye_stac.days.cog import (
+    NODATA,
+    SCALE,
+    SHA256,
+    Encoding,
+    Moments,
+    Raster,
+    WrittenRaster,
+    quantise,
+    written_file,
+)
 from spaceeye_stac.days.encoder import CACHE_MB
 from spaceeye_stac.keyframes import Contents, KeyframeStore, cores_of, digest
 from spaceeye_stac.model import Grid, GridJob
@@ -32,6 +44,7 @@ COARSER = 2
 HIGHEST = 65535
 NAME_DIGITS = 12
 LARGEST_DIFFERENCE_DN = 1
+CHECKSUMS = "SHA256SUMS"  # as sha256sum -c reads it
 SOURCE = re.compile(r"<SourceFilename [^>]*>([^<]+)</SourceFilename>")
 
 
@@ -98,7 +111,7 @@ class KnotTask:
         window, knot = at
         place = self.knots.place(store.contents, window, knot)
         kinds = _kinds(store.contents, window, knot)
-        if all((place / _file(name, kind)).is_file() for name in self.job.bands for kind in kinds):
+        if place.is_dir():
             return
         draft, day = place.with_name(f".{place.name}.partial"), store.contents.knots[window][knot]
         shutil.rmtree(draft, ignore_errors=True)
@@ -109,7 +122,7 @@ class KnotTask:
             for band, name in enumerate(self.job.bands):
                 for kind in kinds:
                     self._write(view, draft / _file(name, kind), kind, band)
-            shutil.rmtree(place, ignore_errors=True)
+            (draft / CHECKSUMS).write_bytes(_checksums(draft))
             draft.rename(place)
 
     @cached_property
@@ -240,6 +253,29 @@ class VirtualRaster:
         return WrittenRaster(written_file(self.path), (self._moments.statistics(),))
 
 
+def _checksums(folder: Path) -> bytes:
+    """The names of the COGs in a folder, each with its sha256, as sha256sum writes them."""
+    sums = ((written_file(path).checksum.removeprefix(SHA256), path.name) for path in sorted(folder.glob("*.tif")))
+    return "".join(f"{found}  {name}\n" for found, name in sums).encode()
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether a folder of keyframe COGs holds those that were written, byte by byte."""
+    try:
+        return (folder / CHECKSUMS).read_bytes() == _checksums(folder) != b""
+    except OSError:
+        return False
+
+
+def drop_torn_knot_cogs(folder: Path) -> None:
+    """Remove from a run's folder the keyframe COGs that are not what was written; they are made anew."""
+    places = [place for place in (folder / KEYFRAME_COGS).glob("*") if not place.name.startswith(".")]
+    with ThreadPoolExecutor() as pool:
+        for place, is_intact in zip(places, pool.map(_is_intact, places), strict=True):
+            if not is_intact:
+                shutil.rmtree(place)
+
+
 def knot_cogs_of(place: Path) -> list[Path]:
     """Return the keyframe COGs that the VRTs of a day's folder read, each once."""
     return sorted(set(_sources(place)))
@@ -252,11 +288,11 @@ def _sources(place: Path) -> Iterator[Path]:
 
 
 def reuse_knot_cogs(place: Path, folder: Path, copy: Callable[[str, str], None]) -> None:
-    """Bring the keyframe COGs of a day's folder `place` into the run's folder `folder`."""
+    """Bring the keyframe COGs of a day's folder `place` into the run's folder `folder`, but for torn ones."""
     for earlier in sorted({source.parent for source in knot_cogs_of(place)}):
         target = folder / KEYFRAME_COGS / earlier.name
         draft = target.with_name(f".{target.name}.partial")
-        if not target.is_dir():
+        if not target.is_dir() and _is_intact(earlier):
             shutil.rmtree(draft, ignore_errors=True)
             shutil.copytree(earlier, draft, copy_function=copy)
             draft.rename(target)

@@ -9,6 +9,7 @@ from .jobs import retention_of as retention_of
 from .lazy import lazy_days as lazy_days
 from .phases import EachDay as EachDay
 from .phases import GridWork as GridWork
+from .phases import drop_torn as drop_torn
 from .phases import fill_grid as fill_grid
 from .plans import Plan as Plan
 from .plans import plan as plan
@@ -16,4 +17,5 @@ from .plans import plan_of_scenes as plan_of_scenes
 from .readable import readable_scenes as readable_scenes
 from .request import RunRequest as RunRequest
 from .request import settled_request as settled_request
+from .schedulers import leave_to_main as leave_to_main
 from .schedulers import open_workers as open_workers

@@ -1,7 +1,6 @@
 """How fast this machine is at a job: one small block solved, one image written and read again, about a second."""
 
 import math
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from spaceeye_stac.collection import temporary_folder
 from spaceeye_stac.days import Encoding, Raster, quantise
 from spaceeye_stac.engine.budget import looks_in, solved_together
 from spaceeye_stac.engine.cell import CellSolve, stretches
@@ -60,10 +60,10 @@ class Speed:
 
 def measured_speed(job: GridJob, encoding: Encoding) -> Speed:
     """Measure on made-up pixels of this job's shape, bands and scenes; nothing of the sources is read."""
-    with tempfile.TemporaryDirectory(prefix="spaceeye-plan-") as folder:
-        plain, usual, _ = _written(job, Path(folder), Encoding())
-        write, size, read = _written(job, Path(folder), encoding) if encoding != Encoding() else (plain, usual, None)
-        read = _reading(Path(folder), job) if read is None else read
+    with temporary_folder() as folder:
+        plain, usual, _ = _written(job, folder, Encoding())
+        write, size, read = _written(job, folder, encoding) if encoding != Encoding() else (plain, usual, None)
+        read = _reading(folder, job) if read is None else read
     return Speed(_solving(job), write, read, size / usual)
 
 

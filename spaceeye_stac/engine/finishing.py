@@ -1,7 +1,7 @@
 """The end of a run: the days of all grids described together as one collection."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -67,6 +67,9 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequenc
     found = {"spaceeye:holdout": scored, "spaceeye:warnings": list(warnings)}
     whole.extra_fields |= {name: value for name, value in found.items() if value}
     write_static(folder, whole, documents)
+    # what was said of scenes, before what it was said from goes: the next run says it again of those it does not read
+    said = {text: ids for grid in grids for text, ids in grid.warnings.items()}
+    replace(work.request, warnings=said).write(folder)
     if work.output.keep_keyframes:
         (folder / SCRATCH).rename(folder / KEYFRAMES)
     drop_strangers(folder, {item.id for item in documents})

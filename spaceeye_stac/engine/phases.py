@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from spaceeye_stac.days import (
     KnotTask,
     day_groups,
     display_bands,
+    drop_torn_knot_cogs,
     encoders,
     knot_groups,
     reuse_knot_cogs,
@@ -83,12 +84,15 @@ class GridWork:
 
 @dataclass(frozen=True)
 class FilledGrid:
-    """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong."""
+    """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong.
+
+    `warnings`: sentences, each with the ids of the scenes that it is about.
+    """
 
     work: GridWork
     kept: tuple[int, ...]
     empty: tuple[int, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def full(self) -> list[int]:
@@ -100,6 +104,11 @@ class FilledGrid:
         job = self.work.job
         dates = [job.days.day(day).isoformat() for day in sorted(days)]
         return dates if job.grid.tile is None else [f"{job.grid.tile} {day}" for day in dates]
+
+
+def drop_torn(folder: Path) -> None:
+    """Remove from a run's folder what an interrupted run left that is not what it wrote."""
+    drop_torn_knot_cogs(folder)
 
 
 def fill_grid(work: GridWork, workers: Workers, progress: Progress, *, update: bool) -> FilledGrid:
@@ -151,9 +160,21 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
     solving = SolveTask(job, illuminance, store.path, wanted, how, whole)
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
+    return FilledGrid(work, kept, empty, _warnings(work, found))
+
+
+def _warnings(work: GridWork, found: Sequence[Sequence[NDArray[Any]]]) -> Mapping[str, Sequence[str]]:
+    """What is said of files and pixels: of those read now, and before of those of the days that were kept.
+
+    In the order of a run that reads all: of each scene, then of every two.
+    """
+    scenes = sorted(work.job.scenes, key=lambda scene: (scene.tile or "", scene.day))
+    order = {scene.id: n for n, scene in enumerate(scenes)}
     samples = [Sample(*arrays[:SAMPLE_ARRAYS]) for arrays in found]
-    doubts = doubts_of(job.scenes, found)
-    return FilledGrid(work, kept, empty, (*doubts, *(offset_warnings(job.scenes, samples) if samples else ())))
+    before = {text: ids for text, ids in work.request.warnings.items() if order.keys() >= set(ids)}
+    now = doubts_of(scenes, found) | (offset_warnings(work.job.scenes, samples) if samples else {})
+    said: dict[str, Sequence[str]] = {**before, **now}
+    return dict(sorted(said.items(), key=lambda one: (len(one[1]), [order[name] for name in one[1]])))
 
 
 @dataclass(frozen=True)

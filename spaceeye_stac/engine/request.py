@@ -24,12 +24,14 @@ QUERY_FIELDS = ("bands", "max_cloud_cover", "tiles", "platforms", "orbits", "mas
 class RunRequest:
     """When a run was first started, and what was asked for, without where the scenes were found.
 
-    `scenes`: the id of each scene that the search found, and a hash of what its pixels are.
+    `scenes`: the id of each scene that the search found, and a hash of what its pixels are. `warnings`: what is said of
+    their files and pixels, each sentence with the ids of the scenes that it is about.
     """
 
     created: datetime
     asked: Json
     scenes: Mapping[str, str] = field(default_factory=dict)
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, query: Query, settings: Settings, output: Output) -> "RunRequest":
@@ -51,7 +53,8 @@ class RunRequest:
             return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(datetime.fromisoformat(found["created"]), found["asked"], found.get("scenes", {}))
+            known = (found.get(name, {}) for name in ("scenes", "warnings"))
+            return cls(datetime.fromisoformat(found["created"]), found["asked"], *known)
         except (OSError, ValueError, KeyError) as error:
             raise OutputError(
                 f"{path} cannot be read ({type(error).__name__}); run with overwrite to start anew."
@@ -59,12 +62,15 @@ class RunRequest:
 
     def write(self, folder: Path) -> None:
         """Put the record into a folder, whole or not at all."""
-        facts = {"created": self.created.isoformat(), "asked": self.asked, "scenes": dict(self.scenes)}
+        found = {"scenes": dict(self.scenes), "warnings": dict(self.warnings)}
+        facts = {"created": self.created.isoformat(), "asked": self.asked, **found}
         write_json(folder / RECORD_FILE, {"spaceeye:run": FORMAT, **facts})
 
     def with_scenes(self, scenes: Sequence[Scene], folder: Path) -> "RunRequest":
-        """The request with what its search found, written into the folder."""
-        known = replace(self, scenes={scene.id: scene_key(scene)[:KEY_DIGITS] for scene in scenes})
+        """The request with what its search found, written into the folder; warnings of other scenes hold no more."""
+        keys = {scene.id: scene_key(scene)[:KEY_DIGITS] for scene in scenes}
+        same = {name for name, key in keys.items() if self.scenes.get(name) == key}
+        known = replace(self, scenes=keys, warnings={t: ids for t, ids in self.warnings.items() if same >= set(ids)})
         known.write(folder)
         return known
 
@@ -95,6 +101,6 @@ def settled_request(asked: RunRequest, folder: Path, earlier: Path | None) -> Ru
     changed = [name for name in old.changes(asked) if name != "datetime"] if old else []
     if changed:
         raise OutputError(f"The run in {earlier} was asked for another {', '.join(changed)}; overwrite it instead.")
-    record = before or asked
+    record = before or (asked if old is None else replace(asked, scenes=old.scenes, warnings=old.warnings))
     record.write(folder)
     return record

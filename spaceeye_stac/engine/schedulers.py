@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import current_process, get_context, parent_process
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any, Protocol, Self
@@ -23,7 +23,10 @@ from spaceeye_stac.model import Progress
 from spaceeye_stac.resources import LOCAL, Resources
 
 CONNECT_SECONDS = 10
-GUARD = "; a script must call run below if __name__ == '__main__'"
+NOT_STARTED = (
+    "No worker process could start: a script must call run below if __name__ == '__main__'; where it does, run again "
+    "with less memory or fewer workers."
+)
 AGAIN = "what is finished is kept: run the same command again, with less memory or fewer workers"
 
 
@@ -69,6 +72,15 @@ def open_workers(resources: Resources) -> Iterator[Workers]:
     else:
         with _connected(address) as client:
             yield _Cluster(client)
+
+
+def leave_to_main() -> None:
+    """End a worker process that is only starting, and for that runs the script of the main one once more.
+
+    It says nothing: the main process will, of what it cannot start.
+    """
+    if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself tells
+        raise SystemExit(1)
 
 
 def size_of(resources: Resources) -> tuple[int, int]:
@@ -121,8 +133,7 @@ class _Processes:
     def _started(self) -> ProcessPoolExecutor:
         # spawned, not forked: torch and GDAL hold threads that do not survive a fork
         pool = ProcessPoolExecutor(self.count, get_context("spawn"), initializer=_begin)
-        for _ in range(self.count):
-            pool.submit(import_module, "spaceeye_stac.engine.solving")
+        self._ready = [pool.submit(import_module, "spaceeye_stac.engine.solving") for _ in range(self.count)]
         return pool
 
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
@@ -132,8 +143,9 @@ class _Processes:
             with _unnamed_file(pickle.dumps(task)) as sent:
                 return self._map((uuid4(), sent), todo, stage, progress, max(1, min(most, self.count)))
         except BrokenProcessPool:
+            was_there = any(one.done() and not one.exception() for one in self._ready)
             self._pool = self._started()
-            raise WorkerError(f"A worker died while {stage}; {AGAIN}{GUARD}.") from None
+            raise WorkerError(f"A worker died while {stage}; {AGAIN}." if was_there else NOT_STARTED) from None
 
     def _map(
         self, task: tuple[UUID, Path], todo: Sequence[Any], stage: str, progress: Progress, most: int

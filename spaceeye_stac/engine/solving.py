@@ -121,12 +121,11 @@ def doubts_in(arrays: Sequence[NDArray[Any]]) -> list[str]:
     return [str(doubt) for array in arrays[SAMPLE_ARRAYS:] for doubt in array]
 
 
-def doubts_of(scenes: Sequence[Scene], kept: Sequence[Sequence[NDArray[Any]]]) -> tuple[str, ...]:
-    """Sentences on the files of these scenes, each once, from what is kept of all cells."""
+def doubts_of(scenes: Sequence[Scene], kept: Sequence[Sequence[NDArray[Any]]]) -> dict[str, tuple[str]]:
+    """Sentences on the files of these scenes, from what is kept of all cells, each with the id of its scene."""
     found = dict.fromkeys(doubt for arrays in kept for doubt in doubts_in(arrays))
-    places = {f"Scene {scene.id}:": n for n, scene in enumerate(scenes)}
-    ours = {doubt: places[start] for doubt in found if (start := doubt.partition(": ")[0] + ":") in places}
-    return tuple(sorted(ours, key=lambda doubt: ours[doubt]))
+    ids = {f"Scene {scene.id}:": scene.id for scene in scenes}
+    return {doubt: (ids[start],) for doubt in found if (start := doubt.partition(": ")[0] + ":") in ids}
 
 
 def _stacked(parts: Sequence[Sample]) -> Sample:

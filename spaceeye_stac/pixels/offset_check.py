@@ -68,8 +68,10 @@ class Sample:
         return Sample(self.values[..., kept], self.rows[kept], self.columns[kept])
 
 
-def offset_warnings(scenes: Sequence[Scene], samples: Sequence[Sample]) -> tuple[str, ...]:
+def offset_warnings(scenes: Sequence[Scene], samples: Sequence[Sample]) -> dict[str, tuple[str, str]]:
     """Name every two scenes of a tile, at most ten days apart, that differ by about 1000 DN over dark clear pixels.
+
+    Returns sentences, each with the ids of its scenes.
 
     The darkest quarter of the pixels that are clear in both counts. Alarm where the median difference of every sampled
     band is 700 to 1300 DN to the same side, the same within 400 DN in all, and half of the pixels are within 300 DN of
@@ -80,13 +82,13 @@ def offset_warnings(scenes: Sequence[Scene], samples: Sequence[Sample]) -> tuple
     """
     values = np.concatenate([sample.values for sample in samples], axis=-1)
     if values.shape[1] < 2:  # noqa: PLR2004
-        return ()
-    found = []
+        return {}
+    found = {}
     for i, j in _neighbours(scenes):
         shift = _shift(values[i], values[j])
         if shift is not None:
-            found.append(_sentence(scenes[i], scenes[j], shift))
-    return tuple(found)
+            found[_sentence(scenes[i], scenes[j], shift)] = scenes[i].id, scenes[j].id
+    return found
 
 
 def _neighbours(scenes: Sequence[Scene]) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from stackstac.raster_spec import RasterSpec
 from stackstac.rio_reader import AutoParallelRioReader
 
-from spaceeye_stac.errors import ReadError, keep_secrets_from
+from spaceeye_stac.errors import ReadError, exhausted, keep_secrets_from
 from spaceeye_stac.model import NO_LABEL
 from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS, AssetToRead
 from spaceeye_stac.pixels.gdal_words import CUT_OFF, REFUSED, UNREADABLE, gdal_name, gdals_reason, in_words
@@ -105,12 +105,14 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
                     return "", take(dataset, crs)
         except ReadError:
             raise
-        except Exception as error:  # noqa: BLE001 - GDAL and rasterio raise many kinds; none may pass
-            said, cause = [repr(error)], error.__cause__
-            while cause is not None:
-                said.append(repr(cause))
-                cause = cause.__cause__
-        return "; ".join(said), None
+        except Exception as error:  # GDAL and rasterio raise many kinds; none may pass
+            chain: list[BaseException] = [error]
+            while (cause := chain[-1].__cause__) is not None:
+                chain.append(cause)
+            lack = next(filter(None, map(exhausted, chain)), None)
+            if lack is not None:  # of the machine, and no fault of the file
+                raise lack from error
+        return "; ".join(map(repr, chain)), None
 
     def _pixels(self, dataset: DatasetReader, crs: CRS, window: Window) -> NDArray[np.uint16]:
         lattice = _lattice(dataset, crs, self.spec)

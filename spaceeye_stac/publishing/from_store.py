@@ -1,6 +1,6 @@
 """A published collection, or some of its days, out of a store or folder; what this package did not make stays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from spaceeye_stac.collection import COLLECTION_FILE, PARQUET, document_bytes, is_ours, table_of
@@ -8,13 +8,16 @@ from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.placing import static_collection, static_items
 from spaceeye_stac.publishing.report import Report
 from spaceeye_stac.publishing.run_folder import is_plain_name
+from spaceeye_stac.publishing.staged import cleared
 from spaceeye_stac.publishing.store_place import (
+    REMOVING,
     StorePlace,
     days_there,
     foreign_names,
     found_place,
     item_name,
     remove,
+    removing,
     whole_item,
 )
 from spaceeye_stac.publishing.targets import Target
@@ -35,14 +38,19 @@ def withdraw_from_store(collection: str, target: Target, days: Callable[[str], b
         raise TargetError(f"Collection {collection} at {address} was not made by this package; it stays.")
     gone = {n for n, item in place.items.items() if days is None or days(str(item["properties"]["datetime"])[:10])}
     left = static_items([item for name, item in place.items.items() if name not in gone])
-    names = {one for name in gone for one in whole_item(place.items[name])}
-    if left or place.foreign:
-        _rewrite(place, left)
-        own = set() if left else {PARQUET}
-    else:
-        own = {*_own_files(place.collection), PARQUET}
-        place.store.delete([COLLECTION_FILE])
-    stays = remove(place.store, names | own)
+    names = {one for name in gone for one in whole_item(place.items[name])} | place.removing
+    names -= {one for item in left for one in whole_item(item)}
+    stays_there = bool(left or place.foreign)
+    own = {*_own_files(place.collection), PARQUET}
+    with cleared(target, names | own | {COLLECTION_FILE}):
+        if stays_there:
+            own = set() if left else {PARQUET}
+        document = _rewritten(place, left, names)
+        stays = remove(place.store, names | own)
+        if stays_there and not stays:
+            place.store.write(COLLECTION_FILE, document_bytes(document))
+        elif not stays:
+            stays = remove(place.store, {COLLECTION_FILE})
     kept = {one for item in left for one in whole_item(item)}
     failed = {name.partition("/")[0]: why for name, why in stays.items()}
     return Report(
@@ -53,16 +61,21 @@ def withdraw_from_store(collection: str, target: Target, days: Callable[[str], b
     )
 
 
-def _rewrite(place: StorePlace, left: Sequence[Json]) -> None:
-    """Let the collection hold what is left of ours, and link to what is of others."""
+def _rewritten(place: StorePlace, left: Sequence[Json], gone: Iterable[str]) -> Json:
+    """Let the collection hold what is left of ours, link to what is of others, and say which files are to go.
+
+    Returns it as it shall be when they are gone.
+    """
     for item in left:
         if place.items[item["id"]] != item:
             place.store.write(item_name(item["id"]), document_bytes(item))
-    document = place.collection or {}
+    document = {name: value for name, value in (place.collection or {}).items() if name != REMOVING}
     base = _address(document).removesuffix(f"/{COLLECTION_FILE}") or None
     if left:
         place.store.write(PARQUET, table_of(left))
-    place.store.write(COLLECTION_FILE, document_bytes(static_collection(document, left, base, place.foreign)))
+    whole = static_collection(document, left, base, place.foreign)
+    place.store.write(COLLECTION_FILE, document_bytes(removing(whole, gone)))
+    return whole
 
 
 def _own_files(collection: Json) -> list[str]:

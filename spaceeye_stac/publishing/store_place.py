@@ -16,6 +16,8 @@ from spaceeye_stac.publishing.targets import Target
 from spaceeye_stac.publishing.threads import at_once
 from spaceeye_stac.query import Json
 
+REMOVING = "spaceeye:removing"
+
 
 @dataclass(frozen=True)
 class StorePlace:
@@ -35,6 +37,13 @@ class StorePlace:
     def strange(self) -> frozenset[str]:
         """Ids of the items that this package did not make."""
         return frozenset(PurePosixPath(name).parent.name for name in self.foreign if is_item_name(name))
+
+    @property
+    def removing(self) -> set[str]:
+        """Files of days that a publication was about to remove, and may have been killed at."""
+        collection = self.collection or {}
+        names = [str(name) for name in collection.get(REMOVING, ())]
+        return {n for n in names if _is_day_file(n) and is_day_of(str(collection["id"]), PurePosixPath(n).parts[0])}
 
     def has(self, file: LocalFile, checksum_there: str | None) -> bool:
         """Whether a file is there already, whole: by the item that stands there, else by reading it back."""
@@ -117,6 +126,16 @@ def _normal(href: str) -> str:
 def _is_item_place(name: str) -> bool:
     path = PurePosixPath(name)
     return is_item_name(name) and len(path.parts) == 2 and is_plain_name(path.stem)  # noqa: PLR2004 - a folder and a file
+
+
+def _is_day_file(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return len(parts) == 2 and all(map(is_plain_name, parts))  # noqa: PLR2004 - a folder and a file
+
+
+def removing(collection: Json, names: Iterable[str]) -> Json:
+    """A collection that says which files are removed now, so that the next one goes on where this one is killed."""
+    return {**collection, REMOVING: sorted(names)} if names else collection
 
 
 def _is_ours(item: Json, name: str) -> bool:

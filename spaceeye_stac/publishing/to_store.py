@@ -9,6 +9,7 @@ from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.placing import Placing, lost_links, static_collection, static_items, tilejson_url
 from spaceeye_stac.publishing.report import FOREIGN, PublishOptions, Report
 from spaceeye_stac.publishing.run_folder import RunFolder
+from spaceeye_stac.publishing.staged import cleared
 from spaceeye_stac.publishing.store import Store
 from spaceeye_stac.publishing.store_place import (
     StorePlace,
@@ -20,6 +21,7 @@ from spaceeye_stac.publishing.store_place import (
     found_place,
     item_name,
     remove,
+    removing,
     whole_item,
 )
 from spaceeye_stac.publishing.targets import Target, base_url
@@ -39,7 +41,14 @@ def publish_to_store(run_folder: RunFolder, target: Target, options: PublishOpti
     placing = _placing(run_folder, target, options)
     place = found_place(target, (item["id"] for item in run_folder.items))
     check_place(place, run_folder, options)
-    return _bring(run_folder, place, placing, options, step)
+    with cleared(target, _names(run_folder, place.items.values())):
+        return _bring(run_folder, place, placing, options, step)
+
+
+def _names(run_folder: RunFolder, there: Iterable[Json] = ()) -> set[str]:
+    """The name of every file that a publication writes, and of those that the items there name."""
+    own = {file.name for file in run_folder.own_files} | {COLLECTION_FILE, PARQUET}
+    return own | {name for item in [*run_folder.items, *there] for name in whole_item(item)}
 
 
 def _placing(run_folder: RunFolder, target: Target, options: PublishOptions) -> Placing:
@@ -65,10 +74,15 @@ def _bring(run_folder: RunFolder, place: StorePlace, placing: Placing, options: 
     written = _Written(place, {**fresh, **({} if options.prune else gone), **kept})
     documents = written.whole()
     failed |= written.failed
+    stays: dict[str, str] = {}
     if documents:
         whole = static_collection(placing.document(run_folder.collection, ""), documents, placing.base, place.foreign)
-        _write_collection(run_folder, place, whole, documents)
-    stays = _clear(place, documents, gone if options.prune else {}, damaged) if documents else {}
+        doomed = _doomed(place, documents, gone if options.prune else {}, damaged)
+        _write_collection(run_folder, place, removing(whole, doomed), documents)
+        left = remove(place.store, doomed)
+        stays = {day: why for name, why in left.items() if (day := PurePosixPath(name).parts[0]) in gone}
+        if doomed and not left:
+            place.store.write(COLLECTION_FILE, document_bytes(whole))
     failed |= stays
     new = [name for name in fresh if name in written.ids and name not in failed]
     return Report(
@@ -123,19 +137,13 @@ def _write_item(place: StorePlace, item: Json) -> tuple[str, str | None]:
     return item["id"], None
 
 
-def _clear(
-    place: StorePlace, documents: Sequence[Json], gone: Mapping[str, Json], damaged: Iterable[str]
-) -> dict[str, str]:
-    """Remove items that are gone, items whose files are damaged, and files that items there named and name no more.
-
-    Says which of the items that are gone are still there, and why.
-    """
+def _doomed(place: StorePlace, documents: Sequence[Json], gone: Mapping[str, Json], damaged: Iterable[str]) -> set[str]:
+    """Files to remove: of items that are gone or damaged, what items there name no more, and what was being removed."""
     wanted = {name for item in documents for name in whole_item(item)}
     now = {item["id"] for item in documents}
     named = {name for key, item in place.items.items() if key in now for name in files_of(item)}
     named |= {name for item in gone.values() for name in whole_item(item)}
-    left = remove(place.store, {*named, *damaged} - wanted)
-    return {PurePosixPath(name).parts[0]: why for name, why in left.items() if PurePosixPath(name).parts[0] in gone}
+    return {*named, *damaged, *place.removing} - wanted
 
 
 def _foreign(run_folder: RunFolder, place: StorePlace, documents: Sequence[Json]) -> tuple[str, ...]:
@@ -163,9 +171,10 @@ class StoreStream:
         (item,) = day.items
         if self._place.is_foreign(item["id"]):
             raise PublishError(f"{item['id']}: {FOREIGN}.")
-        _copy_files(day, self._place, item)
         placed = _placing(day, self._target, self._options).item(item)
-        _, failure = _write_item(self._place, static_items([placed])[0])
+        with cleared(self._target, whole_item(item)):
+            _copy_files(day, self._place, item)
+            _, failure = _write_item(self._place, static_items([placed])[0])
         if failure is not None:
             raise PublishError(f"{item['id']}: {failure}")
 
@@ -175,11 +184,12 @@ def send_files(run_folder: RunFolder, target: Target, step: Step) -> tuple[int, 
     store = Store(target)
     place = StorePlace(store, store.sizes(), None)
     check_own_files(place, run_folder)
-    copied, failed = _copy(run_folder, place, run_folder.items, step)
-    failed |= place.lost({item["id"]: files_of(item) for item in run_folder.items if item["id"] not in failed})
-    if len(failed) == len(run_folder.items):
-        return copied, failed
-    return copied + _send_own(run_folder, place), failed
+    with cleared(target, _names(run_folder)):
+        copied, failed = _copy(run_folder, place, run_folder.items, step)
+        failed |= place.lost({item["id"]: files_of(item) for item in run_folder.items if item["id"] not in failed})
+        if len(failed) == len(run_folder.items):
+            return copied, failed
+        return copied + _send_own(run_folder, place), failed
 
 
 def _copy(run_folder: RunFolder, place: StorePlace, items: Sequence[Json], step: Step) -> tuple[int, dict[str, str]]:

@@ -1,10 +1,7 @@
-"""Runs that are killed, gone on with, and brought up to date: never a wrong pixel, nothing done twice."""
+"""Runs that are gone on with and brought up to date: never a wrong pixel, nothing done twice; kills are beside."""
 
 import json
-import random
 import shutil
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +12,7 @@ from spaceeye_stac.collection.staging import staged_folder
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command, options_of
-from tests.support.forked_runs import starting
 from tests.support.same_files import assert_same_files
-
-KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -32,73 +26,6 @@ def whole(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("whole") / "out"
     se.run(replace(simulated_query, bands=["B02", "B04"]), out=out)
     return out
-
-
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
-    """Every other moment is drawn over the time of a run, the rest over the files it touches, however fast it is."""
-    rng = random.Random(5)  # noqa: S311 - moments, not secrets
-    reference, out, work = tmp_path / "reference", tmp_path / "out", tmp_path / ".out.partial"
-    query = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-12")
-    killed, finds = 0, set[int]()
-    with starting() as starter:
-        start = time.monotonic()
-        starter.start(query, reference, kill_at=0)
-        touches = max(line[1] for line in starter.told() if line[0] == "touches")
-        seconds = time.monotonic() - start
-        for number in range(10 * KILLS):
-            by_time = {"kill_after": rng.uniform(0, seconds)}
-            starter.start(query, out, **({"kill_at": rng.randint(1, touches)} if number % 2 else by_time))
-            killed += starter.end() == [-signal.SIGKILL]
-            finds.add(len(list(work.glob("spaceeye_*"))))
-            if out.exists():  # whole, or not there
-                assert_same_files(out, reference)
-                shutil.rmtree(out)
-            if killed == KILLS:
-                break
-        assert killed == KILLS
-        assert {0} < finds, "some were killed before a day was finished, and some after"
-        starter.start(query, out)
-        assert starter.end() == [0]
-    assert_same_files(out, reference)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "reference"]
-
-
-@pytest.mark.parametrize("kind", ["first", "update"])
-def test_killed_at_any_file_it_touches_a_run_ends_well_when_it_is_called_again(
-    kind: str, simulated_query: se.Query, tmp_path: Path
-) -> None:
-    """The last files, with which a run takes its place, each by itself; of those before, some."""
-    before = replace(simulated_query, bands=["B04"], datetime="2023-04-01/2023-04-04")
-    query = before if kind == "first" else replace(before, datetime="2023-04-01/2023-04-06")
-    earlier, reference, home = tmp_path / "earlier", tmp_path / "reference", tmp_path / "home"
-    out, update = home / "out", kind == "update"
-
-    def prepare() -> None:
-        shutil.rmtree(home, ignore_errors=True)
-        if update:
-            shutil.copytree(earlier, home)
-        else:
-            home.mkdir()
-
-    with starting() as starter:
-        for wanted, folder in ((before, earlier), (query, reference)):
-            starter.start(wanted, folder / "out")
-            assert starter.end() == [0]
-        prepare()
-        starter.start(query, out, update=update, kill_at=0)
-        touches = max(line[1] for line in starter.told() if line[0] == "touches")
-        for place in sorted({*range(1, touches, touches // 5), *range(touches - 13, touches + 1)}):
-            prepare()
-            starter.start(query, out, update=update, kill_at=place)
-            ended = starter.end()
-            assert ended in ([0], [-signal.SIGKILL])
-            if out.exists():  # the old one or the new one, whole
-                is_new = len(list(out.glob("spaceeye_*"))) == len(query.days)
-                assert_same_files(out, (reference if is_new else earlier) / "out")
-            starter.start(query, out, update=out.exists())
-            assert starter.end() == [0], place
-            assert_same_files(out, reference / "out")
-            assert [path.name for path in home.iterdir()] == ["out"], place
 
 
 def test_what_is_finished_is_not_done_again(simulated_query: se.Query, tmp_path: Path) -> None:

@@ -88,12 +88,21 @@ def test_doubts_come_back_from_worker_processes(plain: Path, expected: dict[str,
     assert rasters(tmp_path / "out") == expected
 
 
-def test_doubts_survive_an_update_with_kept_keyframes(plain: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep_keyframes", [True, False])
+def test_doubts_survive_an_update_that_reads_nothing(keep_keyframes: bool, plain: Path, tmp_path: Path) -> None:  # noqa: FBT001
     catalog, _ = changed(plain, tmp_path / "catalog", moved("SCL"))
-    kept = se.Output(keep_keyframes=True)
+    kept = se.Output(keep_keyframes=keep_keyframes)
     first = se.run(query(catalog), out=tmp_path / "out", output=kept)
     again = se.run(query(catalog), out=tmp_path / "out", output=kept, update=True)
+    assert again.kept == again.days
     assert again.warnings == first.warnings != ()
+
+
+def test_doubts_of_files_that_are_put_right_are_gone_after_an_update(plain: Path, tmp_path: Path) -> None:
+    catalog, name = changed(plain, tmp_path / "catalog", moved("SCL"))
+    assert se.run(query(catalog), out=tmp_path / "out").warnings
+    edit(items_of(catalog)[name], lambda item: item["assets"]["SCL"]["proj:transform"].__setitem__(2, 500_000))
+    assert se.run(query(catalog), out=tmp_path / "out", update=True).warnings == ()
 
 
 def test_interpolate_warns_when_it_is_computed(plain: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from spaceeye_stac.sources.selection import search
 from tests.support.command import as_bbox, command
 from tests.support.items import NOON, edit, items_of, scene
 from tests.support.material import BE_BBOX
+from tests.support.same_files import assert_same_files
 from tests.support.small_cells import solve_in_cells
 
 RNG = np.random.default_rng(9)
@@ -46,7 +47,8 @@ def noisy(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shift", [-0.1, 0.1])
 def test_a_constant_shift_of_1000_dn_in_every_band_is_named_with_both_scenes(shift: float) -> None:
     one = ground()
-    (warning,) = offset_warnings(dates(0, 8), sample_of(one, noisy(one + shift)))
+    ((warning, scenes),) = offset_warnings(dates(0, 8), sample_of(one, noisy(one + shift))).items()
+    assert scenes == ("s0", "s8")
     assert warning.startswith(
         "Scenes s0 (baseline unknown, offset 0) and s8 (baseline unknown, offset 0) of tile 31UDS"
     )
@@ -70,19 +72,19 @@ def test_a_constant_shift_of_1000_dn_in_every_band_is_named_with_both_scenes(shi
 def test_what_the_ground_and_the_air_do_gives_no_alarm(other: object) -> None:
     one = ground()
     assert callable(other)
-    assert offset_warnings(dates(0, 5), sample_of(one, noisy(other(one)))) == ()
+    assert offset_warnings(dates(0, 5), sample_of(one, noisy(other(one)))) == {}
 
 
 def test_one_band_few_pixels_another_tile_and_eleven_days_tell_nothing() -> None:
     one = ground()
     shifted = noisy(one + 0.1)
     assert offset_warnings(dates(0, 10), sample_of(one, shifted))
-    assert offset_warnings(dates(0, 11), sample_of(one, shifted)) == ()
-    assert offset_warnings(dates(0, 5), sample_of(one[:1], shifted[:1])) == ()
-    assert offset_warnings(dates(0, 5), sample_of(one[:, :99], shifted[:, :99])) == ()
-    assert offset_warnings([*dates(0), *dates(5, tile="31UES")], sample_of(one, shifted)) == ()
+    assert offset_warnings(dates(0, 11), sample_of(one, shifted)) == {}
+    assert offset_warnings(dates(0, 5), sample_of(one[:1], shifted[:1])) == {}
+    assert offset_warnings(dates(0, 5), sample_of(one[:, :99], shifted[:, :99])) == {}
+    assert offset_warnings([*dates(0), *dates(5, tile="31UES")], sample_of(one, shifted)) == {}
     hidden = np.where(np.arange(2000) < 1950, np.nan, shifted)
-    assert offset_warnings(dates(0, 5), sample_of(one, hidden)) == ()
+    assert offset_warnings(dates(0, 5), sample_of(one, hidden)) == {}
 
 
 def test_reflectance_below_zero_counts_as_it_is() -> None:
@@ -113,7 +115,7 @@ def test_the_facts_of_each_scene_stand_in_the_warning() -> None:
 # real and simulated catalogs
 
 
-def sampled(catalog: Path, query: se.Query) -> tuple[str, ...]:
+def sampled(catalog: Path, query: se.Query) -> dict[str, tuple[str, str]]:
     """The warnings of a whole catalog as a run makes them."""
     scenes = search(query, se.Settings(duration="all"))
     job = grid_job(scenes, query, se.Settings(duration="all"))
@@ -128,7 +130,7 @@ def test_no_alarm_on_years_of_real_scenes(site: str, request: pytest.FixtureRequ
     items = [json.loads(path.read_text()) for path in items_of(catalog).values()]
     days = sorted(item["properties"]["datetime"][:10] for item in items)
     query = se.Query(catalog=catalog, bbox=items[0]["bbox"], datetime=f"{days[0]}/{days[-1]}")
-    assert sampled(catalog, query) == ()
+    assert sampled(catalog, query) == {}
 
 
 def falsified(catalog: Path, folder: Path, name: str) -> Path:
@@ -205,6 +207,18 @@ def test_warnings_outlive_a_run_that_dies_when_windows_are_marked(
         with pytest.raises(KeyboardInterrupt):
             se.run(query, settings, out=tmp_path / "out")
     assert se.run(query, settings, out=tmp_path / "out").warnings == whole
+
+
+def test_a_longer_range_says_of_all_scenes_what_a_run_that_reads_all_says(
+    shifted: tuple[se.Query, str], tmp_path: Path
+) -> None:
+    query, settings = shifted[0], se.Settings(duration=8, normalize_illuminance=False)
+    for days, name in (("01/2023-04-14", "out"), ("01/2023-04-24", "out"), ("01/2023-04-24", "fresh")):
+        asked = replace(query, datetime=f"2023-04-{days}")
+        last = se.run(asked, settings, out=tmp_path / name, update=name == "out")
+        assert bool(last.kept) == (days != "01/2023-04-14" and name == "out")
+    assert last.warnings
+    assert_same_files(tmp_path / "out", tmp_path / "fresh")
 
 
 def test_cells_sample_the_same_pixels_as_the_whole_and_each_once(simulated_query: se.Query) -> None:

@@ -13,7 +13,7 @@ import spaceeye_stac as se
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing import DayStream, PublishOptions
 from spaceeye_stac.publishing.digests import content_digest
-from tests.support.bucket import NAME, Bucket
+from tests.support.bucket import NAME, Bucket, point_to
 from tests.support.command import command
 from tests.support.loopback import serving
 from tests.support.publications import published
@@ -27,18 +27,6 @@ FOREIGN_FILES = {
     "a/spaceeye_2023-04-09/B04.tif": b"of another day",
     "b/thesis.txt": b"years of work",
 }
-
-
-def point_to(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let S3 be this server."""
-    for name, value in (
-        ("AWS_ENDPOINT_URL", bucket.url),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_ACCESS_KEY_ID", "me"),
-        ("AWS_SECRET_ACCESS_KEY", "hunter22secret"),
-        ("AWS_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
+import pytest
+
 from tests.support.loopback import Handler
 
 NAME = "days"
@@ -121,3 +123,15 @@ class Bucket:
         lost = {key for key in self.looked if self.manner == "loses"}
         self.past.append({key: len(data) for key, data in self.files.items() if key not in lost})
         return self.past[max(0, len(self.past) - 1 - self.late)]
+
+
+def point_to(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let S3 be this server."""
+    for name, value in (
+        ("AWS_ENDPOINT_URL", bucket.url),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "me"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter22secret"),
+        ("AWS_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
