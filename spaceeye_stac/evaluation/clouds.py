@@ -27,7 +27,7 @@ from spaceeye_stac.evaluation.planted import plant_cloud
 from spaceeye_stac.evaluation.trial import Trial, centred
 from spaceeye_stac.query import Json
 
-CLOUDS = 10
+CLOUDS = 14
 STRONG = 0.05
 WEAK = 0.01
 NEAR_DAYS = (-4, -2, -1, 1, 2, 4)

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from spaceeye_stac.engine import grid_job, readable_scenes
 from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float
 from spaceeye_stac.evaluation.candidates import candidates, default_methods
+from spaceeye_stac.evaluation.date_errors import DateErrors, date_errors
 from spaceeye_stac.evaluation.film_scores import score_film
 from spaceeye_stac.evaluation.hidden import KINDS
-from spaceeye_stac.evaluation.holdout import score
+from spaceeye_stac.evaluation.holdout import Measure, score
 from spaceeye_stac.evaluation.looks import LookStack
 from spaceeye_stac.evaluation.scores import Scores
 from spaceeye_stac.evaluation.trial import Trial
@@ -57,8 +59,14 @@ def evaluate(
     tried = default_methods() if methods is None else methods
     trial = _trial(scenes, query, settings or Settings(), tried)
     trial = replace(trial, seed=seed, limit=limit, progress=progress)
+
+    def measure(found: Estimate, truth: Float, where: Bool) -> DateErrors:
+        return date_errors(found, truth, where, trial.index)
+
     with one_torch_thread():
-        return replace(_hidden(trial), film=score_film(trial))
+        scores = _hidden(trial, measure)
+        hidden = {name: scores.errors(kind) for name, kind in (("cloud", "cloud"), ("edge", "edge"), ("1", "date"))}
+        return replace(scores, film=score_film(trial, hidden))
 
 
 def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:
@@ -75,7 +83,7 @@ def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:
     return {**rows, "coverage": found["coverage"]}
 
 
-def _hidden(trial: Trial) -> Scores:
+def _hidden(trial: Trial, measure: Measure | None = None) -> Scores:
     """Score the candidates on hidden pixels, each in windows of its own."""
     return score(
         trial.looks.values,
@@ -87,6 +95,7 @@ def _hidden(trial: Trial) -> Scores:
         seed=trial.seed,
         limit=trial.limit,
         workers=trial.workers,
+        measure=measure,
         progress=trial.progress,
     )
 

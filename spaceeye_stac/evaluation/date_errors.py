@@ -10,7 +10,7 @@ from spaceeye_stac.evaluation.baselines import QUANTILES, Bool, Estimate, Float
 from spaceeye_stac.evaluation.looks import VegetationIndex
 from spaceeye_stac.query import Json
 
-KEPT_PIXELS = 4096
+KEPT_PIXELS = 2048
 
 
 @dataclass(frozen=True)

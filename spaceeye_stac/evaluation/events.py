@@ -30,7 +30,7 @@ from spaceeye_stac.evaluation.trial import Trial, centred
 from spaceeye_stac.query import Json
 
 SEEN_IN: dict[str, int | None] = {"1": 1, "2": 2, "3": 3, "all": None}
-EVENT_DATES = 6
+EVENT_DATES = 8
 LATEST = 5
 HALF = 0.5
 SUSPECT = 4.5  # deviations above which the surface method's specification calls a look suspect

@@ -1,6 +1,6 @@
 """All that is scored of a film, put together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spaceeye_stac.evaluation.clouds import score_clouds
@@ -8,7 +8,7 @@ from spaceeye_stac.evaluation.consistency import consistency, fidelity
 from spaceeye_stac.evaluation.events import score_events
 from spaceeye_stac.evaluation.film import film_of
 from spaceeye_stac.evaluation.looks import clear_dates
-from spaceeye_stac.evaluation.runs import score_runs
+from spaceeye_stac.evaluation.runs import Dates, of_dates, score_runs
 from spaceeye_stac.evaluation.trial import Trial
 from spaceeye_stac.keyframes import windows_of
 from spaceeye_stac.query import Json
@@ -19,7 +19,8 @@ class FilmScores:
     """Figures of every day of each method; each part is plain JSON as the module that makes it says.
 
     `index`: the two bands of the NDVI, None where the stack has none and bands alone are scored. `windows`: days of
-    each method's windows. `dates`: how many are at least 60 % clear, and how many of them good. `hidden`: see `runs`;
+    each method's windows. `dates`: how many are at least 60 % clear, and how many of them good. `hidden`: under cloud
+    shapes ("cloud"), beside cloud ("edge"), single dates ("1") and runs of them ("2", "3", "4"): see `holdout`, `runs`.
     `consistency` and `fidelity`, by method: see `consistency`; `clouds`: see `clouds`; `events`: see `events`.
     """
 
@@ -46,8 +47,11 @@ class FilmScores:
         }
 
 
-def score_film(trial: Trial) -> FilmScores:
-    """Score every candidate of a trial in all that a film is asked for."""
+def score_film(trial: Trial, hidden: Mapping[str, Sequence[Dates]]) -> FilmScores:
+    """Score every candidate of a trial in all that a film is asked for.
+
+    `hidden`: the cases that were scored already, as `Scores.errors` gives them, by the name of what was hidden.
+    """
     films = _films(trial)
     return FilmScores(
         index=None if trial.index is None else trial.index.names,
@@ -55,7 +59,7 @@ def score_film(trial: Trial) -> FilmScores:
         dates={"clear": len(clear_dates(trial.looks.clear)), "good": len(trial.good)},
         consistency={name: one["consistency"] for name, one in films.items()},
         fidelity={name: one["fidelity"] for name, one in films.items()},
-        hidden=score_runs(trial),
+        hidden={name: of_dates(trial, cases) for name, cases in hidden.items()} | score_runs(trial),
         clouds=score_clouds(trial),
         events=score_events(trial),
     )

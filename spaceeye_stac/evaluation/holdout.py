@@ -19,7 +19,7 @@ With error e = estimate - truth in reflectance, over the hidden pixels and the b
 Every figure is the mean of these over the dates, with the standard error of that mean, std(ddof=1) / sqrt(n_dates).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,11 +28,14 @@ from numpy.typing import NDArray
 
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError
 from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor
+from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.hidden import FEWEST_PIXELS, KINDS, hidden_pixels, targets
 from spaceeye_stac.evaluation.looks import spread_evenly
 from spaceeye_stac.evaluation.scores import BINS, Case, Example, Scores, Tally
 from spaceeye_stac.evaluation.threads import side_by_side
 from spaceeye_stac.model import Progress, silent
+
+Measure = Callable[[Estimate, Float, Bool], DateErrors]
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def score(
     seed: int = 0,
     limit: int | None = None,
     workers: int = 1,
+    measure: Measure | None = None,
     progress: Progress = silent,
 ) -> Scores:
     """Hide clear pixels of every date that suits, and score every method on the same ones.
@@ -114,6 +118,9 @@ def score(
         At most so many target dates of each kind, spread evenly over those that suit; None is all.
     workers
         Cases at once, on threads.
+    measure
+        Called with an estimate, the truth `(band, y, x)` and the pixels that are scored `(y, x)`; what it returns
+        stands in `Tally.errors`.
     progress
         Called with a stage's name, the cases done and their number.
 
@@ -130,7 +137,7 @@ def score(
     def attempt(case: tuple[str, int]) -> _Attempt:
         hidden = hidden_pixels(clear, case[1], case[0], seed)
         posed = {length: _pose(values, clear, days, case[1], hidden, length) for length in set(windows.values())}
-        return _attempt({name: posed[length] for name, length in windows.items()}, reconstructors)
+        return _attempt({name: posed[length] for name, length in windows.items()}, reconstructors, measure)
 
     progress("evaluating", 0, len(todo))
     attempts = zip(todo, side_by_side(attempt, todo, workers), strict=True)
@@ -171,7 +178,9 @@ def _check_plan(windows: Mapping[str, int], seed: int, limit: int | None) -> Non
 _Attempt = tuple[_Problem, dict[str, Float], dict[str, Tally]]
 
 
-def _attempt(problems: Mapping[str, _Problem], methods: Mapping[str, Reconstructor]) -> _Attempt:
+def _attempt(
+    problems: Mapping[str, _Problem], methods: Mapping[str, Reconstructor], measure: Measure | None
+) -> _Attempt:
     """Pose each method its problem; its shortest, every image, and tallies over the pixels that all can be scored on.
 
     There are no tallies where those pixels are too few.
@@ -187,10 +196,10 @@ def _attempt(problems: Mapping[str, _Problem], methods: Mapping[str, Reconstruct
     images = {name: one.values for name, one in found.items()}
     if not valued or common.sum() < FEWEST_PIXELS:
         return problem, images, {}
-    return problem, images, {name: _tally(problem, found[name], common) for name in valued}
+    return problem, images, {name: _tally(problem, found[name], common, measure) for name in valued}
 
 
-def _tally(problem: _Problem, found: Estimate, where: Bool) -> Tally:
+def _tally(problem: _Problem, found: Estimate, where: Bool, measure: Measure | None) -> Tally:
     errors = found.values[:, where].astype(np.float64) - problem.truth[:, where]
     edges = [low - 0.5 for low, _ in BINS[1:]]
     member = np.eye(len(BINS))[np.digitize(problem.gap[where], edges)]
@@ -198,7 +207,13 @@ def _tally(problem: _Problem, found: Estimate, where: Bool) -> Tally:
     halves = found.half_widths()
     widths = [np.full_like(errors, np.nan)] * 2 if halves is None else [half[:, where] for half in halves]
     inside = [(np.abs(errors) <= width).sum() for width in widths]
-    return Tally(moments, member.sum(axis=0).astype(np.int64), np.array(inside), int(np.isfinite(widths[0]).sum()))
+    return Tally(
+        moments,
+        pixels=member.sum(axis=0).astype(np.int64),
+        inside=np.array(inside),
+        with_sd=int(np.isfinite(widths[0]).sum()),
+        errors=None if measure is None else measure(found, problem.truth, where),
+    )
 
 
 def _telling(example: Example) -> tuple[bool, float]:

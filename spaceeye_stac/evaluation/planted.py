@@ -57,7 +57,7 @@ def plant_cloud(looks: LookStack, target: int, rng: np.random.Generator) -> tupl
 
 def _shapes(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Float, Float]:
     """Opacity of a cloud and strength of its shadow `(y, x)`: smooth noise above a quantile, and the same moved."""
-    noise = smooth_noise(shape, float(rng.choice(SMOOTH_PIXELS)), rng)
+    noise = smoothed(rng.normal(size=shape), float(rng.choice(SMOOTH_PIXELS)))
     top = rng.uniform(*OPACITY)
     opacity = np.clip((noise - np.quantile(noise, rng.uniform(0.3, 0.9))) / 1.2, 0, 1) * top
     moved = np.roll(opacity, (shape[0] // 6, -(shape[1] // 8)), (0, 1))
@@ -65,10 +65,10 @@ def _shapes(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Float, Fl
     return opacity.astype(np.float32), shadow.astype(np.float32)
 
 
-def smooth_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Gaussian noise `(y, x)` smoothed by a Gaussian of that many pixels round the edges; mean 0, deviation 1."""
-    along = [np.exp(-2 * (np.pi * sigma * np.fft.fftfreq(side)) ** 2) for side in shape]
-    smooth = np.fft.ifft2(np.fft.fft2(rng.normal(size=shape)) * np.outer(*along)).real
+def smoothed(noise: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Noise `(y, x)` smoothed by a Gaussian of that many pixels, which goes on round the edges; mean 0, deviation 1."""
+    along = [np.exp(-2 * (np.pi * sigma * np.fft.fftfreq(side)) ** 2) for side in noise.shape]
+    smooth = np.fft.ifft2(np.fft.fft2(noise) * np.outer(*along)).real
     return np.asarray((smooth - smooth.mean()) / max(smooth.std(), 1e-12))
 
 

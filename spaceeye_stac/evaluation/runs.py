@@ -1,11 +1,12 @@
 """Hidden runs of dates: days without a look, of which a film mostly consists.
 
-Of the dates at least 60 % clear, L = 1 to 4 consecutive ones are taken, and every look from the first to the last is
-hidden, those of cloudier dates between them, too. Each method solves its own window around the middle of the run, and
-is scored on the clear pixels of the L dates that have another look in the shortest window and a value of every method.
+Of the dates at least 60 % clear, L = 2 to 4 consecutive ones are taken (L = 1 are the whole dates of `holdout`), and
+every look from the first to the last is hidden, those of cloudier dates between them, too. Each method solves its own
+window around the middle of the run, and is scored on the clear pixels of the L dates that have another look in the
+shortest window and a value of every method.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,9 @@ from spaceeye_stac.evaluation.looks import LookStack, clear_dates, spread_evenly
 from spaceeye_stac.evaluation.trial import Trial, centred
 from spaceeye_stac.query import Json
 
-LENGTHS = (1, 2, 3, 4)
-RUNS = 12
+LENGTHS = (2, 3, 4)
+RUNS = 16
+Dates = Mapping[int, Mapping[str, DateErrors]]
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,14 @@ def hidden_runs(trial: Trial, length: int) -> list[HiddenRun]:
 def score_runs(trial: Trial) -> Json:
     """By length, for "all" dates and "good" ones, and by method: `date_errors.pooled`."""
     runs = [(length, run) for length in LENGTHS for run in hidden_runs(trial, length)]
-    found: dict[int, list[_Dates]] = {length: [] for length in LENGTHS}
+    found: dict[int, list[Dates]] = {length: [] for length in LENGTHS}
     tried = trial.each("hidden runs", lambda case: _score(trial, case[1]), runs)
     for (length, _), dates in zip(runs, tried, strict=True):
         found[length].append(dates)
-    return {str(length): _summed(trial, cases) for length, cases in found.items()}
+    return {str(length): of_dates(trial, cases) for length, cases in found.items()}
 
 
-_Dates = Mapping[int, Mapping[str, DateErrors]]
-
-
-def _score(trial: Trial, run: HiddenRun) -> _Dates:
+def _score(trial: Trial, run: HiddenRun) -> Dates:
     """Errors of each method on each of the run's dates that can be scored."""
     middle, hidden = run.middle(trial.looks), run.days(trial.looks)
     seen = trial.looks.inside(centred(middle, max(trial.windows.values()))).hiding(hidden)
@@ -77,11 +76,14 @@ def _valued(images: Mapping[str, Estimate]) -> Bool:
     return np.asarray(np.logical_and.reduce([np.isfinite(image.values).all(axis=0) for image in images.values()]))
 
 
-def _summed(trial: Trial, cases: list[_Dates]) -> Json:
+def of_dates(trial: Trial, cases: Sequence[Dates]) -> Json:
+    """For "all" dates and "good" ones, and by method: `date_errors.pooled` of cases, each by date and by method."""
     chosen = {"all": set(range(len(trial.looks.days))), "good": set(trial.good)}
     return {
         which: {
-            name: pooled([errors[name] for dates in cases for t, errors in dates.items() if t in among])
+            name: pooled(
+                [errors[name] for dates in cases for t, errors in dates.items() if t in among and name in errors]
+            )
             for name in trial.candidates
         }
         for which, among in chosen.items()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.evaluation.baselines import QUANTILES, Bool, Float
+from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.film_scores import FilmScores
 from spaceeye_stac.evaluation.hidden import KINDS
 from spaceeye_stac.query import Json
@@ -29,6 +30,8 @@ class Tally:
         `(len(QUANTILES),)` values with |e| <= z sd.
     with_sd
         Values with a standard deviation.
+    errors
+        What `score` was asked to measure beside, if anything.
 
     """
 
@@ -36,6 +39,7 @@ class Tally:
     pixels: NDArray[np.int64]
     inside: NDArray[np.int64]
     with_sd: int
+    errors: DateErrors | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,14 @@ class Scores:
     def tallies(self, kind: str, method: str) -> dict[int, Tally]:
         """Return what a method made of each target date of a kind, by the date's index."""
         return {c.target: c.tallies[method] for c in self.cases if c.kind == kind and method in c.tallies}
+
+    def errors(self, kind: str) -> list[dict[int, dict[str, DateErrors]]]:
+        """Return what was measured of each case of a kind, by the date's index and by method."""
+        return [
+            {case.target: {name: one.errors for name, one in case.tallies.items() if one.errors is not None}}
+            for case in self.cases
+            if case.kind == kind
+        ]
 
     def as_json(self) -> Json:
         """Return all figures as plain JSON; None stands for what is infinite or has no dates.
