@@ -174,27 +174,24 @@ def _consistency_table(film: dict[str, Any]) -> Table:
 
 def _cloud_table(film: dict[str, Any]) -> Table:
     by, what = _measured(film)
-    names = ("method", "planted", "that day", "p90", "near days", "off clean look", "68/90 % hold", "AUC")
+    names = ("method", "planted", "that day", "p90", "near days", "off clean", "68/90 % hold", "AUC")
     table = _table(f"Planted thin clouds and shadows: how much of them is left in {what}", names)
     for method, row in film["clouds"].items():
         if row is None:
             table.add_row(method, *["-"] * (len(names) - 1))
             continue
-        picked = (
-            ("planted", "median"),
-            ("day", "median"),
-            ("day", "p90"),
-            ("near", "median"),
-            ("against_clean", "median"),
-        )
-        cells = [_number(row[name][by], figure, 3) for name, figure in picked]
+        cells = [_number(row[name][by], "median", 3) for name in ("planted", "day", "near", "against_clean")]
+        cells.insert(2, _number(row["day"][by], "p90", 3))
         table.add_row(method, *cells, _percents(row["against_clean"]["coverage"]), _number(row["suspect"], "auc", 3))
     return table
 
 
 def _event_table(film: dict[str, Any]) -> Table:
-    names = ("event", "method", "1 look", "2", "3", "all", "leak", "delay, days", "flagged 1", "all")
-    table = _table("Planted events: share kept on the first look, seen in 1, 2, 3 or all", names)
+    names = ("event", "method", "1 look", "2", "3", "all", "leak", "delay", "flagged", "all")
+    table = _table(
+        "Planted events: share kept on the first of 1, 2, 3 or all looks; delay in days; flagged in 1 look, in all",
+        names,
+    )
     for kind, seen in film["events"].items():
         for i, method in enumerate(film["windows"]):
             rows = [one[method] for one in seen.values()]
