@@ -59,14 +59,19 @@ def evaluate(
     tried = default_methods() if methods is None else methods
     trial = _trial(scenes, query, settings or Settings(), tried)
     trial = replace(trial, seed=seed, limit=limit, progress=progress)
+    with one_torch_thread():
+        return scored(trial)
+
+
+def scored(trial: Trial) -> Scores:
+    """Score a trial's candidates on hidden pixels and on every day."""
 
     def measure(found: Estimate, truth: Float, where: Bool) -> DateErrors:
         return date_errors(found, truth, where, trial.index)
 
-    with one_torch_thread():
-        scores = _hidden(trial, measure)
-        hidden = {name: scores.errors(kind) for name, kind in (("cloud", "cloud"), ("edge", "edge"), ("1", "date"))}
-        return replace(scores, film=score_film(trial, hidden))
+    scores = _hidden(trial, measure)
+    hidden = {name: scores.errors(kind) for name, kind in (("cloud", "cloud"), ("edge", "edge"), ("1", "date"))}
+    return replace(scores, film=score_film(trial, hidden))
 
 
 def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:

@@ -33,6 +33,7 @@ SEEN_IN: dict[str, int | None] = {"1": 1, "2": 2, "3": 3, "all": None}
 EVENT_DATES = 8
 LATEST = 5
 HALF = 0.5
+KEPT_DIGITS = 4  # halfway between two looks, linear interpolation has a half but for rounding
 SUSPECT = 4.5  # deviations above which the surface method's specification calls a look suspect
 DRAW = 2
 
@@ -108,7 +109,7 @@ def _trace(
     kept = (made * change).sum(axis=(1, 2)) / np.square(change).sum()
     if not np.isfinite(kept).all():
         return None
-    half = np.flatnonzero(kept >= HALF)
+    half = np.flatnonzero(kept.round(KEPT_DIGITS) >= HALF)
     shown = images[1](days[-1])
     return EventTrace(
         kept=float(kept[-1]),

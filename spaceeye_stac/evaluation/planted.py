@@ -60,7 +60,7 @@ def _shapes(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Float, Fl
     noise = smoothed(rng.normal(size=shape), float(rng.choice(SMOOTH_PIXELS)))
     top = rng.uniform(*OPACITY)
     opacity = np.clip((noise - np.quantile(noise, rng.uniform(0.3, 0.9))) / 1.2, 0, 1) * top
-    moved = np.roll(opacity, (shape[0] // 6, -(shape[1] // 8)), (0, 1))
+    moved = np.roll(opacity, (shape[0] // 6, -shape[1] // 8), (0, 1))
     shadow = moved * (opacity < SHADOW_BELOW) / top * rng.uniform(*SHADOW)
     return opacity.astype(np.float32), shadow.astype(np.float32)
 
