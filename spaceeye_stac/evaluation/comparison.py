@@ -57,7 +57,7 @@ def evaluate(
 
     """
     tried = default_methods() if methods is None else methods
-    trial = _trial(scenes, query, settings or Settings(), tried)
+    trial = read_trial(scenes, query, settings or Settings(), tried)
     trial = replace(trial, seed=seed, limit=limit, progress=progress)
     with one_torch_thread():
         return scored(trial)
@@ -69,7 +69,7 @@ def scored(trial: Trial) -> Scores:
     def measure(found: Estimate, truth: Float, where: Bool) -> DateErrors:
         return date_errors(found, truth, where, trial.index)
 
-    scores = _hidden(trial, measure)
+    scores = hidden_scores(trial, measure)
     hidden = {name: scores.errors(kind) for name, kind in (("cloud", "cloud"), ("edge", "edge"), ("1", "date"))}
     return replace(scores, film=score_film(trial, hidden))
 
@@ -82,13 +82,13 @@ def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:
     length = settings.duration if isinstance(settings.duration, int) else OTHER_DURATION
     own = Settings(**{**settings.__dict__, "duration": length})
     with one_torch_thread():
-        found = _hidden(_trial(scenes, query, own, ["linear", settings.method])).as_json()
+        found = hidden_scores(read_trial(scenes, query, own, ["linear", settings.method])).as_json()
     kept = ("psnr", "psnr_se", "rmse", "mae", "bias", "n_dates")
     rows = {kind: {m: {k: row[k] for k in kept} for m, row in found[kind].items()} for kind in KINDS}
     return {**rows, "coverage": found["coverage"]}
 
 
-def _hidden(trial: Trial, measure: Measure | None = None) -> Scores:
+def hidden_scores(trial: Trial, measure: Measure | None = None) -> Scores:
     """Score the candidates on hidden pixels, each in windows of its own."""
     return score(
         trial.looks.values,
@@ -105,8 +105,10 @@ def _hidden(trial: Trial, measure: Measure | None = None) -> Scores:
     )
 
 
-def _trial(scenes: Sequence[Scene], query: Query, settings: Settings, methods: Sequence[str | MethodCallable]) -> Trial:
-    """Read the region; no pixel is read before all that was asked for is known."""
+def read_trial(
+    scenes: Sequence[Scene], query: Query, settings: Settings, methods: Sequence[str | MethodCallable]
+) -> Trial:
+    """Read the region and lay the trial; no pixel is read before all that was asked for is known."""
     job = _job(scenes, query, settings)
     tried = candidates(methods, settings, alike_pixels(metres_per_pixel(job.grid.geobox)))
     height, width = job.grid.shape
