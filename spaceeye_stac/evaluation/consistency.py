@@ -6,7 +6,7 @@ With y the looks, x the film, d days, m the mean over the image of the index of 
     roughness    sum |m_(t+1) - 2 m_t + m_(t-1)| a year
     outside      share of unseen days, pixel by pixel, between two clear looks 2 to 10 days apart whose index differs by
                  at most 0.05, on which the index of x lies outside these two by more than 0.05 (or 0.10)
-    fidelity     |x - y| at clear pixels that agree with line(t, 10): index within 0.03, first band within 0.01;
+    fidelity     |x - y| at clear pixels that agree with line(t, 10): index within 0.03, bluest band within 0.01;
                  `mean` the same of the image's mean index on good dates
 
 Source: `surface.md`, section 2, of the surface method's specification.
@@ -96,14 +96,14 @@ def _brackets(clear: Bool, when: Sequence[int], seen: Float) -> Iterator[tuple[i
         last[looked] = b
 
 
-def fidelity(film: Film, looks: LookStack, good: Sequence[int], index: VegetationIndex | None) -> Json:
+def fidelity(film: Film, looks: LookStack, good: Sequence[int], index: VegetationIndex | None, bluest: int = 0) -> Json:
     """Return how far acquisition days are from looks that can be believed: index, reflectance, mean index."""
     indices: list[Float] = []
     bands: list[Float] = []
     means: list[np.floating] = []
     for t in range(len(looks.days)):
         seen, shown = looks.values[:, t], film.acquired[:, t]
-        where = _believed(looks, t, index) & np.isfinite(shown[0])
+        where = _believed(looks, t, index, bluest) & np.isfinite(shown[0])
         if where.any():
             bands.append(shown[:, where] - seen[:, where])
             if index is not None:
@@ -114,7 +114,7 @@ def fidelity(film: Film, looks: LookStack, good: Sequence[int], index: Vegetatio
     return {"index": quantiles(indices), "bands": quantiles(bands), "mean": quantiles([np.array(means)])}
 
 
-def _believed(looks: LookStack, target: int, index: VegetationIndex | None) -> Bool:
+def _believed(looks: LookStack, target: int, index: VegetationIndex | None, bluest: int) -> Bool:
     """Clear pixels `(y, x)` that agree with the looks within 10 days before and after; none where those are few."""
     line = line_between(looks, target, FIDELITY_DAYS)
     where = looks.clear[target] & line.valid
@@ -123,4 +123,4 @@ def _believed(looks: LookStack, target: int, index: VegetationIndex | None) -> B
     seen = looks.values[:, target]
     if index is not None:
         where &= np.abs(index.of(seen) - index.of(line.values)) <= FIDELITY_INDEX
-    return np.asarray(where & (np.abs(seen[0] - line.values[0]) <= FIDELITY_REFLECTANCE))
+    return np.asarray(where & (np.abs(seen[bluest] - line.values[bluest]) <= FIDELITY_REFLECTANCE))

@@ -74,7 +74,7 @@ def _films(trial: Trial) -> dict[str, Json]:
         looks = trial.looks.every(film.step)
         found[name] = {
             "consistency": consistency(film, looks, trial.index),
-            "fidelity": fidelity(film, looks, trial.good, trial.index),
+            "fidelity": fidelity(film, looks, trial.good, trial.index, trial.bluest),
         }
         trial.progress("films", done, len(trial.candidates))
     return found

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.evaluation.baselines import Bool, Float, linear_on
+from spaceeye_stac.query import BANDS
 
 RED_AND_NIR = (("B04", "B08"), ("B05", "B8A"))
 CLEAR_SHARE = 0.6
@@ -97,24 +98,29 @@ def clear_dates(clear: Bool) -> list[int]:
     return [int(t) for t in np.flatnonzero(clear.mean(axis=(1, 2)) >= CLEAR_SHARE)]
 
 
-def good_dates(looks: LookStack, index: VegetationIndex | None) -> list[int]:
+def bluest_band(bands: Sequence[str]) -> int:
+    """Index of the band of the shortest wavelength, on which haze and cloud tell most."""
+    return min(range(len(bands)), key=lambda n: BANDS.index(bands[n]))
+
+
+def good_dates(looks: LookStack, index: VegetationIndex | None, bluest: int = 0) -> list[int]:
     """Indices of clear dates that agree with the looks within 16 days before and after them.
 
     On at least 30 % of the pixels that line must be valid, its median |NDVI difference| at most 0.04 and the median
-    difference of the first band, the bluest, at most 0.012 either way. Most of them hold no undetected cloud; the rule
+    difference of the `bluest` band at most 0.012 either way. Most of them hold no undetected cloud; the rule
     favours linear interpolation a little, so figures are given for all dates, too.
     """
-    return [t for t in clear_dates(looks.clear) if _agrees(looks, t, index)]
+    return [t for t in clear_dates(looks.clear) if _agrees(looks, t, index, bluest)]
 
 
-def _agrees(looks: LookStack, target: int, index: VegetationIndex | None) -> bool:
+def _agrees(looks: LookStack, target: int, index: VegetationIndex | None, bluest: int) -> bool:
     line = line_between(looks, target, GOOD_DAYS)
     where = looks.clear[target] & line.valid
     if where.mean() < GOOD_SHARE:
         return False
     seen, expected = looks.values[:, target][:, where], line.values[:, where]
     calm = index is None or np.median(np.abs(index.of(seen) - index.of(expected))) <= GOOD_INDEX
-    return bool(calm and abs(np.median(seen[0] - expected[0])) <= GOOD_REFLECTANCE)
+    return bool(calm and abs(np.median(seen[bluest] - expected[bluest])) <= GOOD_REFLECTANCE)
 
 
 def spread_evenly(items: Sequence[int] | NDArray[np.intp], count: int | None) -> list[int]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from spaceeye_stac.evaluation.candidates import Candidate
-from spaceeye_stac.evaluation.looks import LookStack, VegetationIndex, good_dates, vegetation_index
+from spaceeye_stac.evaluation.looks import LookStack, VegetationIndex, bluest_band, good_dates, vegetation_index
 from spaceeye_stac.evaluation.threads import side_by_side
 from spaceeye_stac.model import Progress, silent
 from spaceeye_stac.query import DateRange
@@ -40,7 +40,12 @@ class Trial:
     @cached_property
     def good(self) -> list[int]:
         """Indices of the dates that agree with their neighbours in time."""
-        return good_dates(self.looks, self.index)
+        return good_dates(self.looks, self.index, self.bluest)
+
+    @property
+    def bluest(self) -> int:
+        """Index of the bluest band."""
+        return bluest_band(self.bands)
 
     @cached_property
     def windows(self) -> dict[str, int]:

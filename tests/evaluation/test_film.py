@@ -351,6 +351,19 @@ def test_a_hazy_date_is_not_good() -> None:
     assert set(good) <= set(good_dates(looks, None))
 
 
+def test_no_figure_depends_on_the_order_of_the_bands() -> None:
+    looks = seasonal()
+    order = [2, 3, 0, 1]
+    turned = LookStack(looks.values[order], looks.clear, looks.days, looks.observed)
+    one, other = trial_of(looks, "linear"), trial_of(turned, "linear", bands=tuple(BANDS[n] for n in order))
+    assert one.good == other.good
+    rows = []
+    for trial in (one, other):
+        film = film_of(trial.candidates["linear"], trial.looks, windows_of(ASKED, se.Settings()), trial.index)
+        rows.append(fidelity(film, trial.looks, trial.good, trial.index, trial.bluest))
+    assert rows[0]["index"] == rows[1]["index"]
+
+
 def test_small_things() -> None:
     assert spread_evenly(range(10), 3) == [0, 4, 9]
     assert spread_evenly(range(2), 5) == [0, 1]
