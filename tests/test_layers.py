@@ -30,7 +30,7 @@ ALLOWED = {
     "publishing": COMMON | {"collection"},
     "engine": COMMON | {"sources", "methods", "collection", "keyframes", "pixels", "days"},
     "pipeline": COMMON | {"sources", "collection", "engine"},
-    "evaluation": COMMON | {"methods", "pixels", "days", "engine"},
+    "evaluation": COMMON | {"methods", "keyframes", "pixels", "days", "engine"},
     "simulation": COMMON | {"days", "pipeline"},
     "cli": COMMON | {"sources", "collection", "publishing", "engine", "pipeline", "evaluation", "simulation"},
 }

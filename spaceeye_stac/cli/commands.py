@@ -42,10 +42,10 @@ from spaceeye_stac.cli.printing import (
     print_any_character,
     print_report,
     print_result,
+    print_scores,
     print_text,
     printed_failures,
     progress_bars,
-    score_table,
     truth_table,
 )
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, exhausted
@@ -201,15 +201,17 @@ def _holdout(wanted: bool) -> "Holdout | None":  # noqa: FBT001
 def evaluate(
     query: Query,
     settings: Settings,
-    methods: Annotated[str, typer.Option(help="Comma-separated.")] = "nearest,linear,damped,reference,guided",
-    seed: Annotated[int, typer.Option(help="What is hidden follows from it.")] = 0,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated; all but reference when left out.")] = None,
+    appearance: Appearance = "as_seen",
+    seed: Annotated[int, typer.Option(help="What is hidden and planted follows from it.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most so many dates of each kind.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG with an example and the error by gap length.")] = None,
     quiet: Quiet = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Hide clear pixels and score how each method gives them back."""
-    unknown = sorted(set(methods.split(",")) - {*BASELINE_NAMES, *method_names()})
+    """Score each method on hidden pixels and dates, on the film of every day, and on planted clouds and events."""
+    named = None if methods is None else methods.split(",")
+    unknown = sorted(set(named or ()) - {*BASELINE_NAMES, *method_names()})
     if unknown:
         known = ", ".join([*BASELINE_NAMES, *method_names()])
         raise InvalidInputError(f"methods {', '.join(unknown)} are not known; choose from {known}.")
@@ -221,13 +223,14 @@ def evaluate(
 
     with progress_bars(quiet=quiet) as bars:
         scenes, report = find(query, Settings(duration="all")), BarProgress(bars)
-        scores = score(scenes, query, settings, methods=methods.split(","), seed=seed, limit=limit, progress=report)
+        own = replace(settings, appearance=appearance)
+        scores = score(scenes, query, own, methods=named, seed=seed, limit=limit, progress=report)
     if picture is not None:
         draw(scores, picture, scores.bands)
     if as_json:
         print(json.dumps(scores.as_json(), indent=1))  # noqa: T201 - data goes to stdout unstyled
     else:
-        out_console.print(score_table(scores.as_json()))
+        print_scores(scores.as_json())
 
 
 @app.command()

@@ -4,11 +4,12 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -90,7 +91,16 @@ def print_result(result: "Result", out: Path) -> None:
         print_text(f"Warning: {warning}", err_console)
 
 
-def score_table(found: dict[str, Any]) -> Table:
+def print_scores(found: dict[str, Any]) -> None:
+    """Print the tables of an evaluation."""
+    out_console.print(_score_table(found))
+    if not found["film"]["index"]:
+        print_text("No NDVI, which needs B04 and B08, or B05 and B8A: reflectance alone is scored.")
+    for table in _film_tables(found["film"]):
+        out_console.print(table)
+
+
+def _score_table(found: dict[str, Any]) -> Table:
     """A row for each kind of gap and method: PSNR, RMSE, bias and coverage."""
     from spaceeye_stac.evaluation import KIND_TITLES  # noqa: PLC0415 - numpy, which --help does not wait for
 
@@ -130,6 +140,108 @@ def _cells(row: dict[str, Any], covered: dict[str, float | None]) -> tuple[str, 
     shares = [share for share in covered.values() if share is not None]
     coverage = "/".join(f"{100 * share:.0f}" for share in shares) or "-"
     return f"{row['psnr']:.1f}{spread}", f"{row['rmse']:.4f}", f"{row['bias']:+.4f}", coverage
+
+
+def _film_tables(film: dict[str, Any]) -> list[Table]:
+    """Figures of every day: hidden dates and runs of them, the film itself, planted clouds and planted events."""
+    return [_hidden_table(film), _consistency_table(film), _cloud_table(film), _event_table(film)]
+
+
+def _hidden_table(film: dict[str, Any]) -> Table:
+    by, what = _measured(film)
+    table = _table(
+        f"Hidden dates: error of {what}, PSNR in dB, intervals; {film['dates']['good']} of {film['dates']['clear']} "
+        "clear dates are good",
+        ("figure", "method", "cloud", "edge", "1 date", "2", "3", "4"),
+    )
+    figures: dict[str, Callable[[dict[str, Any]], str]] = {
+        "median": lambda row: _number(row[by], "median", 3),
+        "90th percentile": lambda row: _number(row[by], "p90", 3),
+        "PSNR": lambda row: _number(row, "psnr", 1),
+        "68/90 % hold": lambda row: _percents(row["coverage"]),
+    }
+    for title, cell in figures.items():
+        for which in ("all", "good"):
+            for i, method in enumerate(film["windows"]):
+                rows = [kind[which][method] for kind in film["hidden"].values()]
+                cells = ["-" if row is None else cell(row) for row in rows]
+                table.add_row(f"{title}, {which}" if i == 0 else "", method, *cells)
+        table.add_section()
+    return table
+
+
+def _consistency_table(film: dict[str, Any]) -> Table:
+    by, what = _measured(film)
+    names = ("method", "window", "jump", "largest", "a year", "> 0.05 %", "> 0.10 %", "off looks", "p90")
+    table = _table(f"The film: jumps and roughness of {what}, days outside their bracket, off good looks", names)
+    for method, days in film["windows"].items():
+        row, near = film["consistency"][method] or {}, film["fidelity"][method][by]
+        jump = row.get("jump")
+        shares = [row.get(name) for name in ("outside_005", "outside_010")]
+        table.add_row(
+            method,
+            f"{days} d",
+            _number(jump, "median", 4),
+            _number(jump, "max", 3),
+            _number(row, "roughness", 2),
+            *("-" if share is None else f"{100 * share:.1f}" for share in shares),
+            _number(near, "median", 4),
+            _number(near, "p90", 4),
+        )
+    return table
+
+
+def _cloud_table(film: dict[str, Any]) -> Table:
+    by, what = _measured(film)
+    names = ("method", "planted", "that day", "p90", "near days", "off clean", "68/90 % hold", "AUC")
+    table = _table(f"Planted thin clouds and shadows: how much of them is left in {what}", names)
+    for method, row in film["clouds"].items():
+        if row is None:
+            table.add_row(method, *["-"] * (len(names) - 1))
+            continue
+        cells = [_number(row[name][by], "median", 3) for name in ("planted", "day", "near", "against_clean")]
+        cells.insert(2, _number(row["day"][by], "p90", 3))
+        table.add_row(method, *cells, _percents(row["against_clean"]["coverage"]), _number(row["suspect"], "auc", 3))
+    return table
+
+
+def _event_table(film: dict[str, Any]) -> Table:
+    names = ("event", "method", "1 look", "2", "3", "all", "leak", "delay", "flagged", "all")
+    table = _table(
+        "Planted events: share kept on the first of 1, 2, 3 or all looks; delay in days; flagged in 1 look, in all",
+        names,
+    )
+    for kind, seen in film["events"].items():
+        for i, method in enumerate(film["windows"]):
+            rows = [one[method] for one in seen.values()]
+            kept = [_number(row, "kept", 2) for row in rows]
+            late = _number(rows[-1], "leak", 2), _number(rows[-1], "delay", 1)
+            flagged = [_number(row, "flagged", 2) for row in (rows[0], rows[-1])]
+            table.add_row(kind if i == 0 else "", method, *kept, *late, *flagged)
+        table.add_section()
+    return table
+
+
+def _measured(film: dict[str, Any]) -> tuple[str, str]:
+    """Key and name of what errors are told of: the index, where there is one."""
+    return ("index", f"NDVI ({', '.join(film['index'])})") if film["index"] else ("bands", "reflectance")
+
+
+def _table(title: str, names: Sequence[str]) -> Table:
+    """Without lines between columns, so that it fits into 80 characters."""
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(name, justify="left" if name in {"figure", "method", "event"} else "right", overflow="fold")
+    return table
+
+
+def _number(found: dict[str, Any] | None, name: str, digits: int) -> str:
+    value = None if found is None else found.get(name)
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _percents(shares: dict[str, float] | None) -> str:
+    return "-" if shares is None else "/".join(f"{100 * share:.0f}" for share in shares.values())
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""How well methods give back what was hidden from them.
+"""How well methods give back what was hidden from them, and how good the film of every day is.
 
-In: scenes. Out: `Scores` on clear pixels that were hidden on purpose, and pictures of them.
+In: scenes. Out: `Scores` on clear pixels that were hidden on purpose and of all days, and pictures of them.
 """
 
 import lazy_loader as lazy

@@ -1,26 +1,28 @@
-"""The methods scored on pixels that are hidden on purpose, over anyone's region."""
+"""The methods scored on hidden pixels and on every day, over anyone's region."""
 
+import os
 from collections.abc import Sequence
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from dataclasses import replace
 
 from spaceeye_stac.engine import grid_job, readable_scenes
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.evaluation.baselines import Estimate, Reconstructor, linear, nearest
-from spaceeye_stac.evaluation.holdout import score
-from spaceeye_stac.evaluation.scores import QUANTILES, Scores
-from spaceeye_stac.methods import CellLooks, Method, Scales, State, alike_pixels, method_of
-from spaceeye_stac.model import Illuminance, Progress, Scene, metres_per_pixel, silent
-from spaceeye_stac.pixels import illuminance_of, observe_part, totals, unit_illuminance
+from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float
+from spaceeye_stac.evaluation.candidates import StackFacts, candidates, default_methods
+from spaceeye_stac.evaluation.date_errors import DateErrors, date_errors
+from spaceeye_stac.evaluation.film_scores import score_film
+from spaceeye_stac.evaluation.hidden import KINDS
+from spaceeye_stac.evaluation.holdout import Measure, score
+from spaceeye_stac.evaluation.looks import LookStack
+from spaceeye_stac.evaluation.scores import Scores
+from spaceeye_stac.evaluation.trial import Trial
+from spaceeye_stac.methods import alike_pixels, one_torch_thread
+from spaceeye_stac.model import GridJob, Progress, Scene, metres_per_pixel, silent
+from spaceeye_stac.pixels import observe_part
 from spaceeye_stac.query import Json, Query
-from spaceeye_stac.settings import MethodCallable, Settings
+from spaceeye_stac.settings import OTHER_DURATION, MethodCallable, Settings
 
-BASELINES: dict[str, Reconstructor] = {"nearest": nearest, "linear": linear}
-METHODS = ("nearest", "linear", "damped", "reference", "guided")
 LARGEST_PIXELS = 1024
+PIXELS_AT_ONCE = 512 * 512
 
 
 def evaluate(
@@ -28,34 +30,102 @@ def evaluate(
     query: Query,
     settings: Settings | None = None,
     *,
-    methods: Sequence[str | MethodCallable] = METHODS,
+    methods: Sequence[str | MethodCallable] | None = None,
     seed: int = 0,
     limit: int | None = None,
     progress: Progress = silent,
 ) -> Scores:
-    """Hide clear pixels of the scenes and score how each method gives them back.
+    """Score how each method gives hidden pixels back, and the film that it makes of every day.
 
     Parameters
     ----------
     scenes, query
         The region (at most 1024 pixels a side: name a part of a larger one) and what was found there.
     settings
-        `duration` is the window around each hidden date (48 days when left out, for every method alike); the rest is
-        handed to the methods.
+        `duration` is the window of every method alike; left out, each has its own. The rest is handed to the methods.
     methods
-        Names ("nearest" and "linear" are baselines), or callables as in `Settings(method=...)`.
+        Names ("nearest" and "linear" are baselines), or callables as in `Settings(method=...)`. Left out, the baselines
+        and all built-in methods but "reference", which is slow.
     seed, limit
-        What is hidden follows from the seed; at most `limit` dates of each kind are tried.
+        What is hidden and planted follows from the seed; at most `limit` dates of each kind are tried.
     progress
         Called with a stage's name, the cases done and their number.
 
-    The protocol and every figure: `spaceeye_stac.evaluation.holdout`. Raises InvalidInputError for a method that is
-    unknown or a region that is too large, NoClearLookError where nothing can be scored, ReadError for a scene that
-    cannot be read.
+    The protocol and every figure: `spaceeye_stac.evaluation.holdout` for hidden pixels, `film_scores` for the film,
+    which `Scores.film` holds. Raises InvalidInputError for a method that is unknown or a region that is too large,
+    NoClearLookError where nothing can be scored, ReadError for a scene that cannot be read.
 
     """
-    settings = settings or Settings()
-    wide = Settings(
+    tried = default_methods() if methods is None else methods
+    trial = read_trial(scenes, query, settings or Settings(), tried)
+    trial = replace(trial, seed=seed, limit=limit, progress=progress)
+    with one_torch_thread():
+        return scored(trial)
+
+
+def scored(trial: Trial) -> Scores:
+    """Score a trial's candidates on hidden pixels and on every day."""
+
+    def measure(found: Estimate, truth: Float, where: Bool) -> DateErrors:
+        return date_errors(found, truth, where, trial.index)
+
+    scores = hidden_scores(trial, measure)
+    hidden = {name: scores.errors(kind) for name, kind in (("cloud", "cloud"), ("edge", "edge"), ("1", "date"))}
+    return replace(scores, film=score_film(trial, hidden))
+
+
+def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:
+    """Score the settings' own method beside linear interpolation: what a run publishes as `spaceeye:holdout`.
+
+    Both have windows of the duration that was asked for, or of 48 days.
+    """
+    length = settings.duration if isinstance(settings.duration, int) else OTHER_DURATION
+    own = Settings(**{**settings.__dict__, "duration": length})
+    with one_torch_thread():
+        found = hidden_scores(read_trial(scenes, query, own, ["linear", settings.method])).as_json()
+    kept = ("psnr", "psnr_se", "rmse", "mae", "bias", "n_dates")
+    rows = {kind: {m: {k: row[k] for k in kept} for m, row in found[kind].items()} for kind in KINDS}
+    return {**rows, "coverage": found["coverage"]}
+
+
+def hidden_scores(trial: Trial, measure: Measure | None = None) -> Scores:
+    """Score the candidates on hidden pixels, each in windows of its own."""
+    return score(
+        trial.looks.values,
+        trial.looks.clear,
+        trial.looks.days,
+        {name: one.reconstructor() for name, one in trial.candidates.items()},
+        bands=trial.bands,
+        duration=trial.windows,
+        seed=trial.seed,
+        limit=trial.limit,
+        workers=trial.workers,
+        measure=measure,
+        progress=trial.progress,
+    )
+
+
+def read_trial(
+    scenes: Sequence[Scene], query: Query, settings: Settings, methods: Sequence[str | MethodCallable]
+) -> Trial:
+    """Read the region and lay the trial; no pixel is read before all that was asked for is known."""
+    job = _job(scenes, query, settings)
+    tried = candidates(methods, settings, StackFacts(alike_pixels(metres_per_pixel(job.grid.geobox)), job.bands))
+    height, width = job.grid.shape
+    if max(height, width) > LARGEST_PIXELS:
+        raise InvalidInputError(
+            f"The region has {height} x {width} pixels; evaluate at most {LARGEST_PIXELS} a side: name a part of it."
+        )
+    seen = observe_part(job, job.grid.geobox)
+    looks = LookStack(seen.values, seen.clear, job.acquisition_days, seen.observed)
+    # of a larger region fewer cases at once, so that memory does not grow with the cores
+    workers = max(1, min(os.cpu_count() or 1, PIXELS_AT_ONCE // (height * width)))
+    return Trial(looks, job.bands, job.days, tried, workers=workers)
+
+
+def _job(scenes: Sequence[Scene], query: Query, settings: Settings) -> GridJob:
+    """All scenes of the asked days on one grid."""
+    whole = Settings(
         clear_classes=settings.clear_classes,
         max_cloud_probability=settings.max_cloud_probability,
         mask_dilation=settings.mask_dilation,
@@ -65,97 +135,4 @@ def evaluate(
         crs=settings.crs,
         resolution=settings.resolution,
     )
-    job = grid_job(readable_scenes(scenes, query, wide), query, wide)
-    if max(job.grid.shape) > LARGEST_PIXELS:
-        height, width = job.grid.shape
-        raise InvalidInputError(
-            f"The region has {height} x {width} pixels; evaluate at most {LARGEST_PIXELS} a side: name a part of it."
-        )
-    seen = observe_part(job, job.grid.geobox)
-    length = settings.duration if isinstance(settings.duration, int) else 48
-    alike = alike_pixels(metres_per_pixel(job.grid.geobox))
-    tried = {_label(m): _reconstructor(m, settings, length, alike) for m in methods}
-    options = {"bands": job.bands, "duration": length, "seed": seed, "limit": limit, "progress": progress}
-    return score(seen.values, seen.clear, job.acquisition_days, tried, **options)  # type: ignore[arg-type]
-
-
-def _label(method: str | MethodCallable) -> str:
-    return method if isinstance(method, str) else Settings(method=method).method_name
-
-
-def _reconstructor(method: str | MethodCallable, settings: Settings, length: int, alike: float) -> Reconstructor:
-    if isinstance(method, str) and method in BASELINES:
-        return BASELINES[method]
-    changed = {**settings.__dict__, "method": method, "duration": length}
-    own = Settings(**changed)
-    return _of_method(method_of(own), own, alike)
-
-
-def _of_method(method: Method, settings: Settings, alike: float) -> Reconstructor:
-    """Run a method of the product on one window, as a run would on one cell."""
-
-    def reconstruct(
-        values: NDArray[np.float32], clear: NDArray[np.bool_], days: Sequence[int], target: int
-    ) -> Estimate:
-        read = range(min(days), max(days) + 1)
-        found = _illuminance(values, clear, days, method, settings)
-        used = found.used
-        kept = [n for n in range(len(days)) if used[n]]
-        if not kept:
-            return Estimate(np.full(values.shape[0:1] + values.shape[2:], np.nan, np.float32))
-        when = tuple(days[n] for n in kept)
-        bright = found.values[:, np.asarray(when) - found.first]
-        looks = CellLooks(
-            torch.from_numpy(values[:, kept] / bright[:, :, None, None]),
-            torch.from_numpy(clear[kept]),
-            when,
-            read,
-            None if found.carried is None else torch.from_numpy(found.carried[:, kept]),
-            alike,
-        )
-        return _estimate(method.solve(looks, settings), days[target], torch.from_numpy(found.at(days[target])))
-
-    return reconstruct
-
-
-def _illuminance(
-    values: NDArray[np.float32], clear: NDArray[np.bool_], days: Sequence[int], method: Method, settings: Settings
-) -> Illuminance:
-    """Return the illuminance from these looks alone, or ones for a method that makes its own of each day."""
-    span = range(min(days), max(days) + 1)
-    if not method.normalised:
-        return unit_illuminance(len(values), len(days), span)
-    total = totals(values, clear, np.full(len(days), clear[0].size))
-    return illuminance_of(total, days, span, settings)
-
-
-def _estimate(state: State, day: int, illuminance: Tensor) -> Estimate:
-    """State on one day in reflectance, with the interval half widths of an observation where the method gives them."""
-    bright = illuminance[:, None, None]
-    images = state.smooth if state.as_seen is None else state.as_seen
-    values = images[:, state.days.index(day)] if day in state.days else state.at(day)
-    spread = state.spread(day)
-    if state.widths is None or spread is None:
-        return Estimate((values * bright).numpy())
-    inflation = (1 + spread.square()).sqrt()
-    inner, outer = (w[:, None, None] * inflation * bright for w in _widths_on(state.widths, state.days, day))
-    return Estimate((values * bright).numpy(), (inner / QUANTILES["68"]).numpy(), outer.numpy())
-
-
-def _widths_on(widths: Scales, days: Sequence[int], day: int) -> tuple[Tensor, Tensor]:
-    """Half widths `(band,)` of one look on a day that was seen, or of any other day."""
-    if day not in days:
-        return widths.inner_unseen, widths.outer_unseen
-    return widths.inner[:, days.index(day)], widths.outer[:, days.index(day)]
-
-
-def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:
-    """Score the settings' own method beside linear interpolation: what a run publishes as `spaceeye:holdout`."""
-    length = None if settings.duration == "all" else settings.duration
-    own = Settings(**{**settings.__dict__, "duration": length})
-    found = evaluate(scenes, query, own, methods=["linear", settings.method]).as_json()
-    kept = ("psnr", "psnr_se", "rmse", "mae", "bias", "n_dates")
-    rows = {
-        kind: {m: {k: row[k] for k in kept} for m, row in found[kind].items()} for kind in ("cloud", "date", "edge")
-    }
-    return {**rows, "coverage": found["coverage"]}
+    return grid_job(readable_scenes(scenes, query, whole), query, whole)

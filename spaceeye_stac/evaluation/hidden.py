@@ -11,6 +11,7 @@ TARGET_CLEAR = {"cloud": (0.6, 1.0), "date": (0.6, 1.0), "edge": (0.15, 0.6)}
 SHAPE_CLEAR = (0.2, 0.9)
 EDGE_SHARE = 1 / 3
 EDGE_MOST = 3217
+FEWEST_PIXELS = 20
 
 
 def targets(clear: Bool, kind: str) -> NDArray[np.intp]:

@@ -1,15 +1,16 @@
 """Clear pixels hidden on purpose, and how well each method gives them back; pure numpy, no I/O.
 
-One case hides pixels of one target date t and scores a reconstruction from the window of `duration` days centred on it:
+One case hides pixels of one target date t and scores a reconstruction from the window of `duration` days, or of each
+method's own, centred on it:
 
     "cloud"   dates at least 60 % clear lose hidden = clear[t] & ~clear[u], u a date 20-90 % clear drawn by the seed
     "date"    dates at least 60 % clear lose every clear pixel
     "edge"    dates 15-60 % clear lose the third of their clear pixels, 3217 (a disc of radius 32) at the most, that is
               nearest to a centre drawn by the seed among the clear pixels that touch a pixel which is not clear
 
-Clear shares are of all pixels of the stack. Hidden pixels without another clear look in the window are not scored, for
-no method can know them; a case left with fewer than 20 pixels is skipped and counted. The draw of a case depends on
-the seed, its kind and its date alone, so methods, `duration` and `limit` do not change what is hidden.
+Clear shares are of all pixels of the stack. Hidden pixels without another clear look in the shortest window are not
+scored, for no method can know them; a case left with fewer than 20 pixels is skipped and counted. The draw of a case
+depends on the seed, its kind and its date alone, so methods, `duration` and `limit` do not change what is hidden.
 
 With error e = estimate - truth in reflectance, over the hidden pixels and the bands of one date:
 
@@ -18,7 +19,7 @@ With error e = estimate - truth in reflectance, over the hidden pixels and the b
 Every figure is the mean of these over the dates, with the standard error of that mean, std(ddof=1) / sqrt(n_dates).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,11 +28,14 @@ from numpy.typing import NDArray
 
 from spaceeye_stac.errors import InvalidInputError, NoClearLookError
 from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor
-from spaceeye_stac.evaluation.hidden import KINDS, hidden_pixels, targets
-from spaceeye_stac.evaluation.scores import BINS, QUANTILES, Case, Example, Scores, Tally
+from spaceeye_stac.evaluation.date_errors import DateErrors
+from spaceeye_stac.evaluation.hidden import FEWEST_PIXELS, KINDS, hidden_pixels, targets
+from spaceeye_stac.evaluation.looks import spread_evenly
+from spaceeye_stac.evaluation.scores import BINS, Case, Example, Scores, Tally
+from spaceeye_stac.evaluation.threads import side_by_side
 from spaceeye_stac.model import Progress, silent
 
-FEWEST_PIXELS = 20
+Measure = Callable[[Estimate, Float, Bool], DateErrors]
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,11 @@ def score(
     reconstructors: Mapping[str, Reconstructor],
     *,
     bands: Sequence[str],
-    duration: int,
+    duration: int | Mapping[str, int],
     seed: int = 0,
     limit: int | None = None,
+    workers: int = 1,
+    measure: Measure | None = None,
     progress: Progress = silent,
 ) -> Scores:
     """Hide clear pixels of every date that suits, and score every method on the same ones.
@@ -105,11 +111,16 @@ def score(
     bands
         `(band,)` names.
     duration
-        Days of the window, from `duration // 2` days before the target.
+        Days of the window, from `duration // 2` days before the target; or those of each reconstructor, by name.
     seed
         Of every draw; 0 or more.
     limit
         At most so many target dates of each kind, spread evenly over those that suit; None is all.
+    workers
+        Cases at once, on threads.
+    measure
+        Called with an estimate, the truth `(band, y, x)` and the pixels that are scored `(y, x)`; what it returns
+        stands in `Tally.errors`.
     progress
         Called with a stage's name, the cases done and their number.
 
@@ -117,14 +128,20 @@ def score(
 
     """
     _check(values, clear, days, bands)
-    _check_plan(reconstructors, duration, seed, limit)
-    todo = [(kind, int(t)) for kind in KINDS for t in _spread(targets(clear, kind), limit)]
+    windows = dict.fromkeys(reconstructors, duration) if isinstance(duration, int) else dict(duration)
+    _check_plan(windows, seed, limit)
+    todo = [(kind, t) for kind in KINDS for t in spread_evenly(targets(clear, kind), limit)]
     cases: list[Case] = []
     example: Example | None = None
+
+    def attempt(case: tuple[str, int]) -> _Attempt:
+        hidden = hidden_pixels(clear, case[1], case[0], seed)
+        posed = {length: _pose(values, clear, days, case[1], hidden, length) for length in set(windows.values())}
+        return _attempt({name: posed[length] for name, length in windows.items()}, reconstructors, measure)
+
     progress("evaluating", 0, len(todo))
-    for done, (kind, target) in enumerate(todo, start=1):
-        problem = _pose(values, clear, days, target, hidden_pixels(clear, target, kind, seed), duration)
-        found, tallies = _attempt(problem, reconstructors)
+    attempts = zip(todo, side_by_side(attempt, todo, workers), strict=True)
+    for done, ((kind, target), (problem, found, tallies)) in enumerate(attempts, start=1):
         if tallies:
             cases.append(Case(kind, target, int(days[target]), tallies))
             candidate = Example(kind, int(days[target]), problem.truth, problem.hidden, found)
@@ -132,8 +149,8 @@ def score(
         progress("evaluating", done, len(todo))
     if example is None:
         raise NoClearLookError(
-            f"None of {len(days)} dates has clear pixels to hide that are clear elsewhere in {duration} days; "
-            "widen datetime or duration."
+            f"None of {len(days)} dates has clear pixels to hide that are clear elsewhere in {min(windows.values())} "
+            "days; widen datetime or duration."
         )
     skipped = {kind: sum(k == kind for k, _ in todo) - sum(c.kind == kind for c in cases) for kind in KINDS}
     return Scores(tuple(bands), tuple(reconstructors), tuple(cases), skipped, example)
@@ -149,46 +166,54 @@ def _check(values: Float, clear: Bool, days: Sequence[int], bands: Sequence[str]
         raise InvalidInputError("days must be strictly increasing whole numbers.")
 
 
-def _check_plan(methods: Mapping[str, Reconstructor], duration: int, seed: int, limit: int | None) -> None:
-    if not methods:
+def _check_plan(windows: Mapping[str, int], seed: int, limit: int | None) -> None:
+    if not windows:
         raise InvalidInputError("reconstructors is empty; name at least one method.")
-    for name, value, least in (("duration", duration, 1), ("seed", seed, 0), ("limit", limit, 1)):
+    durations = [("duration", length, 1) for length in windows.values()]
+    for name, value, least in (*durations, ("seed", seed, 0), ("limit", limit, 1)):
         if value is not None and value < least:
             raise InvalidInputError(f"{name} {value} is not allowed; give a whole number from {least}.")
 
 
-def _spread(dates: NDArray[np.intp], limit: int | None) -> NDArray[np.intp]:
-    if limit is None or limit >= len(dates):
-        return dates
-    return np.take(dates, np.linspace(0, len(dates) - 1, limit).round().astype(int))
+_Attempt = tuple[_Problem, dict[str, Float], dict[str, Tally]]
 
 
-def _attempt(problem: _Problem, methods: Mapping[str, Reconstructor]) -> tuple[dict[str, Float], dict[str, Tally]]:
-    """Every method's image, and the tallies over the pixels that all can be scored on; none where those are too few."""
+def _attempt(
+    problems: Mapping[str, _Problem], methods: Mapping[str, Reconstructor], measure: Measure | None
+) -> _Attempt:
+    """Pose each method its problem; its shortest, every image, and tallies over the pixels that all can be scored on.
+
+    There are no tallies where those pixels are too few.
+    """
+    problem = min(problems.values(), key=lambda one: len(one.days))
     scored = problem.hidden & np.isfinite(problem.gap)
     if scored.sum() < FEWEST_PIXELS:
-        return {}, {}
-    found = {name: problem.estimate(method) for name, method in methods.items()}
+        return problem, {}, {}
+    found = {name: problems[name].estimate(method) for name, method in methods.items()}
     valued = {name: scored & np.isfinite(one.values).all(axis=0) for name, one in found.items()}
     valued = {name: where for name, where in valued.items() if where.sum() >= FEWEST_PIXELS}
     common = np.logical_and.reduce([scored, *valued.values()])
     images = {name: one.values for name, one in found.items()}
     if not valued or common.sum() < FEWEST_PIXELS:
-        return images, {}
-    return images, {name: _tally(problem, found[name], common) for name in valued}
+        return problem, images, {}
+    return problem, images, {name: _tally(problem, found[name], common, measure) for name in valued}
 
 
-def _tally(problem: _Problem, found: Estimate, where: Bool) -> Tally:
+def _tally(problem: _Problem, found: Estimate, where: Bool, measure: Measure | None) -> Tally:
     errors = found.values[:, where].astype(np.float64) - problem.truth[:, where]
     edges = [low - 0.5 for low, _ in BINS[1:]]
     member = np.eye(len(BINS))[np.digitize(problem.gap[where], edges)]
     moments = np.stack([errors, np.abs(errors), errors**2]) @ member
-    sd = np.full_like(errors, np.nan) if found.sd is None else found.sd[:, where].astype(np.float64)
-    widths = [z * sd for z in QUANTILES.values()]
-    if found.wide is not None:
-        widths[1] = found.wide[:, where].astype(np.float64)
+    halves = found.half_widths()
+    widths = [np.full_like(errors, np.nan)] * 2 if halves is None else [half[:, where] for half in halves]
     inside = [(np.abs(errors) <= width).sum() for width in widths]
-    return Tally(moments, member.sum(axis=0).astype(np.int64), np.array(inside), int(np.isfinite(sd).sum()))
+    return Tally(
+        moments,
+        pixels=member.sum(axis=0).astype(np.int64),
+        inside=np.array(inside),
+        with_sd=int(np.isfinite(widths[0]).sum()),
+        errors=None if measure is None else measure(found, problem.truth, where),
+    )
 
 
 def _telling(example: Example) -> tuple[bool, float]:

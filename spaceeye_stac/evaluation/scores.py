@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from spaceeye_stac.evaluation.baselines import Bool, Float
+from spaceeye_stac.evaluation.baselines import QUANTILES, Bool, Float
+from spaceeye_stac.evaluation.date_errors import DateErrors
+from spaceeye_stac.evaluation.film_scores import FilmScores
 from spaceeye_stac.evaluation.hidden import KINDS
 from spaceeye_stac.query import Json
 
 BINS = ((1, 5), (6, 10), (11, 20), (21, None))
-QUANTILES = {"68": 0.9945, "90": 1.6449}
 FIGURES = ("psnr", "rmse", "mae", "bias")
 
 
@@ -29,6 +30,8 @@ class Tally:
         `(len(QUANTILES),)` values with |e| <= z sd.
     with_sd
         Values with a standard deviation.
+    errors
+        What `score` was asked to measure beside, if anything.
 
     """
 
@@ -36,6 +39,7 @@ class Tally:
     pixels: NDArray[np.int64]
     inside: NDArray[np.int64]
     with_sd: int
+    errors: DateErrors | None = None
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,29 @@ class Example:
 
 @dataclass(frozen=True)
 class Scores:
-    """Every case that was scored, how many of each kind were skipped, and one worked example for a picture."""
+    """Every case that was scored, how many of each kind were skipped, one worked example for a picture, and the film.
+
+    `film`: figures of every day, where they were asked for.
+    """
 
     bands: tuple[str, ...]
     methods: tuple[str, ...]
     cases: tuple[Case, ...]
     skipped: Mapping[str, int]
     example: Example = field(repr=False)
+    film: FilmScores | None = field(default=None, repr=False)
 
     def tallies(self, kind: str, method: str) -> dict[int, Tally]:
         """Return what a method made of each target date of a kind, by the date's index."""
         return {c.target: c.tallies[method] for c in self.cases if c.kind == kind and method in c.tallies}
+
+    def errors(self, kind: str) -> list[dict[int, dict[str, DateErrors]]]:
+        """Return what was measured of each case of a kind, by the date's index and by method."""
+        return [
+            {case.target: {name: one.errors for name, one in case.tallies.items() if one.errors is not None}}
+            for case in self.cases
+            if case.kind == kind
+        ]
 
     def as_json(self) -> Json:
         """Return all figures as plain JSON; None stands for what is infinite or has no dates.
@@ -79,13 +95,15 @@ class Scores:
         `"cloud"`, `"date"` and `"edge"` hold, by method, the means over dates of psnr, rmse, mae and bias, of all bands
         and by band, with standard errors; `bins`, rmse of the pixels of all dates pooled by the days to their nearest
         clear look; and `paired`, this method's psnr less another's over the dates that both have. `"coverage"` holds
-        the pooled share of values within z standard deviations, `"skipped"` the cases skipped.
+        the pooled share of values within z standard deviations, `"skipped"` the cases skipped. `"film"`, where every
+        day was scored, is that of `FilmScores`.
         """
         kinds: Json = {kind: {method: self._summary(kind, method) for method in self.methods} for kind in KINDS}
         shares = {method: self._coverage(method) for method in self.methods}
         return kinds | {
             "coverage": {method: share for method, share in shares.items() if share},
             "skipped": dict(self.skipped),
+            **({} if self.film is None else {"film": self.film.as_json()}),
         }
 
     def _summary(self, kind: str, method: str) -> Json:

@@ -8,6 +8,7 @@ from PIL import Image
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.evaluation.comparison import hidden_scores, read_trial, summary
 from tests.support.command import as_bbox, command
 from tests.support.material import BE_BBOX, material
 
@@ -32,7 +33,8 @@ def scores(site: str) -> dict[str, Any]:
     name, bbox, days = SITES[site]
     query = se.Query(catalog=material(name), bbox=bbox, datetime=days)
     scenes = se.search(query, se.Settings(duration="all"))
-    return se.evaluate(scenes, query, methods=["nearest", "linear", "damped", "reference", "guided"]).as_json()
+    named = ["nearest", "linear", "damped", "reference", "guided"]
+    return hidden_scores(read_trial(scenes, query, se.Settings(duration=48), named)).as_json()
 
 
 def test_guided_is_the_best_on_real_pixels(site: str, scores: dict[str, Any]) -> None:
@@ -69,6 +71,28 @@ def test_a_callable_is_scored_beside_the_others(belgium: Path) -> None:
     found = se.evaluate(se.search(query), query, methods=["damped", grey], limit=3).as_json()
     assert found["cloud"]["grey"]["psnr"] < found["cloud"]["damped"]["psnr"]
     assert "grey" not in found["coverage"] or not found["coverage"]["grey"].get("cloud")
+    film = found["film"]
+    assert film["windows"] == {"damped": 48, "grey": 48}
+    assert (
+        film["hidden"]["2"]["all"]["grey"]["index"]["median"] > film["hidden"]["2"]["all"]["damped"]["index"]["median"]
+    )
+    assert film["consistency"]["grey"]["jump"]["max"] == 0
+    assert film["events"]["mowing"]["all"]["grey"]["kept"] == 0
+
+
+def test_what_a_run_publishes_is_of_windows_of_48_days_alone(belgium: Path) -> None:
+    query = se.Query(catalog=belgium, bbox=BE_BBOX, datetime="2018-04-11/2018-06-30", bands=["B04", "B08"])
+    scenes = se.search(query)
+    found = summary(scenes, query, se.Settings(method="guided"))
+    assert found.keys() == {"cloud", "date", "edge", "coverage"}
+    assert found["date"]["guided"].keys() == {"psnr", "psnr_se", "rmse", "mae", "bias", "n_dates"}
+    own = {
+        days: hidden_scores(read_trial(scenes, query, se.Settings(duration=days), ["linear", "guided"])).as_json()
+        for days in (48, None)
+    }
+    assert found["date"]["guided"]["psnr"] == own[48]["date"]["guided"]["psnr"] != own[None]["date"]["guided"]["psnr"]
+    assert found["coverage"] == own[48]["coverage"]
+    assert "film" not in own[48]
 
 
 def test_too_large_a_region_and_unknown_methods_are_refused(belgium: Path) -> None:
@@ -88,11 +112,19 @@ def test_the_command_prints_a_table_or_json_and_draws(belgium: Path, tmp_path: P
     found = json.loads(done.stdout)
     assert found.keys() >= {"cloud", "date", "edge", "coverage"}
     assert found["cloud"]["guided"].keys() >= {"psnr", "rmse", "mae", "bias", "n_dates", "bands", "bins"}
+    film = found["film"]
+    assert film["windows"] == {"linear": 48, "guided": 96}
+    assert film["index"] is None
+    assert film["fidelity"]["linear"]["bands"]["p90"] == 0
+    assert film["hidden"]["3"]["all"]["guided"]["n_dates"] >= 3
     with Image.open(tmp_path / "p.png") as picture:
         assert len(np.unique(np.asarray(picture))) > 50
     table = command(*line)
     assert "under cloud shapes" in table.stdout
     assert "guided" in table.stdout
+    assert "No NDVI, which needs B04 and B08, or B05 and B8A: reflectance alone is scored." in table.stdout
+    assert "bright sheet" in table.stdout
+    assert max(map(len, table.stdout.splitlines())) <= 110
 
 
 def test_a_run_can_publish_its_scores(simulated: Path, tmp_path: Path) -> None:
