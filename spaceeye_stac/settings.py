@@ -11,7 +11,7 @@ from spaceeye_stac.query import ALL_CLOUD, DateRange
 
 TILINGS = (None, "mgrs")
 RESAMPLING = ("nearest", "bilinear", "cubic")
-METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48}
+METHOD_DURATION = {"as_seen": 48, "damped": 48, "guided": 96, "reference": 48}
 OTHER_DURATION = 48
 METHOD_GROUP = "spaceeye_stac.methods"
 APPEARANCES = ("as_seen", "smooth")

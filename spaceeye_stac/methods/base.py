@@ -24,7 +24,8 @@ class CellLooks:
 
     `clear` `(time, y, x)`; `days`: the acquisition days; `read`: the days of the window.
     `carried` `(band, time)`: each day's illuminance as the other days would give it, over its own. `alike`: pixels of
-    the grid in one of 20 m, the pixel of the labels and of most bands.
+    the grid in one of 20 m, the pixel of the labels and of most bands. `origin`: row and column of the cell's first
+    pixel, counted from a border of cells: what a method tiles with a side that divides its cells is tiled alike in all.
     """
 
     values: Tensor
@@ -33,6 +34,7 @@ class CellLooks:
     read: range
     carried: Tensor | None = None
     alike: float = 1.0
+    origin: tuple[int, int] = (0, 0)
 
     def every(self, steps: tuple[int, int]) -> "CellLooks":
         """Some rows and columns alone."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.methods.as_seen import AS_SEEN
 from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, WholeCellRun
 from spaceeye_stac.methods.damped import DAMPED
 from spaceeye_stac.methods.guided import GUIDED
@@ -48,7 +49,7 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
     return lambda _settings, _shape: WholeCellRun(make)
 
 
-BUILT_IN = {method.name: method for method in (DAMPED, GUIDED, REFERENCE)}
+BUILT_IN = {method.name: method for method in (AS_SEEN, DAMPED, GUIDED, REFERENCE)}
 
 
 def method_of(settings: Settings) -> Method:

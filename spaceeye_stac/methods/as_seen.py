@@ -1,0 +1,79 @@
+"""Acquisition days with their own look and light: the look where it is clear, elsewhere what the date would have shown.
+
+What is of the whole cell is learnt from a sample of it; rows are then made ready pixel by pixel and filled tile by tile.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from spaceeye_stac.methods.as_seen_fill import Place, filled
+from spaceeye_stac.methods.as_seen_rows import HALO, RollingRows, by_bands
+from spaceeye_stac.methods.as_seen_states import DAMPINGS, SMOOTHEST
+from spaceeye_stac.methods.as_seen_terms import DateTerms, Sample, learn_terms
+from spaceeye_stac.methods.as_seen_widths import learn_widths
+from spaceeye_stac.methods.base import CellLooks, Method, State, learning_steps
+from spaceeye_stac.methods.uncertainty import Scales
+from spaceeye_stac.settings import Settings
+
+
+class AsSeenRun:
+    """Fills each acquisition day with what its clear pixels, and the other days, say of the others."""
+
+    _terms: DateTerms
+    _widths: Scales
+
+    def __init__(self, _settings: Settings, shape: tuple[int, int]) -> None:
+        self._height, self._steps = shape[0], learning_steps(shape)
+
+    def learn(self, few: CellLooks) -> None:
+        """See `MethodRun`."""
+        values = torch.where(few.clear, few.values, 0.0)
+        fit = learn_terms(Sample(values, few.clear, few.days, self._steps))
+        self._terms, self._widths = fit.terms, learn_widths(fit)
+
+    def rows(self, strips: Iterable[CellLooks]) -> Iterator[State]:
+        """See `MethodRun`. Gives the rows of a tile at a time."""
+        waiting: list[slice] = []
+        rolling: RollingRows | None = None
+        for looks in by_bands(strips, self._height):
+            rolling = rolling or RollingRows.of(looks, self._terms)
+            start = rolling.stop
+            waiting.append(slice(start, start + looks.clear.shape[1]))
+            rolling.add(looks, waiting[0].start - HALO, waiting[-1].stop == self._height)
+            while waiting and (rolling.stop == self._height or waiting[0].stop + HALO < rolling.stop):
+                yield self._state(looks, rolling, waiting.pop(0))
+
+    def _state(self, looks: CellLooks, rolling: RollingRows, rows: slice) -> State:
+        wide, inner = rolling.around(rows, self._height)
+        place = Place(looks.origin[0] + rows.start - inner.start, looks.origin[1])
+        ready = wide.part(inner)
+        never = ~ready.clear.any(0)
+        as_seen = filled(wide, inner, place, self._terms.bound).masked_fill_(never, torch.nan)
+        smooth = ready.smooth.masked_fill(never, torch.nan)
+        return State(
+            looks.days,
+            ready.clear,
+            smooth,
+            as_seen,
+            ready.information,
+            ready.weights,
+            damping_factor=DAMPINGS[SMOOTHEST],
+        )
+
+    def widths(self) -> Scales:
+        """See `MethodRun`."""
+        return self._widths
+
+
+AS_SEEN = Method(
+    "as_seen",
+    AsSeenRun,
+    cell=384,
+    halo=64,
+    margin=32,
+    strips=True,
+    learns=True,
+    shows=True,
+    damping_factor=DAMPINGS[SMOOTHEST],
+)

@@ -1,0 +1,94 @@
+"""A Gaussian process on what a date's looks still deviate by, in one tile of the image; exact, all bands at once.
+
+    k(p, q) = exp(-sqrt(|z_p - z_q|^2 / 4 + |p - q|^2 / 400))        noise 0.1 / trust
+
+z are the leading components of what is expected of a pixel and of the looks around it, p is its place in pixels. The
+points it is conditioned on are drawn without a random state: by a fixed shuffle of the places of a tile, those beside
+the pixels to be filled first.
+
+Torch tensors in and out, no I/O.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+FEATURE_LENGTH, PIXEL_LENGTH, NOISE = 2.0, 20.0, 0.1
+POINTS, FEWEST_POINTS = 320, 20
+LEAST_TRUST = 1e-3
+FARTHER = 3.0  # of those that are not beside the pixels to be filled, one in so many is drawn
+CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """The process given some looks: `points` `(coordinate, point)`, `weights` `(point, band)`."""
+
+    points: Tensor
+    weights: Tensor
+
+    def at(self, points: Tensor) -> Tensor:
+        """Its mean `(band, pixel)` at other points `(coordinate, pixel)`."""
+        if not self.points.shape[1]:
+            return torch.zeros(self.weights.shape[1], points.shape[1])
+        mean = [_kernel(part, self.points) @ self.weights for part in points.split(CHUNK, dim=1)]
+        return torch.cat(mean).T
+
+
+def conditioned(points: Tensor, residual: Tensor, trust: Tensor) -> Conditioned:
+    """Condition on residuals `(band, point)` at points `(coordinate, point)`, each as noisy as its `trust` is small.
+
+    Fewer than 20 points say nothing.
+    """
+    if points.shape[1] < FEWEST_POINTS:
+        return Conditioned(points[:, :0], residual.new_zeros(0, len(residual)))
+    gram = _kernel(points, points)
+    gram.diagonal().add_(NOISE / trust.clamp(min=LEAST_TRUST))
+    lower = torch.linalg.cholesky(gram)
+    return Conditioned(points, torch.cholesky_solve(residual.T, lower))
+
+
+def coordinates(components: Tensor, rows: Tensor, columns: Tensor, steps: tuple[int, int] = (1, 1)) -> Tensor:
+    """Points `(component + 2, pixel)` of the process from components `(component, pixel)` and places on the image.
+
+    `steps`: pixels from one row or column of the image to the next.
+    """
+    down, right = (step / PIXEL_LENGTH for step in steps)
+    place = torch.stack([rows * down, columns * right]).float()
+    return torch.cat([components / FEATURE_LENGTH, place])
+
+
+def drawn(seen: Tensor, beside: Tensor, top: tuple[int, int], most: int = POINTS) -> Tensor:
+    """Indices of the pixels `(y, x)` to condition on among those `seen`, flattened; of those `beside` a larger share.
+
+    `top`: row and column of the image's first pixel, counted from a fixed place of the tile, so that a pixel has the
+    same chance however its surroundings are cut.
+    """
+    order = _shuffled(seen.shape, top)
+    order = torch.where(beside, order, order * FARTHER)
+    found = torch.nonzero(seen.flatten()).flatten()
+    if len(found) <= most:
+        return found
+    order = order.flatten()[found]
+    return found[order.topk(most, largest=False, sorted=False).indices.sort().values]
+
+
+@cache
+def _shuffle(side: int) -> Tensor:
+    order = torch.randperm(side * side, generator=torch.Generator().manual_seed(0))
+    return order.reshape(side, side).float() / side**2
+
+
+def _shuffled(shape: torch.Size, top: tuple[int, int], side: int = 128) -> Tensor:
+    """Shuffled numbers from 0 to 1 over an image, repeated every so many rows and columns."""
+    rows, columns = (torch.arange(start, start + n) % side for start, n in zip(top, shape, strict=True))
+    return _shuffle(side)[rows][:, columns]
+
+
+def _kernel(one: Tensor, other: Tensor) -> Tensor:
+    """`(pixel, point)`; squared distances are one product of vectors with their squares beside them."""
+    left = torch.cat([one, one.square().sum(0, keepdim=True), torch.ones_like(one[:1])])
+    right = torch.cat([-2 * other, torch.ones_like(other[:1]), other.square().sum(0, keepdim=True)])
+    return (left.T @ right).clamp_(min=0).sqrt_().neg_().exp_()

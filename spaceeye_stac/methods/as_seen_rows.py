@@ -1,0 +1,197 @@
+"""Rows of a cell made ready pixel by pixel, and kept while those around them are filled.
+
+Rows come in strips of any height and are made in bands of fixed ones, so that no bit depends on the strips.
+
+Torch tensors in and out, no I/O.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from spaceeye_stac.methods.as_seen_states import expected, looks_weights
+from spaceeye_stac.methods.as_seen_terms import COMPONENTS, DateTerms, linear
+from spaceeye_stac.methods.base import CellLooks
+from spaceeye_stac.methods.solver import cached_strips
+
+TILE = 64
+HALO = 32
+
+
+@dataclass(frozen=True)
+class ReadyRows:
+    """Rows on the acquisition days, float32 but for `clear`.
+
+    `values` and `smooth` `(band, time, y, x)`. `made` `(time, output, y, x)`: what is expected of a date, what its clear
+    pixels say to add (of all bands each), and the components. `trust` (0 where no other date says anything),
+    `information` and `weights` `(time, y, x)`.
+    """
+
+    values: Tensor
+    clear: Tensor
+    made: Tensor
+    smooth: Tensor
+    trust: Tensor
+    information: Tensor
+    weights: Tensor
+
+    @classmethod
+    def empty(cls, bands: int, dates: int, shape: tuple[int, int]) -> "ReadyRows":
+        """Room for so many rows and columns."""
+        image, mask = (bands, dates, *shape), (dates, *shape)
+        made = torch.empty(dates, 2 * bands + COMPONENTS, *shape)
+        clear = torch.empty(mask, dtype=torch.bool)
+        return cls(torch.empty(image), clear, made, torch.empty(image), *(torch.empty(mask) for _ in range(3)))
+
+    def part(self, rows: slice, columns: slice = slice(None)) -> "ReadyRows":
+        """Some rows and columns of it, in the same memory."""
+        return ReadyRows(*(getattr(self, field.name)[..., rows, columns] for field in fields(self)))
+
+    @property
+    def base(self) -> Tensor:
+        """What is expected of each date, `(time, band, y, x)`."""
+        return self.made[:, : len(self.values)]
+
+    @property
+    def added(self) -> Tensor:
+        """What the date's clear pixels say to add, `(time, band, y, x)`."""
+        return self.made[:, len(self.values) : 2 * len(self.values)]
+
+    @property
+    def components(self) -> Tensor:
+        """`(time, component, y, x)`."""
+        return self.made[:, 2 * len(self.values) :]
+
+
+def bands_of(height: int, top: int) -> list[slice]:
+    """Rows of a cell by tiles; `top`: the rows of the first tile that lie above the cell."""
+    borders = [0, *range(TILE - top, height, TILE), height]
+    return [slice(start, stop) for start, stop in zip(borders[:-1], borders[1:], strict=True) if stop > start]
+
+
+def by_bands(strips: Iterable[CellLooks], height: int) -> Iterator[CellLooks]:
+    """Looks of a cell of that height cut anew into the rows of its tiles."""
+    held: list[CellLooks] = []
+    borders: list[slice] | None = None
+    done = count = 0
+    for strip in strips:
+        borders = borders or bands_of(height, strip.origin[0] % TILE)
+        held.append(strip)
+        count += strip.clear.shape[1]
+        while done < len(borders) and borders[done].stop <= count:
+            rows = borders[done].stop - borders[done].start
+            band, held = _taken(held, rows)
+            yield band
+            done += 1
+
+
+def _taken(held: list[CellLooks], rows: int) -> tuple[CellLooks, list[CellLooks]]:
+    """The first rows of looks above each other, and what is left of them."""
+    taken: list[CellLooks] = []
+    while rows:
+        first, *rest = held
+        height = first.clear.shape[1]
+        taken.append(_rows_of(first, slice(0, min(rows, height))))
+        held = [_rows_of(first, slice(rows, height)), *rest] if height > rows else rest
+        rows -= min(rows, height)
+    if len(taken) == 1:
+        return taken[0], held
+    values, clear = torch.cat([one.values for one in taken], 2), torch.cat([one.clear for one in taken], 1)
+    return replace(taken[0], values=values, clear=clear), held
+
+
+def _rows_of(looks: CellLooks, rows: slice) -> CellLooks:
+    return replace(looks, values=looks.values[:, :, rows], clear=looks.clear[:, rows])
+
+
+@dataclass
+class RollingRows:
+    """The last rows of a cell that were made ready: `count` of them from row `first`, `shifted` of them complete."""
+
+    room: ReadyRows
+    terms: DateTerms
+    first: int = 0
+    count: int = 0
+
+    @classmethod
+    def of(cls, looks: CellLooks, terms: DateTerms) -> "RollingRows":
+        """Room for rows of tiles of this width, and those that are looked at around them."""
+        bands, dates, _, width = looks.values.shape
+        return cls(ReadyRows.empty(bands, dates, (2 * HALO + 2 * TILE, width)), terms)
+
+    @property
+    def stop(self) -> int:
+        """Row of the cell below those that are ready."""
+        return self.first + self.count
+
+    def around(self, rows: slice, height: int) -> tuple[ReadyRows, slice]:
+        """Rows of a cell of that height with the halo above and below, and where among these they are."""
+        start, stop = max(0, rows.start - HALO), min(height, rows.stop + HALO)
+        wide = self.room.part(slice(start - self.first, stop - self.first))
+        return wide, slice(rows.start - start, rows.stop - start)
+
+    def add(self, looks: CellLooks, needed: int, last: bool) -> None:
+        """Make further rows ready, and forget those above row `needed` of the cell."""
+        self._forget(needed)
+        rows = slice(self.count, self.count + looks.clear.shape[1])
+        _make_ready(looks, self.terms, self.room.part(rows))
+        self.count = rows.stop
+        self._shift(rows, last)
+
+    def _forget(self, needed: int) -> None:
+        gone = needed - self.first
+        if gone > 0:
+            for field in fields(self.room):
+                room = getattr(self.room, field.name)
+                room[..., : self.count - gone, :] = room[..., gone : self.count, :].clone()
+            self.first, self.count = needed, self.count - gone
+
+    def _shift(self, rows: slice, last: bool) -> None:
+        """Add the shift to rows of which those above and below are ready: all but the last, and the one before them."""
+        bands = len(self.terms.basis.mean)
+        start, stop = max(0, rows.start - 1), rows.stop - (not last)
+        around = slice(max(0, start - 1), min(self.count, stop + 1))
+        inner = slice(start - around.start, stop - around.start)
+        for t, (down, right) in enumerate(self.terms.shift.tolist()):
+            if down or right:
+                base = self.room.made[t, :bands, around]
+                added = self.room.made[t, bands : 2 * bands, start:stop]
+                added.add_(difference(base, 1)[:, inner], alpha=down)
+                added.add_(difference(base[:, inner], 2), alpha=right)
+
+
+def difference(image: Tensor, axis: int) -> Tensor:
+    """Central differences of an image `(band, y, x)` along an axis, one-sided at its borders; 0 where it is one pixel."""
+    count = image.shape[axis]
+    out = torch.zeros_like(image)
+    if count > 1:
+        inner = out.narrow(axis, 1, count - 2)
+        torch.sub(image.narrow(axis, 2, count - 2), image.narrow(axis, 0, count - 2), out=inner).mul_(0.5)
+        for end, inside in ((0, 0), (count - 1, count - 2)):
+            step = image.narrow(axis, inside + 1, 1) - image.narrow(axis, inside, 1)
+            out.narrow(axis, end, 1).copy_(step)
+    return out
+
+
+def _make_ready(looks: CellLooks, terms: DateTerms, out: ReadyRows) -> None:
+    """Put into `out` all that a pixel has from itself."""
+    out.values.copy_(looks.values)
+    out.clear.copy_(looks.clear)
+    bands, dates, height, width = looks.values.shape
+    for rows in cached_strips(height, width):
+        clear = looks.clear[:, rows].reshape(dates, -1)
+        x = torch.where(clear, looks.values[:, :, rows].reshape(bands, dates, -1), 0.0)
+        w = looks_weights(x, clear.float(), terms.basis, terms.weighting)
+        known = expected(x, w, terms.basis, terms.blend)
+        found = {
+            "made": linear(known, terms.maps),
+            "smooth": known.smooth,
+            "trust": known.trust * known.determined,
+            "information": known.information,
+            "weights": w,
+        }
+        for name, value in found.items():
+            room = getattr(out, name)[..., rows, :]
+            room.copy_(value.view(room.shape))
