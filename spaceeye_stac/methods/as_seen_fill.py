@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spaceeye_stac.methods.as_seen_process import Conditioned, conditioned, coordinates, drawn
+from spaceeye_stac.methods.as_seen_process import Conditioned, conditioned, coordinates, drawn, shuffled
 from spaceeye_stac.methods.as_seen_rows import TILE, ReadyRows
 
 MARGIN = 12  # pixels around a tile whose looks it is conditioned on too
-BESIDE = 8  # pixels from those to be filled of which a larger share is drawn
+CANDIDATES = 1280  # looks among which those are sought that lie far apart
+BESIDE, FARTHER = 8, 3.0  # so many times as many are drawn of the pixels so near to those to be filled
 LOCAL_SIZES, LOCAL_PRIOR = (7, 3), 5.0
 LOCAL_REACH = sum(size // 2 for size in LOCAL_SIZES)
 SUPPORT_SIZE, SUPPORT_PIXELS = 65, 20.0
@@ -39,20 +40,18 @@ def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
 
     `wide`: those rows and what is looked at around them. `bound` `(time, band)`: what is added at most.
     """
-    inner = wide.part(rows)
-    out, ever = torch.where(inner.clear, inner.values, 0.0), inner.clear.any(0)
-    for t, clear in enumerate(wide.clear):
-        empty = ever & ~clear[rows]
-        if not bool(empty.any()):
-            continue
-        near = support(clear)[rows]
-        for columns in place.tiles(clear.shape[1]):
-            if bool(empty[:, columns].any()):
-                tile = _Tile.of(wide, t, (rows, columns), place)
-                where = empty[:, columns]
-                added = tile.added(where).T.clamp_(-bound[t], bound[t]).T
-                expected = inner.base[t][..., columns][:, where]
-                out[:, t, :, columns][:, where] = expected + near[:, columns][where] * added
+    out = wide.part(rows).values.clone()
+    empty = wide.clear.any(0) & ~wide.clear
+    for t in torch.nonzero(empty[:, rows].any(2).any(1)).flatten().tolist():
+        date = _Date.of(wide, t, empty[t], place)
+        near = support(wide.clear[t])[rows]
+        for columns in place.tiles(near.shape[1]):
+            at = torch.nonzero(empty[t, rows, columns])
+            if len(at):
+                down, right = at[:, 0], at[:, 1] + columns.start
+                expected, added = date.at((rows, columns), down + rows.start, right)
+                added = torch.minimum(torch.maximum(added, -bound[t, :, None]), bound[t, :, None])
+                out[:, t, down, right] = expected.addcmul_(added, near[down, right])
     return out
 
 
@@ -80,71 +79,82 @@ def _along(image: Tensor, size: int, axis: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Tile:
-    """One date in one tile and around it: `clear`, `trust`, `left` (what looks deviate by) and `added` of the window.
+class _Date:
+    """Rows of one date: what is to be filled or `beside` it, and the looks that are `touching` it for the local means."""
 
-    `rows` and `columns` of the tile in the window, whose first pixel lies at `top` and `left` of the grid of tiles.
-    """
-
-    clear: Tensor
+    ready: ReadyRows
+    date: int
     use: Tensor
-    remaining: Tensor
-    regression: Tensor
-    components: Tensor
-    rows: slice
-    columns: slice
-    corner: tuple[int, int]
+    empty: Tensor
+    beside: Tensor
+    touching: Tensor
+    place: Place
 
     @classmethod
-    def of(cls, wide: ReadyRows, date: int, tile: tuple[slice, slice], place: Place) -> "_Tile":
-        """Cut the window of a tile out of the rows."""
-        height, width = wide.clear.shape[1:]
-        around = [slice(max(0, s.start - MARGIN), min(n, s.stop + MARGIN)) for s, n in zip(tile, (height, width), strict=True)]
-        window = wide.part(*around)
-        clear, base, added = window.clear[date], window.base[date], window.added[date]
-        known = torch.where(clear, window.values[:, date], 0.0)
-        return cls(
-            clear,
-            window.trust[date] * clear,
-            (known - base).sub_(added),
-            added,
-            window.components[date],
-            *(slice(s.start - a.start, s.stop - a.start) for s, a in zip(tile, around, strict=True)),
-            (place.top + around[0].start, place.left + around[1].start),
+    def of(cls, wide: ReadyRows, date: int, empty: Tensor, place: Place) -> "_Date":
+        """Find them in the rows around those to be filled."""
+        use = wide.trust[date] * wide.clear[date]
+        near = (box_sums(empty[None].float(), 2 * reach + 1)[0] > 0 for reach in (BESIDE, LOCAL_REACH))
+        beside, touching = near
+        return cls(wide, date, use, empty, beside, touching & (use > 0), place)
+
+    def at(self, tile: tuple[slice, slice], rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """What is expected of pixels of a tile, and what is to be added to it, `(band, pixel)`."""
+        expected, added, components = self._made(rows, columns)
+        process = self._process(self._window(tile, MARGIN))
+        added = added + process.at(coordinates(components, rows, columns))
+        patch = self._window(tile, LOCAL_REACH)
+        touching = torch.nonzero(self.touching[patch])
+        if len(touching):
+            local = self._local(patch, touching, process)
+            added += local[:, rows - patch[0].start, columns - patch[1].start]
+        return expected, added
+
+    def _made(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+        """What is expected, what is added to it and the components of some pixels."""
+        bands = len(self.ready.values)
+        found = self.ready.made[self.date][:, rows, columns]
+        return found[:bands], found[bands : 2 * bands], found[2 * bands :]
+
+    def _window(self, tile: tuple[slice, slice], margin: int) -> tuple[slice, slice]:
+        """A tile and some pixels around it, as far as there are any."""
+        down, right = (
+            slice(max(0, one.start - margin), min(count, one.stop + margin))
+            for one, count in zip(tile, self.use.shape, strict=True)
         )
+        return down, right
 
-    def added(self, empty: Tensor) -> Tensor:
-        """What is to be added to what is expected of the pixels to be filled `(y, x)` of the tile: `(band, pixel)`."""
-        hole = torch.zeros_like(self.clear)
-        hole[self.rows, self.columns] = empty
-        regression = self.regression[:, hole]
-        if not bool((self.use > 0).any()):
-            return regression
-        beside = box_sums(hole[None].float(), 2 * BESIDE + 1)[0] > 0
-        process = self._process(beside)
-        touching = (box_sums(hole[None].float(), 2 * LOCAL_REACH + 1)[0] > 0) & (self.use > 0)
-        wanted = (hole | touching).flatten()
-        mean = process.at(self._coordinates(torch.nonzero(wanted).flatten()))
-        image = torch.zeros_like(self.remaining)
-        image.flatten(1)[:, wanted] = mean
-        return regression + image[:, hole] + self._local(image, touching)[:, hole]
+    def _remaining(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """What looks deviate by from what is made of them, `(band, pixel)`, and their points of the process."""
+        expected, added, components = self._made(rows, columns)
+        seen = self.ready.values[:, self.date][:, rows, columns]
+        return seen.sub_(expected).sub_(added), coordinates(components, rows, columns)
 
-    def _process(self, beside: Tensor) -> Conditioned:
-        at = drawn(self.use > 0, beside, self.corner)
-        return conditioned(self._coordinates(at), self.remaining.flatten(1)[:, at], self.use.flatten()[at])
+    def _process(self, window: tuple[slice, slice]) -> Conditioned:
+        """The process given some of the looks of a window, those beside what is to be filled first."""
+        use, top = self.use[window], (self.place.top + window[0].start, self.place.left + window[1].start)
+        order = shuffled(use.shape, top)
+        order = torch.where(self.beside[window], order, order * FARTHER)
+        order = torch.where(use > 0, order, torch.inf).flatten()
+        known = order.topk(min(CANDIDATES, int((use > 0).sum())), largest=False).indices
+        rows, columns = known // use.shape[1] + window[0].start, known % use.shape[1] + window[1].start
+        left, points = self._remaining(rows, columns)
+        at = drawn(points)
+        return conditioned(points[:, at], left[:, at], self.use[rows[at], columns[at]])
 
-    def _coordinates(self, at: Tensor) -> Tensor:
-        rows, columns = at // self.clear.shape[1], at % self.clear.shape[1]
-        return coordinates(self.components.flatten(1)[:, at], rows, columns)
-
-    def _local(self, mean: Tensor, touching: Tensor) -> Tensor:
+    def _local(self, patch: tuple[slice, slice], touching: Tensor, process: Conditioned) -> Tensor:
         """Local means, coarse to fine, of what remains after the process on the looks that touch what is filled."""
-        use = torch.where(touching, self.use, 0.0)
-        layers = torch.cat([(self.remaining - mean).mul_(use), use[None]])
-        out = torch.zeros_like(mean)
+        rows, columns = touching[:, 0] + patch[0].start, touching[:, 1] + patch[1].start
+        left, points = self._remaining(rows, columns)
+        use, place = self.use[rows, columns], (touching[:, 0], touching[:, 1])
+        layers = torch.zeros(len(left) + 1, *self.use[patch].shape)
+        layers[:-1, place[0], place[1]] = left.sub_(process.at(points)).mul_(use)
+        layers[-1, place[0], place[1]] = use
+        out = torch.zeros_like(layers[:-1])
         for size in LOCAL_SIZES:
             sums = box_sums(layers, size)
             local = sums[:-1].div_(sums[-1] + LOCAL_PRIOR)
             out += local
-            layers[:-1] -= local.mul_(use)
+            if size != LOCAL_SIZES[-1]:
+                layers[:-1] -= local.mul_(layers[-1])
         return out

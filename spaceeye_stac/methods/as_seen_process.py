@@ -1,10 +1,10 @@
 """A Gaussian process on what a date's looks still deviate by, in one tile of the image; exact, all bands at once.
 
-    k(p, q) = exp(-sqrt(|z_p - z_q|^2 / 4 + |p - q|^2 / 400))        noise 0.1 / trust
+    k(p, q) = exp(-sqrt(|z_p - z_q|^2 / 4 + |p - q|^2 / 400))        noise 0.05 / trust
 
 z are the leading components of what is expected of a pixel and of the looks around it, p is its place in pixels. The
-points it is conditioned on are drawn without a random state: by a fixed shuffle of the places of a tile, those beside
-the pixels to be filled first.
+points it is conditioned on are spread over both, drawn by a fixed shuffle of the places of the grid, those beside the
+pixels to be filled first.
 
 Torch tensors in and out, no I/O.
 """
@@ -15,11 +15,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-FEATURE_LENGTH, PIXEL_LENGTH, NOISE = 2.0, 20.0, 0.1
+FEATURE_LENGTH, PIXEL_LENGTH, NOISE = 2.0, 20.0, 0.05
 POINTS, FEWEST_POINTS = 320, 20
 LEAST_TRUST = 1e-3
-FARTHER = 3.0  # of those that are not beside the pixels to be filled, one in so many is drawn
-CHUNK = 2048
+BOX, BOXES, BOXED = 0.35, 64, 5  # side of a box, boxes along a coordinate, and coordinates that make them: the last
+SHUFFLED = 128
+CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -60,31 +61,40 @@ def coordinates(components: Tensor, rows: Tensor, columns: Tensor, steps: tuple[
     return torch.cat([components / FEATURE_LENGTH, place])
 
 
-def drawn(seen: Tensor, beside: Tensor, top: tuple[int, int], most: int = POINTS) -> Tensor:
-    """Indices of the pixels `(y, x)` to condition on among those `seen`, flattened; of those `beside` a larger share.
+def drawn(points: Tensor, most: int = POINTS) -> Tensor:
+    """Indices of the points `(coordinate, point)` to condition on: one of each box of the space, then a second of each.
 
-    `top`: row and column of the image's first pixel, counted from a fixed place of the tile, so that a pixel has the
-    same chance however its surroundings are cut.
+    Of a box the first in their order is the first that is drawn. Boxes are made of the place and of the leading
+    components: so few points lie about as far apart as if each had been sought far from all before it.
     """
-    order = _shuffled(seen.shape, top)
-    order = torch.where(beside, order, order * FARTHER)
-    found = torch.nonzero(seen.flatten()).flatten()
-    if len(found) <= most:
-        return found
-    order = order.flatten()[found]
-    return found[order.topk(most, largest=False, sorted=False).indices.sort().values]
+    count = points.shape[1]
+    place = torch.arange(count)
+    if count <= most:
+        return place
+    box = torch.zeros(count, dtype=torch.long)
+    for corner in torch.floor(points[-BOXED:] / BOX).long() % BOXES:
+        box = box * BOXES + corner
+    together, at = box.sort(stable=True)
+    opens = torch.ones(count, dtype=torch.bool)
+    opens[1:] = together[1:] != together[:-1]
+    earlier = torch.empty_like(place)
+    earlier[at] = place - torch.where(opens, place, 0).cummax(0).values
+    return (earlier * count + place).topk(most, largest=False, sorted=False).indices.sort().values
+
+
+def shuffled(shape: torch.Size, top: tuple[int, int]) -> Tensor:
+    """Different numbers from 0 to 1 over an image `(y, x)` in a fixed disorder, repeated every 128 rows and columns.
+
+    `top`: row and column of its first pixel on the grid, so that a pixel's number does not depend on how it is cut.
+    """
+    rows, columns = (torch.arange(start, start + n) % SHUFFLED for start, n in zip(top, shape, strict=True))
+    return _shuffle(SHUFFLED)[rows][:, columns]
 
 
 @cache
 def _shuffle(side: int) -> Tensor:
     order = torch.randperm(side * side, generator=torch.Generator().manual_seed(0))
     return order.reshape(side, side).float() / side**2
-
-
-def _shuffled(shape: torch.Size, top: tuple[int, int], side: int = 128) -> Tensor:
-    """Shuffled numbers from 0 to 1 over an image, repeated every so many rows and columns."""
-    rows, columns = (torch.arange(start, start + n) % side for start, n in zip(top, shape, strict=True))
-    return _shuffle(side)[rows][:, columns]
 
 
 def _kernel(one: Tensor, other: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.methods.as_seen_fill import MARGIN, SUPPORT_PIXELS, SUPPORT_SIZE, box_sums
-from spaceeye_stac.methods.as_seen_process import conditioned, coordinates, drawn
+from spaceeye_stac.methods.as_seen_process import conditioned, coordinates, drawn, shuffled
 from spaceeye_stac.methods.as_seen_rows import TILE
 from spaceeye_stac.methods.as_seen_terms import SampleFit, date_fit
 from spaceeye_stac.methods.uncertainty import Scales, scales
@@ -121,11 +121,12 @@ def _process(fit: SampleFit, date: int, left: tuple[Tensor, Tensor], at: Tensor)
     ]
     inside = torch.zeros(height, width, dtype=torch.bool)
     inside[window[0], window[1]] = True
-    known = drawn((use > 0).view(height, width) & inside, inside, (0, 0))
-    bands = len(fit.base)
-    components = fit.terms.maps[date][:, 2 * bands :]
-    points = [_coordinates(fit, date, components, some) for some in (known, at)]
-    return conditioned(points[0], residual[:, known], use[known]).at(points[1])
+    seen = torch.nonzero((use > 0) & inside.flatten()).flatten()
+    components = fit.terms.maps[date][:, 2 * len(fit.base) :]
+    seen = seen[shuffled(inside.shape, (0, 0)).flatten()[seen].argsort()]
+    points, wanted = (_coordinates(fit, date, components, some) for some in (seen, at))
+    known = drawn(points)
+    return conditioned(points[:, known], residual[:, seen[known]], use[seen[known]]).at(wanted)
 
 
 def _coordinates(fit: SampleFit, date: int, components: Tensor, at: Tensor) -> Tensor:
