@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.methods.as_seen_process import Conditioned, conditioned, coordinates, drawn, shuffled
-from spaceeye_stac.methods.as_seen_rows import TILE, ReadyRows
+from spaceeye_stac.methods.as_seen_rows import TILE, Made, ReadyRows
 
 MARGIN = 12  # pixels around a tile whose looks it is conditioned on too
 CANDIDATES = 1280  # looks among which those are sought that lie far apart
@@ -40,7 +40,7 @@ def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
 
     `wide`: those rows and what is looked at around them. `bound` `(time, band)`: what is added at most.
     """
-    out = wide.part(rows).values.clone()
+    out = Made.of(wide.made[:, rows]).look.clone()
     empty = wide.clear.any(0) & ~wide.clear
     for t in torch.nonzero(empty[:, rows].any(2).any(1)).flatten().tolist():
         date = _Date.of(wide, t, empty[t], place)
@@ -50,31 +50,43 @@ def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
             if len(at):
                 down, right = at[:, 0], at[:, 1] + columns.start
                 expected, added = date.at((rows, columns), down + rows.start, right)
-                added = torch.minimum(torch.maximum(added, -bound[t, :, None]), bound[t, :, None])
-                out[:, t, down, right] = expected.addcmul_(added, near[down, right])
-    return out
+                added = torch.minimum(torch.maximum(added, -bound[t]), bound[t])
+                out[t, down, right] = expected.addcmul_(added, near[down, right][:, None])
+    return out.permute(3, 0, 1, 2)
 
 
 def support(clear: Tensor) -> Tensor:
     """Share `(y, x)` of what a date's clear pixels say that counts: n / (n + 20), n of them in a box of 65 pixels."""
-    count = box_sums(clear[None].float(), SUPPORT_SIZE)[0]
+    count = box_sums(clear.float(), SUPPORT_SIZE)
     return count / (count + SUPPORT_PIXELS)
 
 
 def box_sums(image: Tensor, size: int) -> Tensor:
-    """Sums over a centred box of an image `(layer, y, x)`, zeros outside."""
-    for axis in (1, 2):
-        image = _along(image, size, axis)
+    """Sums over a centred box of an image `(y, x, ...)`, zeros outside."""
+    for axis in (0, 1):
+        half, shape = size // 2, list(image.shape)
+        shape[axis] += 2 * half
+        wide = torch.zeros(shape)
+        wide.narrow(axis, half, image.shape[axis]).copy_(image)
+        image = _consecutive(wide, size, axis)
     return image
 
 
-def _along(image: Tensor, size: int, axis: int) -> Tensor:
-    half, count = size // 2, image.shape[axis]
-    total = torch.cumsum(image, axis)
-    upper = torch.arange(half, count + half).clamp(max=count - 1)
-    out = total.index_select(axis, upper)
-    if count > half + 1:
-        out.narrow(axis, half + 1, count - half - 1).sub_(total.narrow(axis, 0, count - half - 1))
+def _consecutive(image: Tensor, size: int, axis: int) -> Tensor:
+    """Sums of `size` consecutive values along an axis, by sums of 1, 2, 4 ... of them."""
+    count = image.shape[axis] - size + 1
+    power, taken, bit = image, 0, 1
+    shape = list(image.shape)
+    shape[axis] = count
+    out = torch.zeros(shape)
+    while bit <= size:
+        if size & bit:
+            out += power.narrow(axis, taken, count)
+            taken += bit
+        if 2 * bit <= size:
+            length = power.shape[axis] - bit
+            power = power.narrow(axis, 0, length) + power.narrow(axis, bit, length)
+        bit *= 2
     return out
 
 
@@ -94,27 +106,26 @@ class _Date:
     def of(cls, wide: ReadyRows, date: int, empty: Tensor, place: Place) -> "_Date":
         """Find them in the rows around those to be filled."""
         use = wide.trust[date] * wide.clear[date]
-        near = (box_sums(empty[None].float(), 2 * reach + 1)[0] > 0 for reach in (BESIDE, LOCAL_REACH))
+        near = (box_sums(empty.float(), 2 * reach + 1) > 0 for reach in (BESIDE, LOCAL_REACH))
         beside, touching = near
         return cls(wide, date, use, empty, beside, touching & (use > 0), place)
 
     def at(self, tile: tuple[slice, slice], rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """What is expected of pixels of a tile, and what is to be added to it, `(band, pixel)`."""
-        expected, added, components = self._made(rows, columns)
+        """What is expected of pixels of a tile, and what is to be added to it, `(pixel, band)`."""
+        made, points = self._made(rows, columns)
         process = self._process(self._window(tile, MARGIN))
-        added = added + process.at(coordinates(components, rows, columns))
+        added = process.at(points).add_(made.added)
         patch = self._window(tile, LOCAL_REACH)
         touching = torch.nonzero(self.touching[patch])
         if len(touching):
-            local = self._local(patch, touching, process)
-            added += local[:, rows - patch[0].start, columns - patch[1].start]
-        return expected, added
+            added += self._local(patch, touching, process)[rows - patch[0].start, columns - patch[1].start]
+        return made.expected, added
 
-    def _made(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
-        """What is expected, what is added to it and the components of some pixels."""
-        bands = len(self.ready.values)
-        found = self.ready.made[self.date][:, rows, columns]
-        return found[:bands], found[bands : 2 * bands], found[2 * bands :]
+    def _made(self, rows: Tensor, columns: Tensor) -> tuple[Made, Tensor]:
+        """What was made of some pixels, and their points of the process."""
+        width = self.use.shape[1]
+        made = Made.of(self.ready.made[self.date].flatten(0, 1).index_select(0, rows * width + columns))
+        return made, coordinates(made.components, rows + self.place.top, columns + self.place.left)
 
     def _window(self, tile: tuple[slice, slice], margin: int) -> tuple[slice, slice]:
         """A tile and some pixels around it, as far as there are any."""
@@ -124,37 +135,32 @@ class _Date:
         )
         return down, right
 
-    def _remaining(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """What looks deviate by from what is made of them, `(band, pixel)`, and their points of the process."""
-        expected, added, components = self._made(rows, columns)
-        seen = self.ready.values[:, self.date][:, rows, columns]
-        return seen.sub_(expected).sub_(added), coordinates(components, rows, columns)
-
     def _process(self, window: tuple[slice, slice]) -> Conditioned:
         """The process given some of the looks of a window, those beside what is to be filled first."""
         use, top = self.use[window], (self.place.top + window[0].start, self.place.left + window[1].start)
+        seen = torch.nonzero(use.flatten() > 0).flatten()
         order = shuffled(use.shape, top)
-        order = torch.where(self.beside[window], order, order * FARTHER)
-        order = torch.where(use > 0, order, torch.inf).flatten()
-        known = order.topk(min(CANDIDATES, int((use > 0).sum())), largest=False).indices
-        rows, columns = known // use.shape[1] + window[0].start, known % use.shape[1] + window[1].start
-        left, points = self._remaining(rows, columns)
+        order = torch.where(self.beside[window], order, order * FARTHER).flatten()[seen]
+        seen = seen[order.topk(min(CANDIDATES, len(seen)), largest=False).indices]
+        rows, columns = seen // use.shape[1] + window[0].start, seen % use.shape[1] + window[1].start
+        made, points = self._made(rows, columns)
         at = drawn(points)
-        return conditioned(points[:, at], left[:, at], self.use[rows[at], columns[at]])
+        left = (made.look - made.expected).sub_(made.added)
+        return conditioned(points[at], left[at], self.use[rows[at], columns[at]])
 
     def _local(self, patch: tuple[slice, slice], touching: Tensor, process: Conditioned) -> Tensor:
-        """Local means, coarse to fine, of what remains after the process on the looks that touch what is filled."""
+        """Local means `(y, x, band)`, coarse to fine, of what remains after the process on the looks that touch."""
         rows, columns = touching[:, 0] + patch[0].start, touching[:, 1] + patch[1].start
-        left, points = self._remaining(rows, columns)
-        use, place = self.use[rows, columns], (touching[:, 0], touching[:, 1])
-        layers = torch.zeros(len(left) + 1, *self.use[patch].shape)
-        layers[:-1, place[0], place[1]] = left.sub_(process.at(points)).mul_(use)
-        layers[-1, place[0], place[1]] = use
-        out = torch.zeros_like(layers[:-1])
+        made, points = self._made(rows, columns)
+        left = (made.look - made.expected).sub_(made.added).sub_(process.at(points))
+        use = self.use[rows, columns][:, None]
+        layers = torch.zeros(*self.use[patch].shape, left.shape[1] + 1)
+        layers[touching[:, 0], touching[:, 1]] = torch.cat([left * use, use], dim=1)
+        out = torch.zeros_like(layers[..., :-1])
         for size in LOCAL_SIZES:
             sums = box_sums(layers, size)
-            local = sums[:-1].div_(sums[-1] + LOCAL_PRIOR)
+            local = sums[..., :-1].div_(sums[..., -1:] + LOCAL_PRIOR)
             out += local
             if size != LOCAL_SIZES[-1]:
-                layers[:-1] -= local.mul_(layers[-1])
+                layers[..., :-1] -= local.mul_(layers[..., -1:])
         return out

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 FEATURE_LENGTH, PIXEL_LENGTH, NOISE = 2.0, 20.0, 0.05
-POINTS, FEWEST_POINTS = 320, 20
+POINTS, FEWEST_POINTS = 256, 20
 LEAST_TRUST = 1e-3
 BOX, BOXES, BOXED = 0.35, 64, 5  # side of a box, boxes along a coordinate, and coordinates that make them: the last
 SHUFFLED = 128
@@ -25,40 +25,37 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Conditioned:
-    """The process given some looks: `points` `(coordinate, point)`, `weights` `(point, band)`."""
+    """The process given some looks: `points` `(point, coordinate)`, `weights` `(point, band)`."""
 
     points: Tensor
     weights: Tensor
 
     def at(self, points: Tensor) -> Tensor:
-        """Its mean `(band, pixel)` at other points `(coordinate, pixel)`."""
-        if not self.points.shape[1]:
-            return torch.zeros(self.weights.shape[1], points.shape[1])
-        mean = [_kernel(part, self.points) @ self.weights for part in points.split(CHUNK, dim=1)]
-        return torch.cat(mean).T
+        """Its mean `(pixel, band)` at other points `(pixel, coordinate)`."""
+        if not len(self.points):
+            return torch.zeros(len(points), self.weights.shape[1])
+        return torch.cat([_kernel(part, self.points) @ self.weights for part in points.split(CHUNK)])
 
 
 def conditioned(points: Tensor, residual: Tensor, trust: Tensor) -> Conditioned:
-    """Condition on residuals `(band, point)` at points `(coordinate, point)`, each as noisy as its `trust` is small.
+    """Condition on residuals `(point, band)` at points `(point, coordinate)`, each as noisy as its `trust` is small.
 
     Fewer than 20 points say nothing.
     """
-    if points.shape[1] < FEWEST_POINTS:
-        return Conditioned(points[:, :0], residual.new_zeros(0, len(residual)))
+    if len(points) < FEWEST_POINTS:
+        return Conditioned(points[:0], residual[:0])
     gram = _kernel(points, points)
     gram.diagonal().add_(NOISE / trust.clamp(min=LEAST_TRUST))
-    lower = torch.linalg.cholesky(gram)
-    return Conditioned(points, torch.cholesky_solve(residual.T, lower))
+    return Conditioned(points, torch.cholesky_solve(residual, torch.linalg.cholesky(gram)))
 
 
 def coordinates(components: Tensor, rows: Tensor, columns: Tensor, steps: tuple[int, int] = (1, 1)) -> Tensor:
-    """Points `(component + 2, pixel)` of the process from components `(component, pixel)` and places on the image.
+    """Points `(pixel, component + 2)` of the process from components `(pixel, component)` and places on the image.
 
     `steps`: pixels from one row or column of the image to the next.
     """
     down, right = (step / PIXEL_LENGTH for step in steps)
-    place = torch.stack([rows * down, columns * right]).float()
-    return torch.cat([components / FEATURE_LENGTH, place])
+    return torch.cat([components / FEATURE_LENGTH, (rows * down)[:, None], (columns * right)[:, None]], dim=1)
 
 
 def drawn(points: Tensor, most: int = POINTS) -> Tensor:
@@ -67,12 +64,12 @@ def drawn(points: Tensor, most: int = POINTS) -> Tensor:
     Of a box the first in their order is the first that is drawn. Boxes are made of the place and of the leading
     components: so few points lie about as far apart as if each had been sought far from all before it.
     """
-    count = points.shape[1]
+    count = len(points)
     place = torch.arange(count)
     if count <= most:
         return place
     box = torch.zeros(count, dtype=torch.long)
-    for corner in torch.floor(points[-BOXED:] / BOX).long() % BOXES:
+    for corner in torch.floor(points[:, -BOXED:].T / BOX).long() % BOXES:
         box = box * BOXES + corner
     together, at = box.sort(stable=True)
     opens = torch.ones(count, dtype=torch.bool)
@@ -99,6 +96,6 @@ def _shuffle(side: int) -> Tensor:
 
 def _kernel(one: Tensor, other: Tensor) -> Tensor:
     """`(pixel, point)`; squared distances are one product of vectors with their squares beside them."""
-    left = torch.cat([one, one.square().sum(0, keepdim=True), torch.ones_like(one[:1])])
-    right = torch.cat([-2 * other, torch.ones_like(other[:1]), other.square().sum(0, keepdim=True)])
-    return (left.T @ right).clamp_(min=0).sqrt_().neg_().exp_()
+    left = torch.cat([one, one.square().sum(1, keepdim=True), torch.ones_like(one[:, :1])], dim=1)
+    right = torch.cat([-2 * other, torch.ones_like(other[:, :1]), other.square().sum(1, keepdim=True)], dim=1)
+    return (left @ right.T).clamp_(min=0).sqrt_().neg_().exp_()

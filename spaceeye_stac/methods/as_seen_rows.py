@@ -24,14 +24,12 @@ HALO = 32
 class ReadyRows:
     """Rows on the acquisition days, float32 but for `clear`.
 
-    `values` and `smooth` `(band, time, y, x)`. `made` `(time, output, y, x)`: what is expected of a date, what its clear
-    pixels say to add (of all bands each), and the components. `trust` (0 where no other date says anything),
-    `information` and `weights` `(time, y, x)`.
+    `made` `(time, y, x, output)`, which `Made` takes apart. `smooth` `(band, time, y, x)`. `trust` (0 where no other date
+    says anything), `information` and `weights` `(time, y, x)`.
     """
 
-    values: Tensor
-    clear: Tensor
     made: Tensor
+    clear: Tensor
     smooth: Tensor
     trust: Tensor
     information: Tensor
@@ -40,29 +38,42 @@ class ReadyRows:
     @classmethod
     def empty(cls, bands: int, dates: int, shape: tuple[int, int]) -> "ReadyRows":
         """Room for so many rows and columns."""
-        image, mask = (bands, dates, *shape), (dates, *shape)
-        made = torch.empty(dates, 2 * bands + COMPONENTS, *shape)
-        clear = torch.empty(mask, dtype=torch.bool)
-        return cls(torch.empty(image), clear, made, torch.empty(image), *(torch.empty(mask) for _ in range(3)))
+        mask = (dates, *shape)
+        made, clear = torch.empty(*mask, 3 * bands + COMPONENTS), torch.empty(mask, dtype=torch.bool)
+        return cls(made, clear, torch.empty(bands, *mask), *(torch.empty(mask) for _ in range(3)))
 
-    def part(self, rows: slice, columns: slice = slice(None)) -> "ReadyRows":
-        """Some rows and columns of it, in the same memory."""
-        return ReadyRows(*(getattr(self, field.name)[..., rows, columns] for field in fields(self)))
+    def part(self, rows: slice) -> "ReadyRows":
+        """Some rows of it, in the same memory."""
+        others = (getattr(self, field.name)[..., rows, :] for field in fields(self)[1:])
+        return ReadyRows(self.made[:, rows], *others)
 
-    @property
-    def base(self) -> Tensor:
-        """What is expected of each date, `(time, band, y, x)`."""
-        return self.made[:, : len(self.values)]
+    def copy_(self, other: "ReadyRows") -> None:
+        """Take over what other rows hold."""
+        for field in fields(self):
+            getattr(self, field.name).copy_(getattr(other, field.name))
 
-    @property
-    def added(self) -> Tensor:
-        """What the date's clear pixels say to add, `(time, band, y, x)`."""
-        return self.made[:, len(self.values) : 2 * len(self.values)]
+    def clone(self) -> "ReadyRows":
+        """Give a copy of it."""
+        return ReadyRows(*(getattr(self, field.name).clone() for field in fields(self)))
 
-    @property
-    def components(self) -> Tensor:
-        """`(time, component, y, x)`."""
-        return self.made[:, 2 * len(self.values) :]
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of pixels, each `(..., band)`: what is `expected`, what the date's clear pixels say to add, the look.
+
+    `components` `(..., component)`.
+    """
+
+    expected: Tensor
+    added: Tensor
+    components: Tensor
+    look: Tensor
+
+    @classmethod
+    def of(cls, made: Tensor) -> "Made":
+        """Take outputs `(..., output)` apart, in the same memory."""
+        bands = (made.shape[-1] - COMPONENTS) // 3
+        return cls(*made.split([bands, bands, COMPONENTS, bands], dim=-1))
 
 
 def bands_of(height: int, top: int) -> list[slice]:
@@ -143,41 +154,37 @@ class RollingRows:
     def _forget(self, needed: int) -> None:
         gone = needed - self.first
         if gone > 0:
-            for field in fields(self.room):
-                room = getattr(self.room, field.name)
-                room[..., : self.count - gone, :] = room[..., gone : self.count, :].clone()
+            self.room.part(slice(0, self.count - gone)).copy_(self.room.part(slice(gone, self.count)).clone())
             self.first, self.count = needed, self.count - gone
 
     def _shift(self, rows: slice, last: bool) -> None:
         """Add the shift to rows of which those above and below are ready: all but the last, and the one before them."""
-        bands = len(self.terms.basis.mean)
         start, stop = max(0, rows.start - 1), rows.stop - (not last)
-        around = slice(max(0, start - 1), min(self.count, stop + 1))
-        inner = slice(start - around.start, stop - around.start)
         for t, (down, right) in enumerate(self.terms.shift.tolist()):
             if down or right:
-                base = self.room.made[t, :bands, around]
-                added = self.room.made[t, bands : 2 * bands, start:stop]
-                added.add_(difference(base, 1)[:, inner], alpha=down)
-                added.add_(difference(base[:, inner], 2), alpha=right)
+                made = Made.of(self.room.made[t, : self.count])
+                _add_differences(made.added, made.expected, (start, stop), down)
+                added, image = (one[start:stop].transpose(0, 1) for one in (made.added, made.expected))
+                _add_differences(added, image, (0, len(image)), right)
 
 
-def difference(image: Tensor, axis: int) -> Tensor:
-    """Central differences of an image `(band, y, x)` along an axis, one-sided at its borders; 0 where it is one pixel."""
-    count = image.shape[axis]
-    out = torch.zeros_like(image)
-    if count > 1:
-        inner = out.narrow(axis, 1, count - 2)
-        torch.sub(image.narrow(axis, 2, count - 2), image.narrow(axis, 0, count - 2), out=inner).mul_(0.5)
-        for end, inside in ((0, 0), (count - 1, count - 2)):
-            step = image.narrow(axis, inside + 1, 1) - image.narrow(axis, inside, 1)
-            out.narrow(axis, end, 1).copy_(step)
-    return out
+def _add_differences(out: Tensor, image: Tensor, rows: tuple[int, int], share: float) -> None:
+    """Add to some rows of `out` a share of the central differences of an image, one-sided at its first and last row."""
+    start, stop = rows
+    last = len(image) - 1
+    if not last:
+        return
+    for row, before in ((0, 0), (last, last - 1)):
+        if start <= row < stop:
+            out[row] += share * (image[before + 1] - image[before])
+    start, stop = max(start, 1), min(stop, last)
+    if stop > start:
+        out[start:stop].add_(image[start + 1 : stop + 1], alpha=share / 2)
+        out[start:stop].sub_(image[start - 1 : stop - 1], alpha=share / 2)
 
 
 def _make_ready(looks: CellLooks, terms: DateTerms, out: ReadyRows) -> None:
     """Put into `out` all that a pixel has from itself."""
-    out.values.copy_(looks.values)
     out.clear.copy_(looks.clear)
     bands, dates, height, width = looks.values.shape
     for rows in cached_strips(height, width):
@@ -185,13 +192,11 @@ def _make_ready(looks: CellLooks, terms: DateTerms, out: ReadyRows) -> None:
         x = torch.where(clear, looks.values[:, :, rows].reshape(bands, dates, -1), 0.0)
         w = looks_weights(x, clear.float(), terms.basis, terms.weighting)
         known = expected(x, w, terms.basis, terms.blend)
-        found = {
-            "made": linear(known, terms.maps),
-            "smooth": known.smooth,
-            "trust": known.trust * known.determined,
-            "information": known.information,
-            "weights": w,
-        }
-        for name, value in found.items():
+        made = out.made[:, rows].view(dates, -1, out.made.shape[-1])
+        made[..., -bands:] = x.permute(1, 2, 0)
+        linear(known, terms.maps, made[..., :-bands])
+        trust = known.trust * known.determined
+        of_pixels = {"smooth": known.smooth, "trust": trust, "information": known.information, "weights": w}
+        for name, value in of_pixels.items():
             room = getattr(out, name)[..., rows, :]
             room.copy_(value.view(room.shape))

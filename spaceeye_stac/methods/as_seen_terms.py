@@ -8,7 +8,6 @@ pixel. All of it but the shift is one linear map of a pixel's own values.
 Torch tensors in and out, no I/O. Source: design of this package, measured on real Sentinel-2 stacks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -220,13 +219,10 @@ def _bounds(r: Tensor, use: Tensor) -> Tensor:
     return BOUND * ((squares + BOUND_PIXELS * pooled) / (count + BOUND_PIXELS)).sqrt()
 
 
-def linear(known: Expected, maps: Tensor) -> Tensor:
-    """What the maps make of some pixels, `(time, output, pixel)`."""
-    bands, dates, count = known.state.shape
-    out = torch.empty(dates, maps.shape[2], count)
-    parts: Sequence[Tensor] = (known.state, known.extra, known.before, known.after)
+def linear(known: Expected, maps: Tensor, out: Tensor) -> None:
+    """Put what the maps make of some pixels into `out` `(time, pixel, output)`."""
+    bands = len(known.state)
     for t, one in enumerate(maps):
-        torch.addmm(one[0][:, None], one[1 : 1 + bands].T, parts[0][:, t], out=out[t])
-        for n, part in enumerate(parts[1:], start=1):
-            out[t].addmm_(one[1 + n * bands : 1 + (n + 1) * bands].T, part[:, t])
-    return out
+        torch.addmm(one[0], known.state[:, t].T, one[1 : 1 + bands], out=out[t])
+        for n, part in enumerate((known.extra, known.before, known.after), start=1):
+            out[t].addmm_(part[:, t].T, one[1 + n * bands : 1 + (n + 1) * bands])

@@ -73,7 +73,7 @@ def _disc(clear: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     hole = torch.zeros_like(clear)
     where = torch.nonzero(clear)
     if len(where) >= FEWEST_CLEAR:
-        edge = torch.nonzero(clear & (box_sums((~clear)[None].float(), 3)[0] > 0))
+        edge = torch.nonzero(clear & (box_sums((~clear).float(), 3) > 0))
         among = edge if len(edge) else where
         far = (where - among[int(rng.integers(len(among)))]).square().sum(1)
         count = min(int(len(where) * DISC_SHARE), max(FEWEST_HIDDEN, int(DISC_PIXELS / share)))
@@ -105,7 +105,7 @@ def _error(fit: SampleFit, date: int, hidden: Tensor, at: Tensor) -> Tensor:
     added = regression[:, at] + _process(fit, date, (use, r - regression), at)
     bound = fit.terms.bound[date][:, None]
     boxes = [max(1, int(SUPPORT_SIZE / step) // 2 * 2 + 1) for step in fit.sample.steps]
-    count = box_sums(clear[None].float(), max(boxes))[0].flatten()[at] * fit.sample.share
+    count = box_sums(clear.float(), max(boxes)).flatten()[at] * fit.sample.share
     return r[:, at] - added.clamp(-bound, bound) * count / (count + SUPPORT_PIXELS)
 
 
@@ -126,11 +126,11 @@ def _process(fit: SampleFit, date: int, left: tuple[Tensor, Tensor], at: Tensor)
     seen = seen[shuffled(inside.shape, (0, 0)).flatten()[seen].argsort()]
     points, wanted = (_coordinates(fit, date, components, some) for some in (seen, at))
     known = drawn(points)
-    return conditioned(points[:, known], residual[:, seen[known]], use[seen[known]]).at(wanted)
+    return conditioned(points[known], residual[:, seen[known]].T, use[seen[known]]).at(wanted).T
 
 
 def _coordinates(fit: SampleFit, date: int, components: Tensor, at: Tensor) -> Tensor:
     known, width = fit.known, fit.sample.shape[1]
     parts = (known.state, known.extra, known.before, known.after)
     values = torch.cat([torch.ones(1, len(at)), *(part[:, date, at] for part in parts)])
-    return coordinates(components.T @ values, at // width, at % width, fit.sample.steps)
+    return coordinates(values.T @ components, at // width, at % width, fit.sample.steps)
