@@ -20,8 +20,9 @@ ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES = 2, 4
 READ_COPIES = 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
-WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0}  # floats a value that is worked on
+WORKING = {"as_seen": 6.2, "damped": 5.6, "guided": 6.5, "reference": 5.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
+AROUND = {"as_seen": 160}  # rows beside those of a strip, where they are not those of the halo
 LEARNING = 3.0  # the same of the pixels that are learnt from
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
@@ -162,7 +163,7 @@ def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how
     method, bands = method_of(job.settings), len(job.bands)
     view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
     looks = max(map(len, solved_together(job)))
-    strip = _strip_pixels(view, how.rows, layout.halo) if method.strips else math.prod(view.shape)
+    strip = _strip_pixels(view, how.rows, AROUND.get(method.name, layout.halo)) if method.strips else math.prod(view.shape)
     values = WORKING.get(method.name, OTHER_WORKING) * strip
     if method.learns:
         down, right = learning_steps(view.shape)
@@ -187,8 +188,8 @@ def _dn_bytes(job: GridJob, block: Block, scenes: int) -> int:
     return scenes * (len(job.bands) + 1) * DN_BYTES * math.prod(block.shape)
 
 
-def _strip_pixels(view: Block, rows: int, halo: int) -> int:
+def _strip_pixels(view: Block, rows: int, around: int) -> int:
     """Pixels of the view that are worked on at once, those above and below that are looked at with them."""
     height, width = view.shape
     whole = max(rows, cached_rows(width))
-    return min(height, whole + halo) * width
+    return min(height, whole + around) * width

@@ -1,6 +1,7 @@
 """Acquisition days with their own look and light: the look where it is clear, elsewhere what the date would have shown.
 
-What is of the whole cell is learnt from a sample of it; rows are then made ready pixel by pixel and filled tile by tile.
+What is of the whole cell is learnt from a sample of it; rows are then made ready pixel by pixel, and filled tile by
+tile.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from spaceeye_stac.methods.as_seen_fill import Place, filled
-from spaceeye_stac.methods.as_seen_rows import HALO, RollingRows, by_bands
+from spaceeye_stac.methods.as_seen_rows import RollingRows, by_bands
 from spaceeye_stac.methods.as_seen_states import DAMPINGS, SMOOTHEST
 from spaceeye_stac.methods.as_seen_terms import DateTerms, Sample, learn_terms
 from spaceeye_stac.methods.as_seen_widths import learn_widths
@@ -37,15 +38,15 @@ class AsSeenRun:
         waiting: list[slice] = []
         rolling: RollingRows | None = None
         for looks in by_bands(strips, self._height):
-            rolling = rolling or RollingRows.of(looks, self._terms)
+            rolling = rolling or RollingRows.of(looks, self._terms, self._height)
             start = rolling.stop
             waiting.append(slice(start, start + looks.clear.shape[1]))
-            rolling.add(looks, waiting[0].start - HALO, waiting[-1].stop == self._height)
-            while waiting and (rolling.stop == self._height or waiting[0].stop + HALO < rolling.stop):
+            rolling.add(looks, waiting[0])
+            while waiting and rolling.complete(waiting[0]):
                 yield self._state(looks, rolling, waiting.pop(0))
 
     def _state(self, looks: CellLooks, rolling: RollingRows, rows: slice) -> State:
-        wide, inner = rolling.around(rows, self._height)
+        wide, inner = rolling.around(rows)
         place = Place(looks.origin[0] + rows.start - inner.start, looks.origin[1])
         ready = wide.part(inner)
         never = ~ready.clear.any(0)

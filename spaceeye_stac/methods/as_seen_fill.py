@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.methods.as_seen_process import Conditioned, conditioned, coordinates, drawn, shuffled
-from spaceeye_stac.methods.as_seen_rows import TILE, Made, ReadyRows
+from spaceeye_stac.methods.as_seen_rows import Made, ReadyRows, tiles_of
 
 MARGIN = 12  # pixels around a tile whose looks it is conditioned on too
 CANDIDATES = 1280  # looks among which those are sought that lie far apart
@@ -29,11 +29,6 @@ class Place:
     top: int
     left: int
 
-    def tiles(self, width: int) -> list[slice]:
-        """Columns of an image of that width by tiles."""
-        borders = [0, *range(TILE - self.left % TILE, width, TILE), width]
-        return [slice(a, b) for a, b in zip(borders[:-1], borders[1:], strict=True) if b > a]
-
 
 def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
     """The images of some rows `(band, time, y, x)`: the look where clear, what is expected of it elsewhere.
@@ -45,7 +40,7 @@ def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
     for t in torch.nonzero(empty[:, rows].any(2).any(1)).flatten().tolist():
         date = _Date.of(wide, t, empty[t], place)
         near = support(wide.clear[t])[rows]
-        for columns in place.tiles(near.shape[1]):
+        for columns in tiles_of(near.shape[1], place.left):
             at = torch.nonzero(empty[t, rows, columns])
             if len(at):
                 down, right = at[:, 0], at[:, 1] + columns.start
@@ -92,7 +87,7 @@ def _consecutive(image: Tensor, size: int, axis: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Date:
-    """Rows of one date: what is to be filled or `beside` it, and the looks that are `touching` it for the local means."""
+    """Rows of one date: what is `empty`, what is `beside` that, and the looks `touching` it that local means are of."""
 
     ready: ReadyRows
     date: int

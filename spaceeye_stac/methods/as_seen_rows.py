@@ -7,6 +7,7 @@ Torch tensors in and out, no I/O.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ HALO = 32
 class ReadyRows:
     """Rows on the acquisition days, float32 but for `clear`.
 
-    `made` `(time, y, x, output)`, which `Made` takes apart. `smooth` `(band, time, y, x)`. `trust` (0 where no other date
-    says anything), `information` and `weights` `(time, y, x)`.
+    `made` `(time, y, x, output)`, which `Made` takes apart. `smooth` `(band, time, y, x)`. `trust` (0 where no other
+    date says anything), `information` and `weights` `(time, y, x)`.
     """
 
     made: Tensor
@@ -52,16 +53,12 @@ class ReadyRows:
         for field in fields(self):
             getattr(self, field.name).copy_(getattr(other, field.name))
 
-    def clone(self) -> "ReadyRows":
-        """Give a copy of it."""
-        return ReadyRows(*(getattr(self, field.name).clone() for field in fields(self)))
-
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of pixels, each `(..., band)`: what is `expected`, what the date's clear pixels say to add, the look.
+    """What was made of pixels, each `(..., band)`: what is expected, what the date's clear pixels say to add, the look.
 
-    `components` `(..., component)`.
+    `components` `(..., component)` are those of the process.
     """
 
     expected: Tensor
@@ -76,10 +73,10 @@ class Made:
         return cls(*made.split([bands, bands, COMPONENTS, bands], dim=-1))
 
 
-def bands_of(height: int, top: int) -> list[slice]:
-    """Rows of a cell by tiles; `top`: the rows of the first tile that lie above the cell."""
-    borders = [0, *range(TILE - top, height, TILE), height]
-    return [slice(start, stop) for start, stop in zip(borders[:-1], borders[1:], strict=True) if stop > start]
+def tiles_of(length: int, start: int) -> list[slice]:
+    """Pixels along an axis by tiles; `start`: the first of them, counted from a border of tiles."""
+    borders = [0, *range(TILE - start % TILE, length, TILE), length]
+    return [slice(first, stop) for first, stop in pairwise(borders) if stop > first]
 
 
 def by_bands(strips: Iterable[CellLooks], height: int) -> Iterator[CellLooks]:
@@ -88,7 +85,7 @@ def by_bands(strips: Iterable[CellLooks], height: int) -> Iterator[CellLooks]:
     borders: list[slice] | None = None
     done = count = 0
     for strip in strips:
-        borders = borders or bands_of(height, strip.origin[0] % TILE)
+        borders = borders or tiles_of(height, strip.origin[0])
         held.append(strip)
         count += strip.clear.shape[1]
         while done < len(borders) and borders[done].stop <= count:
@@ -119,47 +116,58 @@ def _rows_of(looks: CellLooks, rows: slice) -> CellLooks:
 
 @dataclass
 class RollingRows:
-    """The last rows of a cell that were made ready: `count` of them from row `first`, `shifted` of them complete."""
+    """The last rows of a cell of that `height` that were made ready: `count` of them from row `first`.
+
+    The lowest lacks the shift of its image until the row below it is known.
+    """
 
     room: ReadyRows
     terms: DateTerms
+    height: int
     first: int = 0
     count: int = 0
 
     @classmethod
-    def of(cls, looks: CellLooks, terms: DateTerms) -> "RollingRows":
+    def of(cls, looks: CellLooks, terms: DateTerms, height: int) -> "RollingRows":
         """Room for rows of tiles of this width, and those that are looked at around them."""
         bands, dates, _, width = looks.values.shape
-        return cls(ReadyRows.empty(bands, dates, (2 * HALO + 2 * TILE, width)), terms)
+        return cls(ReadyRows.empty(bands, dates, (2 * HALO + 2 * TILE, width)), terms, height)
 
     @property
     def stop(self) -> int:
         """Row of the cell below those that are ready."""
         return self.first + self.count
 
-    def around(self, rows: slice, height: int) -> tuple[ReadyRows, slice]:
-        """Rows of a cell of that height with the halo above and below, and where among these they are."""
-        start, stop = max(0, rows.start - HALO), min(height, rows.stop + HALO)
+    def complete(self, rows: slice) -> bool:
+        """Whether all is known that is looked at around rows of the cell."""
+        return self.stop == self.height or rows.stop + HALO < self.stop
+
+    def around(self, rows: slice) -> tuple[ReadyRows, slice]:
+        """Rows of the cell with the halo above and below, and where among these they are."""
+        start, stop = max(0, rows.start - HALO), min(self.height, rows.stop + HALO)
         wide = self.room.part(slice(start - self.first, stop - self.first))
         return wide, slice(rows.start - start, rows.stop - start)
 
-    def add(self, looks: CellLooks, needed: int, last: bool) -> None:
-        """Make further rows ready, and forget those above row `needed` of the cell."""
-        self._forget(needed)
+    def add(self, looks: CellLooks, needed: slice) -> None:
+        """Make further rows ready, and forget those that the rows still `needed`, and all below, do not look at."""
+        self._forget(needed.start - HALO)
         rows = slice(self.count, self.count + looks.clear.shape[1])
         _make_ready(looks, self.terms, self.room.part(rows))
         self.count = rows.stop
-        self._shift(rows, last)
+        self._shift(rows)
 
-    def _forget(self, needed: int) -> None:
-        gone = needed - self.first
+    def _forget(self, above: int) -> None:
+        gone = above - self.first
         if gone > 0:
-            self.room.part(slice(0, self.count - gone)).copy_(self.room.part(slice(gone, self.count)).clone())
-            self.first, self.count = needed, self.count - gone
+            left = self.count - gone
+            for top in range(0, left, gone):  # no row is written over before it has moved
+                stop = min(top + gone, left)
+                self.room.part(slice(top, stop)).copy_(self.room.part(slice(top + gone, stop + gone)))
+            self.first, self.count = above, left
 
-    def _shift(self, rows: slice, last: bool) -> None:
+    def _shift(self, rows: slice) -> None:
         """Add the shift to rows of which those above and below are ready: all but the last, and the one before them."""
-        start, stop = max(0, rows.start - 1), rows.stop - (not last)
+        start, stop = max(0, rows.start - 1), rows.stop - (self.stop < self.height)
         for t, (down, right) in enumerate(self.terms.shift.tolist()):
             if down or right:
                 made = Made.of(self.room.made[t, : self.count])

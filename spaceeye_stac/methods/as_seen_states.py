@@ -98,7 +98,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class _OneSided:
-    """Information `(time, pixel)` and weighted state `(band, time, pixel)` that reach each date from before or after."""
+    """Information `(time, pixel)` and weighted state `(band, time, pixel)` that reach each date from one side."""
 
     information: Tensor
     state: Tensor
@@ -121,7 +121,7 @@ def _both_sides(j: Tensor, w: Tensor, couplings: Sequence[float]) -> tuple[_OneS
     return _swept(j, w, couplings, dates), _swept(j, w, couplings[::-1], dates[::-1])
 
 
-def _others(x: Tensor, w: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
+def _others(j: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of the pixel's other looks `(band, time, pixel)`, and where there is one."""
     others = w.sum(0) - w
     rest = (j.sum(1, keepdim=True) - j).div_(others.clamp(min=1e-3))
@@ -138,7 +138,7 @@ def leave_one_out(x: Tensor, w: Tensor, basis: Basis) -> Predicted:
     before, after = _both_sides(j, w, basis.couplings[SMOOTHEST])
     q = before.information.add_(after.information)
     determined = q > DETERMINED
-    rest, some = _others(x, w, j)
+    rest, some = _others(j, w)
     otherwise = torch.where(some, rest, basis.mean[:, None, None])
     loo = _known(before.state.add_(after.state).div_(q.clamp(min=EPSILON)), determined, otherwise)
     q = q.clamp(min=EPSILON)
@@ -176,7 +176,7 @@ def looks_weights(x: Tensor, clear: Tensor, basis: Basis, found: Weighting) -> T
 def expected(x: Tensor, w: Tensor, basis: Basis, blend: Tensor) -> Expected:
     """Blend `(time, damping)` of the leave-one-out states of all dampings, and what else the other dates say."""
     j = x * w
-    rest, some = _others(x, w, j)
+    rest, some = _others(j, w)
     otherwise = torch.where(some, rest, basis.mean[:, None, None])
     state = torch.zeros_like(x)
     for n, couplings in enumerate(basis.couplings):

@@ -55,10 +55,10 @@ class Sample:
 class DateTerms:
     """What is of the whole cell, on each date.
 
-    `blend` `(time, damping)`. `maps` `(time, feature, output)` from a pixel's `[1, state, extra, before, after]` to what
-    is expected of it, what the date's clear pixels say to add (both of all bands), and the leading components of those
-    features, of size 1 together. `shift` `(time, 2)`: of the image along y and x, in pixels. `bound` `(time, band)`: what
-    is added at most.
+    `blend` `(time, damping)`. `maps` `(time, feature, output)` lead from `[1, state, extra, before, after]` of a pixel
+    to what is expected of it, what the date's clear pixels say to add (both of all bands), and the leading components
+    of those features, of size 1 together. `shift` `(time, 2)`: of the image along y and x, in pixels. `bound`
+    `(time, band)`: what is added at most.
     """
 
     basis: Basis
@@ -140,9 +140,7 @@ def _applied(known: Expected, fits: Tensor) -> Tensor:
     return out.add_(fits[:, 0].T[..., None])
 
 
-def _orbit_fits(
-    known: Expected, x: Tensor, use: Tensor, sample: Sample, basis: Basis, trusted: Tensor
-) -> Tensor:
+def _orbit_fits(known: Expected, x: Tensor, use: Tensor, sample: Sample, basis: Basis, trusted: Tensor) -> Tensor:
     """Coefficients `(time, 1 + 2 bands, band)` of what to expect of a date: the mean of the others of its orbit.
 
     The totals over all dates of the orbit less the date's own part; shrunk by two dates of weight one.
