@@ -163,7 +163,9 @@ def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how
     method, bands = method_of(job.settings), len(job.bands)
     view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
     looks = max(map(len, solved_together(job)))
-    strip = _strip_pixels(view, how.rows, AROUND.get(method.name, layout.halo)) if method.strips else math.prod(view.shape)
+    strip = (
+        _strip_pixels(view, how.rows, AROUND.get(method.name, layout.halo)) if method.strips else math.prod(view.shape)
+    )
     values = WORKING.get(method.name, OTHER_WORKING) * strip
     if method.learns:
         down, right = learning_steps(view.shape)

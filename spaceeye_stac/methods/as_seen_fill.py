@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spaceeye_stac.methods.as_seen_process import Conditioned, conditioned, coordinates, drawn, shuffled
+from spaceeye_stac.methods.as_seen_process import POINTS, Conditioned, conditioned, coordinates, drawn, shuffled
 from spaceeye_stac.methods.as_seen_rows import Made, ReadyRows, tiles_of
 
 MARGIN = 12  # pixels around a tile whose looks it is conditioned on too
 CANDIDATES = 1280  # looks among which those are sought that lie far apart
+FEW_POINTS = 64  # of the process where one pixel is to be filled; one more for each
 BESIDE, FARTHER = 8, 3.0  # so many times as many are drawn of the pixels so near to those to be filled
 LOCAL_SIZES, LOCAL_PRIOR = (7, 3), 5.0
 LOCAL_REACH = sum(size // 2 for size in LOCAL_SIZES)
@@ -108,7 +109,7 @@ class _Date:
     def at(self, tile: tuple[slice, slice], rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """What is expected of pixels of a tile, and what is to be added to it, `(pixel, band)`."""
         made, points = self._made(rows, columns)
-        process = self._process(self._window(tile, MARGIN))
+        process = self._process(self._window(tile, MARGIN), min(POINTS, FEW_POINTS + len(rows)))
         added = process.at(points).add_(made.added)
         patch = self._window(tile, LOCAL_REACH)
         touching = torch.nonzero(self.touching[patch])
@@ -130,8 +131,8 @@ class _Date:
         )
         return down, right
 
-    def _process(self, window: tuple[slice, slice]) -> Conditioned:
-        """The process given some of the looks of a window, those beside what is to be filled first."""
+    def _process(self, window: tuple[slice, slice], most: int) -> Conditioned:
+        """The process given so many looks of a window at most, those beside what is to be filled first."""
         use, top = self.use[window], (self.place.top + window[0].start, self.place.left + window[1].start)
         seen = torch.nonzero(use.flatten() > 0).flatten()
         order = shuffled(use.shape, top)
@@ -139,7 +140,7 @@ class _Date:
         seen = seen[order.topk(min(CANDIDATES, len(seen)), largest=False).indices]
         rows, columns = seen // use.shape[1] + window[0].start, seen % use.shape[1] + window[1].start
         made, points = self._made(rows, columns)
-        at = drawn(points)
+        at = drawn(points, most)
         left = (made.look - made.expected).sub_(made.added)
         return conditioned(points[at], left[at], self.use[rows[at], columns[at]])
 

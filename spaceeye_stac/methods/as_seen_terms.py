@@ -28,6 +28,7 @@ RIDGE_CONSTANT, RIDGE, SHIFT_RIDGE, ALTERNATIONS = 10.0, 100.0, 50.0, 2
 ORBIT_DAYS, ORBIT_PRIOR, ORBIT_RIDGE, ORBIT_CLEAR = 5, 2.0, 0.02, 0.1
 COMPONENTS = 10
 FEWEST_USED = 1.0
+WEIGHTING_PIXELS = 8192
 BOUND, BOUND_PIXELS = 3.0, 200.0
 
 
@@ -100,7 +101,8 @@ def learn_terms(sample: Sample) -> SampleFit:
     """Learn all that is of the whole cell."""
     x, clear = sample.values.flatten(2), sample.clear.flatten(1)
     basis = Basis.of(sample.values, sample.clear, sample.days)
-    weighting = learn_weighting(x, clear, basis, sample.share)
+    step = max(1, clear.shape[1] // WEIGHTING_PIXELS)
+    weighting = learn_weighting(x[..., ::step], clear[:, ::step], basis, sample.share * step)
     w = looks_weights(x, clear.float(), basis, weighting)
     blend = learn_blend(x, clear, w, basis)
     known = expected(x, w, basis, blend)

@@ -17,7 +17,7 @@ from spaceeye_stac.methods.as_seen_rows import TILE
 from spaceeye_stac.methods.as_seen_terms import SampleFit, date_fit
 from spaceeye_stac.methods.uncertainty import Scales, scales
 
-CASES = 2  # times that each date loses pixels
+CASES = 2  # times that each date loses pixels, or once where the sample is not all
 PICKED = 300  # hidden pixels of a case that are predicted
 CLOUDY = (0.1, 0.9)
 MOSTLY_CLEAR, MOST_HIDDEN, FEWEST_HIDDEN = 0.6, 0.4, 20
@@ -46,7 +46,7 @@ def _errors(fit: SampleFit) -> tuple[Tensor, Tensor, Tensor]:
     tried = torch.zeros(dates, CASES * PICKED, dtype=torch.bool)
     for t in range(dates):
         rng = np.random.default_rng(t)
-        for case in range(CASES):
+        for case in range(CASES if fit.sample.share == 1 else 1):
             hidden = hidden_shape(fit.sample.clear, t, fit.sample.share, rng) & (fit.use[t] > 0).view(fit.sample.shape)
             at = _picked(hidden, fit.sample.steps, rng)
             if len(at) >= FEWEST_HIDDEN:
