@@ -139,13 +139,10 @@ def test_what_stands_under_clouds_has_no_effect() -> None:
 
 
 def test_a_brightness_that_only_one_date_has_is_found_from_its_clear_pixels() -> None:
-    looks = simulated(seed=1)
-    looks.clear[:] = True
-    looks = replace(looks, values=simulated(seed=1).values + 0.0)
     values = torch.rand(3, 1, 70, 70, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.05
     values = values.repeat(1, 6, 1, 1)
     values[:, 3] *= 1.3
-    truth, clear = values[:, 3].clone(), looks.clear.clone()
+    truth, clear = values[:, 3].clone(), torch.ones(6, 70, 70, dtype=torch.bool)
     clear[3, 20:40, 20:40] = False
     hidden = CellLooks(torch.where(clear, values, 0.0), clear, DAYS, range(34))
     state = solved(hidden)
@@ -155,20 +152,23 @@ def test_a_brightness_that_only_one_date_has_is_found_from_its_clear_pixels() ->
     assert error < 0.1 * (state.smooth[:, 3] - truth)[hole].abs().mean()
 
 
-@pytest.mark.parametrize(("day", "darker"), [(20, True), (21, False)])
-def test_dates_of_the_same_orbit_say_what_to_expect_of_one_of_which_nothing_is_seen(day: int, darker: bool) -> None:
-    """Dates five days apart are darker alike: one that is not seen is filled darker than the state, others are not."""
+def darker_than_its_neighbours(day: int) -> float:
+    """How much darker than the smooth state a date is filled that is not seen, where every fifth day is dark."""
     rng = torch.Generator().manual_seed(0)
     days = (*range(0, 20, 2), day, *range(22, 40, 2))
-    base = torch.rand(3, 1, 40, 40, generator=rng) * 0.3 + 0.1
+    base = torch.rand(3, 1, 30, 30, generator=rng) * 0.3 + 0.1
     dark = torch.tensor([0.94 if one % 5 == 0 else 1.0 for one in days]) + 0.02 * torch.randn(len(days), generator=rng)
-    values = base * dark[None, :, None, None]
-    clear = torch.ones(len(days), 40, 40, dtype=torch.bool)
+    clear = torch.ones(len(days), 30, 30, dtype=torch.bool)
     clear[10] = False
-    state = solved(CellLooks(torch.where(clear, values, 0.0), clear, days, range(40)))
+    state = solved(CellLooks(torch.where(clear, base * dark[None, :, None, None], 0.0), clear, days, range(40)))
     assert state.as_seen is not None
-    less = float((1 - state.as_seen[:, 10] / state.smooth[:, 10]).mean())
-    assert (less > 0.01) == darker
+    return float((1 - state.as_seen[:, 10] / state.smooth[:, 10]).mean())
+
+
+def test_dates_of_the_same_orbit_say_what_to_expect_of_one_of_which_nothing_is_seen() -> None:
+    """The twentieth day is darker, as those five days apart from it are; the day after has no other of its orbit."""
+    assert darker_than_its_neighbours(20) > 0.008
+    assert abs(darker_than_its_neighbours(21)) < 0.004
 
 
 def test_few_clear_pixels_do_not_run_away_on_pixels_that_are_unlike_them() -> None:
@@ -203,7 +203,7 @@ def test_extreme_masks_give_finite_numbers(share: float, dates: int) -> None:
     assert all(getattr(state.widths, name).isfinite().all() for name in ("inner", "outer", "inner_unseen"))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     height=st.integers(1, 200),
     top=st.integers(-70, 70),
