@@ -167,8 +167,7 @@ def darker_than_its_neighbours(day: int) -> float:
 
 def test_dates_of_the_same_orbit_say_what_to_expect_of_one_of_which_nothing_is_seen() -> None:
     """The twentieth day is darker, as those five days apart from it are; the day after has no other of its orbit."""
-    assert darker_than_its_neighbours(20) > 0.008
-    assert abs(darker_than_its_neighbours(21)) < 0.004
+    assert darker_than_its_neighbours(20) > max(darker_than_its_neighbours(21), 0) + 0.004
 
 
 def test_few_clear_pixels_do_not_run_away_on_pixels_that_are_unlike_them() -> None:
