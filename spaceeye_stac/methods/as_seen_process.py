@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 FEATURE_LENGTH, PIXEL_LENGTH, NOISE = 2.0, 20.0, 0.05
-POINTS, FEWEST_POINTS = 256, 20
+POINTS, FEWEST_POINTS = 320, 20
 LEAST_TRUST = 1e-3
 BOX, BOXES, BOXED = 0.35, 64, 5  # side of a box, boxes along a coordinate, and coordinates that make them: the last
 SHUFFLED = 128
@@ -34,7 +34,7 @@ class Conditioned:
         """Its mean `(pixel, band)` at other points `(pixel, coordinate)`."""
         if not len(self.points):
             return torch.zeros(len(points), self.weights.shape[1])
-        return torch.cat([_kernel(part, self.points) @ self.weights for part in points.split(CHUNK)])
+        return torch.cat([_kernel(part, self.points) @ self.weights for part in torch.split(points, CHUNK)])
 
 
 def conditioned(points: Tensor, residual: Tensor, trust: Tensor) -> Conditioned:

@@ -70,7 +70,7 @@ class Made:
     def of(cls, made: Tensor) -> "Made":
         """Take outputs `(..., output)` apart, in the same memory."""
         bands = (made.shape[-1] - COMPONENTS) // 3
-        return cls(*made.split([bands, bands, COMPONENTS, bands], dim=-1))
+        return cls(*torch.split(made, [bands, bands, COMPONENTS, bands], dim=-1))
 
 
 def tiles_of(length: int, start: int) -> list[slice]:

@@ -190,8 +190,8 @@ def expected(x: Tensor, w: Tensor, basis: Basis, blend: Tensor) -> Expected:
     total = q * determined + w
     smooth = loo.mul_(q * determined).add_(j).div_(total.clamp(min=EPSILON))
     smooth = _known(smooth, total > DETERMINED, basis.mean[:, None, None])
-    nearest = (_less(side, state) for side in sides)
-    return Expected(state, rest.sub_(state).mul_(some), *nearest, smooth, q, determined, q / (1 + q), w)
+    earlier, later = (_less(side, state) for side in sides)
+    return Expected(state, rest.sub_(state).mul_(some), earlier, later, smooth, q, determined, q / (1 + q), w)
 
 
 def _less(side: _OneSided, state: Tensor) -> Tensor:
