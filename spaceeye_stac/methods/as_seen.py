@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from spaceeye_stac.methods.as_seen_fill import Place, filled
+from spaceeye_stac.methods.as_seen_fill import Corner, filled
 from spaceeye_stac.methods.as_seen_rows import RollingRows, by_bands
 from spaceeye_stac.methods.as_seen_states import DAMPINGS, SMOOTHEST
-from spaceeye_stac.methods.as_seen_terms import DateTerms, Sample, learn_terms
+from spaceeye_stac.methods.as_seen_terms import CellSample, DateTerms, learn_terms
 from spaceeye_stac.methods.as_seen_widths import learn_widths
 from spaceeye_stac.methods.base import CellLooks, Method, State, learning_steps
 from spaceeye_stac.methods.uncertainty import Scales
@@ -30,7 +30,7 @@ class AsSeenRun:
     def learn(self, few: CellLooks) -> None:
         """See `MethodRun`."""
         values = torch.where(few.clear, few.values, 0.0)
-        fit = learn_terms(Sample(values, few.clear, few.days, self._steps))
+        fit = learn_terms(CellSample(values, few.clear, few.days, self._steps))
         self._terms, self._widths = fit.terms, learn_widths(fit)
 
     def rows(self, strips: Iterable[CellLooks]) -> Iterator[State]:
@@ -47,10 +47,10 @@ class AsSeenRun:
 
     def _state(self, looks: CellLooks, rolling: RollingRows, rows: slice) -> State:
         wide, inner = rolling.around(rows)
-        place = Place(looks.origin[0] + rows.start - inner.start, looks.origin[1])
+        corner = Corner(looks.origin[0] + rows.start - inner.start, looks.origin[1])
         ready = wide.part(inner)
         never = ~ready.clear.any(0)
-        as_seen = filled(wide, inner, place, self._terms.bound).masked_fill_(never, torch.nan)
+        as_seen = filled(wide, inner, corner, self._terms.bound).masked_fill_(never, torch.nan)
         smooth = ready.smooth.masked_fill(never, torch.nan)
         return State(
             looks.days,

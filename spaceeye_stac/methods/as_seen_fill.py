@@ -24,14 +24,14 @@ SUPPORT_SIZE, SUPPORT_PIXELS = 65, 20.0
 
 
 @dataclass(frozen=True)
-class Place:
+class Corner:
     """Where rows lie: `top` and `left` count the first row and column of the image from a border of tiles."""
 
     top: int
     left: int
 
 
-def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
+def filled(wide: ReadyRows, rows: slice, corner: Corner, bound: Tensor) -> Tensor:
     """The images of some rows `(band, time, y, x)`: the look where clear, what is expected of it elsewhere.
 
     `wide`: those rows and what is looked at around them. `bound` `(time, band)`: what is added at most.
@@ -39,9 +39,9 @@ def filled(wide: ReadyRows, rows: slice, place: Place, bound: Tensor) -> Tensor:
     out = Made.of(wide.made[:, rows]).look.clone()
     empty = wide.clear.any(0) & ~wide.clear
     for t in torch.nonzero(empty[:, rows].any(2).any(1)).flatten().tolist():
-        date = _Date.of(wide, t, empty[t], place)
+        date = _Date.of(wide, t, empty[t], corner)
         near = support(wide.clear[t])[rows]
-        for columns in tiles_of(near.shape[1], place.left):
+        for columns in tiles_of(near.shape[1], corner.left):
             at = torch.nonzero(empty[t, rows, columns])
             if len(at):
                 down, right = at[:, 0], at[:, 1] + columns.start
@@ -96,15 +96,15 @@ class _Date:
     empty: Tensor
     beside: Tensor
     touching: Tensor
-    place: Place
+    corner: Corner
 
     @classmethod
-    def of(cls, wide: ReadyRows, date: int, empty: Tensor, place: Place) -> "_Date":
+    def of(cls, wide: ReadyRows, date: int, empty: Tensor, corner: Corner) -> "_Date":
         """Find them in the rows around those to be filled."""
         use = wide.trust[date] * wide.clear[date]
         near = (box_sums(empty.float(), 2 * reach + 1) > 0 for reach in (BESIDE, LOCAL_REACH))
         beside, touching = near
-        return cls(wide, date, use, empty, beside, touching & (use > 0), place)
+        return cls(wide, date, use, empty, beside, touching & (use > 0), corner)
 
     def at(self, tile: tuple[slice, slice], rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """What is expected of pixels of a tile, and what is to be added to it, `(pixel, band)`."""
@@ -121,7 +121,7 @@ class _Date:
         """What was made of some pixels, and their points of the process."""
         width = self.use.shape[1]
         made = Made.of(self.ready.made[self.date].flatten(0, 1).index_select(0, rows * width + columns))
-        return made, coordinates(made.components, rows + self.place.top, columns + self.place.left)
+        return made, coordinates(made.components, rows + self.corner.top, columns + self.corner.left)
 
     def _window(self, tile: tuple[slice, slice], margin: int) -> tuple[slice, slice]:
         """A tile and some pixels around it, as far as there are any."""
@@ -133,7 +133,7 @@ class _Date:
 
     def _process(self, window: tuple[slice, slice], most: int) -> Conditioned:
         """The process given so many looks of a window at most, those beside what is to be filled first."""
-        use, top = self.use[window], (self.place.top + window[0].start, self.place.left + window[1].start)
+        use, top = self.use[window], (self.corner.top + window[0].start, self.corner.left + window[1].start)
         seen = torch.nonzero(use.flatten() > 0).flatten()
         order = shuffled(use.shape, top)
         order = torch.where(self.beside[window], order, order * FARTHER).flatten()[seen]

@@ -62,7 +62,7 @@ class Weighting:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class LeftOut:
     """Leave-one-out state of the smoothest damping: `loo` and `extra` `(band, time, pixel)`.
 
     `extra` is how far the mean of the pixel's other looks is from it. Q, `trust` Q / (1 + Q) and `determined` (other
@@ -132,7 +132,7 @@ def _known(loo: Tensor, determined: Tensor, otherwise: Tensor) -> Tensor:
     return loo if bool(determined.all()) else torch.where(determined, loo, otherwise)
 
 
-def leave_one_out(x: Tensor, w: Tensor, basis: Basis) -> Predicted:
+def leave_one_out(x: Tensor, w: Tensor, basis: Basis) -> LeftOut:
     """What the other dates say of each date, with the smoothest damping; `x` is 0 where `w` is."""
     j = x * w
     before, after = _both_sides(j, w, basis.couplings[SMOOTHEST])
@@ -142,10 +142,10 @@ def leave_one_out(x: Tensor, w: Tensor, basis: Basis) -> Predicted:
     otherwise = torch.where(some, rest, basis.mean[:, None, None])
     loo = _known(before.state.add_(after.state).div_(q.clamp(min=EPSILON)), determined, otherwise)
     q = q.clamp(min=EPSILON)
-    return Predicted(loo, rest.sub_(loo).mul_(some), q, determined, q / (1 + q))
+    return LeftOut(loo, rest.sub_(loo).mul_(some), q, determined, q / (1 + q))
 
 
-def features(one: Predicted, basis: Basis) -> Tensor:
+def features(one: LeftOut, basis: Basis) -> Tensor:
     """`(time, feature, pixel)`: one, the predicted spectrum and its distance from the mean, standardised."""
     bands, dates, count = one.loo.shape
     f = torch.empty(dates, 1 + 2 * bands, count)
@@ -156,7 +156,7 @@ def features(one: Predicted, basis: Basis) -> Tensor:
     return f
 
 
-def pixel_weights(x: Tensor, clear: Tensor, one: Predicted, found: Weighting) -> Tensor:
+def pixel_weights(x: Tensor, clear: Tensor, one: LeftOut, found: Weighting) -> Tensor:
     """Robust weights `(time, pixel)` of looks, without those of their dates."""
     e = (x - one.loo).div_(found.scale)
     bands = len(x)
@@ -222,7 +222,7 @@ def learn_weighting(x: Tensor, clear: Tensor, basis: Basis, share: float) -> Wei
     return weighting
 
 
-def _ridge(x: Tensor, seen: Tensor, one: Predicted, basis: Basis, share: float) -> Tensor:
+def _ridge(x: Tensor, seen: Tensor, one: LeftOut, basis: Basis, share: float) -> Tensor:
     """Coefficients `(time, feature, band)` for the plain `[1, loo, extra]`, over the scale of nothing yet."""
     bands, (dates, _) = len(x), seen.shape
     f = features(one, basis)
@@ -242,7 +242,7 @@ def unscaled(fit: Tensor, basis: Basis, bands: int) -> Tensor:
     return out
 
 
-def _typical(x: Tensor, one: Predicted, fit: Tensor, looked: Tensor) -> tuple[Tensor, float]:
+def _typical(x: Tensor, one: LeftOut, fit: Tensor, looked: Tensor) -> tuple[Tensor, float]:
     """Residual scale per band `(band, 1, 1)`, and the median squared deviation, from a sample of the pixels."""
     step = max(1, looked.shape[1] // SAMPLE_PIXELS)
     if int(looked[:, ::step].sum()) < FEWEST_SEEN:
@@ -264,7 +264,7 @@ def middle(values: Tensor) -> Tensor:
     return values.quantile(0.5, dim=1) if values.shape[1] < 1 << 24 else values.median(dim=1).values
 
 
-def _date_weights(x: Tensor, seen: Tensor, one: Predicted, pixels: Tensor, scale: Tensor) -> Tensor:
+def _date_weights(x: Tensor, seen: Tensor, one: LeftOut, pixels: Tensor, scale: Tensor) -> Tensor:
     r = (x - one.loo).div_(scale)
     noise = (r.square_().mean(0) * (one.trust * pixels * one.determined)).sum(1)
     noise = noise / (pixels * one.determined).sum(1).clamp(min=1e-3)

@@ -33,7 +33,7 @@ BOUND, BOUND_PIXELS = 3.0, 200.0
 
 
 @dataclass(frozen=True)
-class Sample:
+class CellSample:
     """Pixels `(band, time, y, x)` of a cell, every `steps` of them along y and x; `values` is 0 where not clear."""
 
     values: Tensor
@@ -71,14 +71,14 @@ class DateTerms:
 
 
 @dataclass(frozen=True)
-class SampleFit:
+class LearntCell:
     """The sample as the terms were learnt on it, flattened, by which hidden looks are predicted again.
 
     `base` `(band, time, pixel)` is what is expected with nothing seen of the date, `use` `(time, pixel)` the trust in a
     clear look's deviation from it.
     """
 
-    sample: Sample
+    sample: CellSample
     terms: DateTerms
     known: Expected
     base: Tensor
@@ -97,7 +97,7 @@ class SampleFit:
         return self.sample.values[:, date].flatten(1) - self.base[:, date]
 
 
-def learn_terms(sample: Sample) -> SampleFit:
+def learn_terms(sample: CellSample) -> LearntCell:
     """Learn all that is of the whole cell."""
     x, clear = sample.values.flatten(2), sample.clear.flatten(1)
     basis = Basis.of(sample.values, sample.clear, sample.days)
@@ -112,7 +112,7 @@ def learn_terms(sample: Sample) -> SampleFit:
     base = known.state + _applied(known, orbit)
     nothing = torch.zeros(dates, 1 + 4 * bands, 2 * bands + COMPONENTS)
     terms = DateTerms(basis, weighting, blend, nothing, torch.zeros(dates, 2), _bounds(x - base, use))
-    fit = SampleFit(sample, terms, known, base, use)
+    fit = LearntCell(sample, terms, known, base, use)
     for t in range(dates):
         f = fit.features(t)
         found, terms.shift[t] = date_fit(fit, t, f, use[t])
@@ -142,7 +142,7 @@ def _applied(known: Expected, fits: Tensor) -> Tensor:
     return out.add_(fits[:, 0].T[..., None])
 
 
-def _orbit_fits(known: Expected, x: Tensor, use: Tensor, sample: Sample, basis: Basis, trusted: Tensor) -> Tensor:
+def _orbit_fits(known: Expected, x: Tensor, use: Tensor, sample: CellSample, basis: Basis, trusted: Tensor) -> Tensor:
     """Coefficients `(time, 1 + 2 bands, band)` of what to expect of a date: the mean of the others of its orbit.
 
     The totals over all dates of the orbit less the date's own part; shrunk by two dates of weight one.
@@ -163,7 +163,7 @@ def _orbit_fits(known: Expected, x: Tensor, use: Tensor, sample: Sample, basis: 
     return unscaled(mean, basis, bands).float()
 
 
-def _gradients(image: Tensor, sample: Sample) -> Tensor:
+def _gradients(image: Tensor, sample: CellSample) -> Tensor:
     """Central differences along y and x, one-sided at the borders, `(2, band, pixel)` a pixel of the cell."""
     plane = image.reshape(len(image), *sample.shape)
     axes = ((1, sample.steps[0]), (2, sample.steps[1]))
@@ -174,7 +174,7 @@ def _gradients(image: Tensor, sample: Sample) -> Tensor:
     return torch.stack(each).flatten(2)
 
 
-def date_fit(fit: SampleFit, date: int, f: Tensor, use: Tensor) -> tuple[Tensor, Tensor]:
+def date_fit(fit: LearntCell, date: int, f: Tensor, use: Tensor) -> tuple[Tensor, Tensor]:
     """Ridge coefficients `(feature, band)` and the common shift `(2,)` of one date, from what is used of it.
 
     Both are fitted to what the other leaves. Nothing used gives zeros.

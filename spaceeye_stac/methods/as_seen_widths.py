@@ -14,7 +14,7 @@ from torch import Tensor
 from spaceeye_stac.methods.as_seen_fill import MARGIN, SUPPORT_PIXELS, SUPPORT_SIZE, box_sums
 from spaceeye_stac.methods.as_seen_process import conditioned, coordinates, drawn, shuffled
 from spaceeye_stac.methods.as_seen_rows import TILE
-from spaceeye_stac.methods.as_seen_terms import SampleFit, date_fit
+from spaceeye_stac.methods.as_seen_terms import LearntCell, date_fit
 from spaceeye_stac.methods.uncertainty import Scales, scales
 
 CASES = 2  # times that each date loses pixels, or once where the sample is not all
@@ -24,7 +24,7 @@ MOSTLY_CLEAR, MOST_HIDDEN, FEWEST_HIDDEN = 0.6, 0.4, 20
 FEWEST_CLEAR, DISC_SHARE, DISC_PIXELS = 60, 1 / 3, 3217
 
 
-def learn_widths(fit: SampleFit) -> Scales:
+def learn_widths(fit: LearntCell) -> Scales:
     """Half widths of the 68 and 90 % intervals of each band and date, to be multiplied by sqrt(1 + 1/Q)."""
     seen = fit.use > 0
     left = fit.sample.values.flatten(2) - fit.base
@@ -39,7 +39,7 @@ def learn_widths(fit: SampleFit) -> Scales:
     )
 
 
-def _errors(fit: SampleFit) -> tuple[Tensor, Tensor, Tensor]:
+def _errors(fit: LearntCell) -> tuple[Tensor, Tensor, Tensor]:
     """Errors of hidden looks `(band, time, try)`, Q of each, and which of them were tried."""
     bands, dates = fit.base.shape[:2]
     errors, q = torch.zeros(bands, dates, CASES * PICKED), torch.ones(dates, CASES * PICKED)
@@ -94,7 +94,7 @@ def _picked(hidden: Tensor, steps: tuple[int, int], rng: np.random.Generator) ->
     return near[:, 0] * hidden.shape[1] + near[:, 1]
 
 
-def _error(fit: SampleFit, date: int, hidden: Tensor, at: Tensor) -> Tensor:
+def _error(fit: LearntCell, date: int, hidden: Tensor, at: Tensor) -> Tensor:
     """What hidden looks differ by from what the others of their date make of them, `(band, try)`."""
     clear = fit.sample.clear[date] & ~hidden
     use = fit.use[date] * clear.flatten()
@@ -109,7 +109,7 @@ def _error(fit: SampleFit, date: int, hidden: Tensor, at: Tensor) -> Tensor:
     return r[:, at] - added.clamp(-bound, bound) * count / (count + SUPPORT_PIXELS)
 
 
-def _process(fit: SampleFit, date: int, left: tuple[Tensor, Tensor], at: Tensor) -> Tensor:
+def _process(fit: LearntCell, date: int, left: tuple[Tensor, Tensor], at: Tensor) -> Tensor:
     """Mean `(band, try)` of the process given what is used around the pixels that are tried."""
     use, residual = left
     (height, width), steps = fit.sample.shape, fit.sample.steps
@@ -129,7 +129,7 @@ def _process(fit: SampleFit, date: int, left: tuple[Tensor, Tensor], at: Tensor)
     return conditioned(points[known], residual[:, seen[known]].T, use[seen[known]]).at(wanted).T
 
 
-def _coordinates(fit: SampleFit, date: int, components: Tensor, at: Tensor) -> Tensor:
+def _coordinates(fit: LearntCell, date: int, components: Tensor, at: Tensor) -> Tensor:
     known, width = fit.known, fit.sample.shape[1]
     parts = (known.state, known.extra, known.before, known.after)
     values = torch.cat([torch.ones(1, len(at)), *(part[:, date, at] for part in parts)])
