@@ -17,6 +17,7 @@ METHOD_GROUP = "spaceeye_stac.methods"
 MASK_GROUP = "spaceeye_stac.masks"
 MASK_MODEL_USES = ("and", "or", "instead")
 APPEARANCES = ("as_seen", "smooth")
+METHOD_APPEARANCE = {"guided": "as_seen", "surface": "smooth"}
 MethodCallable = Callable[..., Any]
 MaskCallable = Callable[..., Any]
 MAX_DURATION = 3660
@@ -64,7 +65,8 @@ class Settings:
         With the scene's own mask: "and" is clear where both say clear, "or" where one does, "instead" where the model
         does, whatever the mask says.
     appearance
-        For guided: on acquisition days "as_seen" (the observation where clear) or the "smooth" state.
+        For guided and surface: on acquisition days "as_seen" (the observation where clear, and where not what the date
+        would have shown) or the "smooth" state. Left out, guided is as_seen and surface smooth.
     tolerance, max_iterations, check_interval
         For reference: its stopping rule.
     resolution, crs
@@ -93,7 +95,7 @@ class Settings:
     mask_dilation: float = 0.0
     mask_model: str | MaskCallable | None = None
     mask_model_use: str = "and"
-    appearance: str = "as_seen"
+    appearance: str | None = None
     tolerance: float = 1e-3
     max_iterations: int = 200
     check_interval: int = 5
@@ -115,7 +117,11 @@ class Settings:
         named = method_names()
         known = callable(self.method) or self.method in named
         yield "method", known, f"choose from {', '.join(named)}, or bring a callable"
-        yield "appearance", self.appearance in APPEARANCES, f"choose from {', '.join(APPEARANCES)}"
+        yield (
+            "appearance",
+            self.appearance is None or self.appearance in APPEARANCES,
+            f"choose from {', '.join(APPEARANCES)}",
+        )
         yield "tolerance", 0 <= self.tolerance < math.inf, "give a number from 0"
         yield "max_iterations", self.max_iterations >= 1, "give a whole number from 1"
         yield "check_interval", self.check_interval >= 1, "give a whole number from 1"
@@ -156,6 +162,11 @@ class Settings:
         named = installed(MASK_GROUP)
         known = f"choose from {', '.join(named)}" if named else "no installed package names any"
         return self.mask_model in named, f"{known}, or bring a callable"
+
+    @property
+    def shows_looks(self) -> bool:
+        """Whether acquisition days have the look of their date, where the method can do that."""
+        return (self.appearance or METHOD_APPEARANCE.get(self.method_name, "as_seen")) == "as_seen"
 
     @property
     def method_name(self) -> str:

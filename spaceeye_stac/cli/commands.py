@@ -97,7 +97,7 @@ def plan(
     resources: Resources,
     output: Output,
     method: Method = "damped",
-    appearance: Appearance = "as_seen",
+    appearance: Appearance = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say what a run would read, hold in memory, write and take, and what is missing, before any pixel is read."""
@@ -118,7 +118,7 @@ def run(
     out: Out,
     collection_id: CollectionId = "spaceeye",
     method: Method = "damped",
-    appearance: Appearance = "as_seen",
+    appearance: Appearance = None,
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
     overwrite: Overwrite = False,  # noqa: FBT002
     update: Update = False,  # noqa: FBT002
@@ -202,7 +202,7 @@ def evaluate(
     query: Query,
     settings: Settings,
     methods: Annotated[str | None, typer.Option(help="Comma-separated; all but reference when left out.")] = None,
-    appearance: Appearance = "as_seen",
+    appearance: Appearance = None,
     seed: Annotated[int, typer.Option(help="What is hidden and planted follows from it.")] = 0,
     limit: Annotated[int | None, typer.Option(help="At most so many dates of each kind.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG with an example and the error by gap length.")] = None,

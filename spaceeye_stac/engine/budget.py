@@ -23,6 +23,7 @@ STRIP_ROWS = (128, 64, 32)
 WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0, "surface": 8.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
 LEARNING, OTHER_LEARNING = {"guided": 3.0, "surface": 12.0}, 3.0  # the same of the pixels that are learnt from
+AS_SEEN_WORKING, AS_SEEN_ROWS = 7.0, 160  # more of the surface that fills its dates, and rows beside those of a strip
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
 STRIPS = 18  # rows of cells in float32 that stand in memory while bands are written
@@ -154,7 +155,7 @@ def images_in(job: GridJob) -> int:
     """Knots, times their images, of the windows that are solved together and have the most, as all are kept at once."""
     method = method_of(job.settings)
     knots = [sum(len(w.knots(days)) for w in windows) for days, windows in solved_together(job).items()]
-    return max(knots) * (2 if method.shows and job.settings.appearance == "as_seen" else 1)
+    return max(knots) * (2 if method.shows and job.settings.shows_looks else 1)
 
 
 def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how: Batching) -> int:
@@ -162,8 +163,10 @@ def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how
     method, bands = method_of(job.settings), len(job.bands)
     view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
     looks = max(map(len, solved_together(job)))
-    strip = _strip_pixels(view, how.rows, layout.halo) if method.strips else math.prod(view.shape)
-    values = WORKING.get(method.name, OTHER_WORKING) * strip
+    filled = method.name == "surface" and job.settings.shows_looks
+    around = AS_SEEN_ROWS if filled else layout.halo
+    strip = _strip_pixels(view, how.rows, around) if method.strips else math.prod(view.shape)
+    values = (WORKING.get(method.name, OTHER_WORKING) + (AS_SEEN_WORKING if filled else 0)) * strip
     if method.learns:
         places = method.places(view.shape)
         values += LEARNING.get(method.name, OTHER_LEARNING) * len(places.rows) * len(places.columns)
@@ -190,8 +193,8 @@ def _dn_bytes(job: GridJob, block: Block, scenes: int) -> int:
     return scenes * ((len(job.bands) + 1) * DN_BYTES + verdict) * math.prod(block.shape)
 
 
-def _strip_pixels(view: Block, rows: int, halo: int) -> int:
+def _strip_pixels(view: Block, rows: int, around: int) -> int:
     """Pixels of the view that are worked on at once, those above and below that are looked at with them."""
     height, width = view.shape
     whole = max(rows, cached_rows(width))
-    return min(height, whole + halo) * width
+    return min(height, whole + around) * width

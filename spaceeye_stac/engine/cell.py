@@ -173,6 +173,7 @@ class CellSolve:
             None if carried is None else torch.from_numpy(carried[:, list(self.stretch.acquisitions)]),
             alike_pixels(metres_per_pixel(self.job.grid.geobox)),
             self.job.bands,
+            origin=_origin(self.cell),
         )
 
     def _at_knots(self, state: State, window: Window, rows: slice) -> KeyframeRows:
@@ -200,6 +201,15 @@ class CellSolve:
         noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
         known = np.array(noise, np.float32)
         return WindowFacts(window, knots, self._days, self._looks, known, unseen, widths.damping_factor)
+
+
+def _origin(cell: Cell) -> tuple[int, int]:
+    """Row and column of the view's first pixel, counted from a border of cells."""
+    of_view, of_core = (cell.view.y, cell.view.x), (cell.core.y, cell.core.x)
+    # the first core may begin inside its cell, at the grid's edge, but ends with it
+    borders = [core.start if index else core.stop for core, index in zip(of_core, cell.index, strict=True)]
+    down, right = (view.start - border for view, border in zip(of_view, borders, strict=True))
+    return down, right
 
 
 def _above_each_other(parts: Sequence[NDArray]) -> NDArray:  # type: ignore[type-arg]

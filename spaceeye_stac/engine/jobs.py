@@ -104,7 +104,7 @@ def retention_of(settings: Settings) -> Retention:
     method = method_of(settings)
     return Retention(
         every_day=method.every_day,
-        as_seen=method.shows and settings.appearance == "as_seen",
+        as_seen=method.shows and settings.shows_looks,
         damping_factor=method.damping_factor or settings.damping_factor,
         truncates=method.truncates,
     )

@@ -28,6 +28,8 @@ class CellLooks:
     `carried` `(band, time)`: each day's illuminance as the other days would give it, over its own. `alike`: pixels of
     the grid in one of 20 m, the pixel of the labels and of most bands. `bands`: their names, where they are known.
     `patches` `(y, x)`: how many patches of neighbouring pixels lie beside each other, as `Places` picks them.
+    `origin`: row and column of the cell's first pixel, counted from a border of cells: what a method tiles with a side
+    that divides its cells is tiled alike in all.
     """
 
     values: Tensor
@@ -38,6 +40,7 @@ class CellLooks:
     alike: float = 1.0
     bands: tuple[str, ...] = ()
     patches: tuple[int, int] = (1, 1)
+    origin: tuple[int, int] = (0, 0)
 
     def at(self, places: "Places") -> "CellLooks":
         """Patches of a whole cell alone."""
@@ -106,6 +109,11 @@ class State:
     suspect: Tensor | None = None
     widths: Scales | None = None
     damping_factor: float = 1.0
+
+    def part(self, rows: slice) -> "State":
+        """Some rows alone."""
+        images = {name: getattr(self, name) for name in PER_PIXEL if getattr(self, name) is not None}
+        return replace(self, **{name: image[..., rows, :] for name, image in images.items()})
 
     @classmethod
     def joined(cls, strips: "list[State]") -> "State":

@@ -19,7 +19,7 @@ class GuidedRun:
     _widths: Scales
 
     def __init__(self, settings: Settings, shape: tuple[int, int]) -> None:
-        self._as_seen, self._steps = settings.appearance == "as_seen", learning_steps(shape)
+        self._as_seen, self._steps = settings.shows_looks, learning_steps(shape)
 
     def learn(self, few: CellLooks) -> None:
         """See `MethodRun`."""

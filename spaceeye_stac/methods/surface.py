@@ -13,7 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from spaceeye_stac.methods.base import CellLooks, Method, State
+from spaceeye_stac.methods.as_seen import AsSeenRun
+from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, State
 from spaceeye_stac.methods.solver import cached_rows
 from spaceeye_stac.methods.surface_fit import SurfaceFit, learn_surface
 from spaceeye_stac.methods.surface_rows import CONTEXT, SurfaceRows, surface_rows
@@ -29,6 +30,7 @@ class SurfaceRun:
 
     _fit: SurfaceFit
     _widths: Scales
+    used_of_sample: Tensor
 
     def __init__(self, _settings: Settings, shape: tuple[int, int]) -> None:
         self._unit = cached_rows(shape[1])
@@ -38,25 +40,72 @@ class SurfaceRun:
         values, clear, shape = _in_patches(few)
         self._fit, looks, last = learn_surface(values, clear, few.days, few.bands, shape)
         self._widths = surface_widths(looks, last, self._fit.scale)
+        share = last.weights / self._fit.date_weights[:, None].clamp(min=1e-9)
+        self.used_of_sample = _as_image(share >= SUSPECT_WEIGHT, few.patches, shape)
 
     def rows(self, strips: Iterable[CellLooks]) -> Iterator[State]:
         """See `MethodRun`."""
+        for _, state in self.made(strips):
+            yield state
+
+    def made(self, strips: Iterable[CellLooks]) -> Iterator[tuple[CellLooks, State]]:
+        """Make the rows of a cell: its looks, and the state that they give."""
         known = _Known(self._unit)
         for strip in strips:
             known.add(strip)
             if known.ready > known.emitted:
-                yield self._state(known, known.ready)
+                yield self._made(known, known.ready)
         if known.stop > known.emitted:
-            yield self._state(known, known.stop)
+            yield self._made(known, known.stop)
 
     def widths(self) -> Scales:
         """See `MethodRun`."""
         return self._widths
 
-    def _state(self, known: "_Known", stop: int) -> State:
+    def _made(self, known: "_Known", stop: int) -> tuple[CellLooks, State]:
         looks, inner = known.take(stop)
         found = surface_rows(looks.values, looks.clear, looks.days, self._fit, inner)
-        return _state(found, looks.days, self._fit)
+        mine = replace(looks, values=looks.values[:, :, inner], clear=looks.clear[:, inner])
+        return mine, _state(found, looks.days, self._fit)
+
+
+class SurfaceAsSeenRun:
+    """The surface, and on acquisition days the date's own look and light: see `as_seen`.
+
+    Looks that the surface takes out are not seen on their days either.
+    """
+
+    def __init__(self, settings: Settings, shape: tuple[int, int]) -> None:
+        self._surface, self._as_seen = SurfaceRun(settings, shape), AsSeenRun(settings, shape)
+
+    def learn(self, few: CellLooks) -> None:
+        """See `MethodRun`."""
+        self._surface.learn(few)
+        self._as_seen.learn(replace(few, clear=few.clear & self._surface.used_of_sample))
+
+    def rows(self, strips: Iterable[CellLooks]) -> Iterator[State]:
+        """See `MethodRun`."""
+        waiting: list[State] = []
+
+        def used() -> Iterator[CellLooks]:
+            for looks, state in self._surface.made(strips):
+                waiting.append(state)
+                yield replace(looks, clear=state.clear)
+
+        for seen in self._as_seen.rows(used()):
+            rows = seen.clear.shape[1]
+            above = State.joined(waiting)
+            waiting[:] = [above.part(slice(rows, None))]
+            yield replace(above.part(slice(0, rows)), as_seen=seen.as_seen)
+
+    def widths(self) -> Scales:
+        """See `MethodRun`: of filled dates on acquisition days, of the surface on all others."""
+        smooth, filled = self._surface.widths(), self._as_seen.widths()
+        return replace(smooth, inner=filled.inner, outer=filled.outer)
+
+
+def _started(settings: Settings, shape: tuple[int, int]) -> MethodRun:
+    return SurfaceAsSeenRun(settings, shape) if settings.shows_looks else SurfaceRun(settings, shape)
 
 
 @dataclass
@@ -115,6 +164,13 @@ def _in_patches(few: CellLooks) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
     return torch.where(clear, cut(few.values), 0.0), clear, shape
 
 
+def _as_image(flat: Tensor, patches: tuple[int, int], shape: tuple[int, int, int]) -> Tensor:
+    """Back from `(time, pixel)` patch by patch to `(time, y, x)` of the sample."""
+    (down, right), (_, height, width) = patches, shape
+    apart = flat.view(-1, down, right, height, width).transpose(2, 3)
+    return apart.reshape(-1, down * height, right * width)
+
+
 def _state(found: SurfaceRows, days: tuple[int, ...], fit: SurfaceFit) -> State:
     """What was made of some rows; looks that were taken out are not clear in it."""
     used = found.clear & (found.pixel_weights >= SUSPECT_WEIGHT)
@@ -130,4 +186,4 @@ def _state(found: SurfaceRows, days: tuple[int, ...], fit: SurfaceFit) -> State:
     )
 
 
-SURFACE = Method("surface", SurfaceRun, cell=384, halo=64, margin=32, strips=True, learns=True, patches=True)
+SURFACE = Method("surface", _started, cell=384, halo=64, margin=32, strips=True, learns=True, patches=True, shows=True)

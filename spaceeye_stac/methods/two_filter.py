@@ -79,10 +79,9 @@ class Sides:
         """The state of all dates `(band, time, pixel)`, from `weighted` values w u and weights `(time, pixel)`."""
         total = self.information.add_(weights)
         out = (self.before + self.after).add_(weighted)
-        inverse = total.clamp(min=EPSILON).reciprocal_()
-        for bands, one in zip(self.dampings.bands, inverse, strict=True):
+        unknown = (total <= 0).any(0)
+        for bands, one in zip(self.dampings.bands, total.reciprocal_(), strict=True):
             out[bands] *= one
-        unknown = (total <= DETERMINED).any(0)
         return torch.where(unknown, mean[:, None, None], out) if bool(unknown.any()) else out
 
 
@@ -130,7 +129,7 @@ def _swept(
         gap = min(before, date)
         for group, (factor, bands) in enumerate(zip(dampings.factors, dampings.bands, strict=True)):
             coupling = factor / gaps[gap] if loose is None else loose[gap] * (factor / gaps[gap])
-            known = (weights[before] + information[group, before]).add_(EPSILON)
+            known = weights[before] + information[group, before]
             gain = (known + coupling).reciprocal_().mul_(coupling)
             torch.mul(gain, known, out=information[group, date])
             torch.add(weighted[bands, before], state[bands, before], out=state[bands, date]).mul_(gain)

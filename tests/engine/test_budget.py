@@ -103,18 +103,23 @@ def test_memory_does_not_grow_with_the_time_range(method: str, tmp_path: Path) -
     assert taken[1][1] == taken[0][1]
 
 
+WAYS = [se.Settings(method=name) for name in ("damped", "guided", "surface")]
+WAYS += [se.Settings(method="surface", appearance="as_seen")]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
-    method=st.sampled_from(["damped", "guided", "surface"]),
+    options=st.sampled_from(WAYS),
     height=st.integers(1, 150),
     width=st.integers(300, 330),
     seed=st.integers(0, 2**31),
     strips=st.integers(1, 3),
     dates=st.integers(1, 5),
 )
-def test_strips_change_no_bit(method: str, height: int, width: int, seed: int, strips: int, dates: int) -> None:
+def test_strips_change_no_bit(
+    options: se.Settings, height: int, width: int, seed: int, strips: int, dates: int
+) -> None:
     looks = made_up(np.random.default_rng(seed), (dates, height, width))
-    options = se.Settings(method=method)
     whole = method_of(options).solve(looks, options)
     cut = solved_in_strips(looks, options, strips * cached_rows(width))
     for name in PER_PIXEL:
