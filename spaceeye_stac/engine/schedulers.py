@@ -133,7 +133,7 @@ class _Processes:
     def _started(self) -> ProcessPoolExecutor:
         # spawned, not forked: torch and GDAL hold threads that do not survive a fork
         pool = ProcessPoolExecutor(self.count, get_context("spawn"), initializer=_begin)
-        self._ready = [pool.submit(import_module, "spaceeye_stac.engine.solving") for _ in range(self.count)]
+        self._ready = [pool.submit(_import_work) for _ in range(self.count)]
         return pool
 
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
@@ -174,6 +174,11 @@ def _unnamed_file(content: bytes) -> Iterator[Path]:
         file.write(content)
         file.flush()
         yield processes / str(file.fileno()) if processes.is_dir() else Path(file.name)
+
+
+def _import_work() -> None:
+    """Import what the tasks need, while the main process still searches."""
+    import_module("spaceeye_stac.engine.solving")
 
 
 _own: dict[UUID, Task] = {}

@@ -27,9 +27,9 @@ AnyPixel = TypeVar("AnyPixel", bound=np.generic)
 class SimulatedTile(ABC):
     """A tile of 10 m pixels under a satellite, whose cloud-free image of any day is known; all follows from `seed`.
 
-    `shape` is rows and columns, both even, for some bands and the labels have pixels of 20 m. Days are counted from
+    `shape` is rows and columns. Days are counted from
     `start`; `origin` is the upper left corner in the CRS `epsg`; `noise` is that of a look, in reflectance. Raises
-    InvalidInputError for a shape that is odd or empty.
+    InvalidInputError for an empty shape.
     """
 
     shape: tuple[int, int] = (192, 192)
@@ -43,8 +43,8 @@ class SimulatedTile(ABC):
     noise: float = 0.002
 
     def __post_init__(self) -> None:
-        if any(side < COARSE or side % COARSE for side in self.shape):
-            raise InvalidInputError(f"shape {self.shape} is not allowed; give two even numbers of pixels from 2.")
+        if min(self.shape) < 1:
+            raise InvalidInputError(f"shape {self.shape} is not allowed; give two numbers of pixels from 1.")
 
     @property
     @abstractmethod
@@ -87,7 +87,10 @@ class SimulatedTile(ABC):
         return f"S2A_MSIL2A_{when:%Y%m%d}T105031_R{self.relative_orbit(day):03d}_T{self.tile}"
 
     def write(self, folder: Path) -> Path:
-        """Write the catalog in the naming of Planetary Computer; returns the path of its catalog.json."""
+        """Write the catalog in the naming of Planetary Computer; returns the path of its catalog.json.
+
+        InvalidInputError for an odd shape: some bands and the labels have pixels of 20 m.
+        """
         return write_catalog([self], folder)
 
     def write_scene(self, place: Path, day: int) -> str:
@@ -157,6 +160,9 @@ def doubled(image: NDArray[AnyPixel]) -> NDArray[AnyPixel]:
 
 def write_catalog(simulations: Sequence[SimulatedTile], folder: Path) -> Path:
     """Write the scenes of simulations of several tiles as one catalog; returns the path of its catalog.json."""
+    for one in simulations:
+        if any(side % COARSE for side in one.shape):
+            raise InvalidInputError(f"shape {one.shape} cannot be written; give two even numbers of pixels.")
     place = folder / "sentinel-2-l2a"
     ids = [one.write_scene(place, day) for one in simulations for day in one.visits]
     links = [{"rel": "item", "href": f"./{name}/{name}.json"} for name in ids]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.simulation.catalog import COARSE_BANDS, SimulatedTile, doubled, halved
+from spaceeye_stac.simulation.catalog import COARSE, COARSE_BANDS, SimulatedTile, doubled, halved
 from spaceeye_stac.simulation.ground import BARE, Ground
 from spaceeye_stac.simulation.known import KnownStack, PlantedEvent
 from spaceeye_stac.simulation.sky import SHADOW_SEEN, USUAL_WEATHER, Sky, Weather
@@ -53,6 +53,8 @@ class Farmland(SimulatedTile):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if any(side % COARSE for side in self.shape):
+            raise InvalidInputError(f"shape {self.shape} is not allowed; give two even numbers of pixels.")
         if self.days < 1:
             raise InvalidInputError(f"days {self.days} is not allowed; give a number of days from 1.")
         known = set(range(REPEAT_DAYS))

@@ -109,10 +109,10 @@ def test_an_interrupted_upload_goes_on_where_it_was(finished: Path, bucket: str)
         time.sleep(0.02)
     process.kill()
     process.wait()
+    time.sleep(1.1)  # the store ends what it was sent, and a file that were sent again would have another date
     before = names(bucket)
     assert "collection.json" not in before
     assert not [name for name in before if name.endswith(".json")], "items come after their files"
-    time.sleep(1.1)  # so that a file that were sent again would have another date
     report = se.publish(finished, f"s3://{bucket}")
     after = names(bucket)
     kept = [name for name in before if after[name] == before[name]]

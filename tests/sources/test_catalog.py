@@ -243,7 +243,7 @@ def test_a_page_that_repeats_ends_the_search(method: str, flaky: Changes, simula
 
 
 def test_items_that_come_twice_are_used_once(flaky: Changes, simulated_query: se.Query) -> None:
-    scenes = search(at(flaky(paging="overlap"), simulated_query))
+    scenes = search(at(flaky(paging="overlap").url, simulated_query))
     assert ids(scenes) == ids(search(simulated_query))
     assert scenes.left_out == ()
 
@@ -258,7 +258,7 @@ def test_a_server_that_gives_fewer_than_it_counts_is_noted(flaky: Changes, simul
 def test_order_of_the_server_does_not_matter(flaky: Changes, simulated_query: se.Query) -> None:
     expected = search(simulated_query)
     for items in (flaky().items[::-1], [*flaky().items[::2], *flaky().items[1::2]]):
-        scenes = search(at(flaky(items=items), simulated_query))
+        scenes = search(at(flaky(items=items).url, simulated_query))
         assert (ids(scenes), scenes.left_out) == (ids(expected), expected.left_out)
 
 
@@ -316,11 +316,11 @@ def test_duplicates_are_dropped_and_told(flaky: Changes, simulated_query: se.Que
     newer = copy.deepcopy(items[0])
     newer["id"] += "_again"
     newer["properties"] |= {"s2:processing_baseline": "05.00", "eo:cloud_cover": 100.0}
-    scenes = search(at(flaky(items=[newer, *items]), simulated_query))
+    scenes = search(at(flaky(items=[newer, *items]).url, simulated_query))
     assert ids(scenes) == [newer["id"], *(item["id"] for item in items[1:])]
     (note,) = scenes.left_out
     assert note.startswith(f"Scene {items[0]['id']} left out: the same acquisition as {newer['id']}, ")
-    clear = search(at(flaky(), simulated_query, max_cloud_cover=99))
+    clear = search(at(flaky().url, simulated_query, max_cloud_cover=99))
     assert not {items[0]["id"], newer["id"]} & set(ids(clear))
 
 
@@ -346,7 +346,7 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_one_bad_item_is_left_out_and_named(said: str, flaky: Changes, simulated_query: se.Query) -> None:
     items = copy.deepcopy(flaky().items)
     BAD[said](items[3])
-    scenes = search(at(flaky(items=items), simulated_query, profile="planetary-computer"))
+    scenes = search(at(flaky(items=items).url, simulated_query, profile="planetary-computer"))
     assert ids(scenes) == [item["id"] for i, item in enumerate(items) if i != 3]
     count, note = scenes.left_out
     assert count == f"1 of {len(items)} items cannot be used."
@@ -355,14 +355,14 @@ def test_one_bad_item_is_left_out_and_named(said: str, flaky: Changes, simulated
     for item in [*items[:3], *items[4:]]:
         BAD[said](item)
     with pytest.raises(ItemError, match=f"^Item '?{items[0]['id']}'? "):
-        search(at(flaky(items=items), simulated_query, profile="planetary-computer"))
+        search(at(flaky(items=items).url, simulated_query, profile="planetary-computer"))
     with pytest.raises(ItemError):
         se.scenes_from_items(items[:1], "planetary-computer")
 
 
 def test_answers_that_are_no_items_do_not_end_the_search(flaky: Changes, simulated_query: se.Query) -> None:
     items: list[Any] = [None, 7, {}, {"id": ["x"]}, *flaky().items]
-    scenes = search(at(flaky(items=items), simulated_query))
+    scenes = search(at(flaky(items=items).url, simulated_query))
     assert ids(scenes) == [item["id"] for item in items[4:]]
     assert scenes.left_out[0] == "2 answers of the server left out: they are no items."
     assert scenes.left_out[1] == f"2 of {len(items) - 2} items cannot be used."

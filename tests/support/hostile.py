@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import spaceeye_stac as se
+from spaceeye_stac.collection.durable import TEMPORARY
 from spaceeye_stac.engine import plan
 from spaceeye_stac.errors import SpaceEyeError
 from spaceeye_stac.outlines import footprint
@@ -174,7 +175,7 @@ class Watch:
     def __post_init__(self) -> None:
         program = [sys.prefix, sys.base_prefix, str(ROOT), str(Path(se.__file__).parent), os.path.realpath(sys.prefix)]
         machine = ["/usr", "/proc", "/sys/fs/cgroup", "/dev/null", "/etc/localtime"]
-        self.allowed += [*program, *machine, str(Path(tempfile.gettempdir(), "spaceeye-plan-"))]
+        self.allowed += [*program, *machine, str(Path(tempfile.gettempdir(), TEMPORARY))]
         sys.addaudithook(self._audit)  # which cannot be taken away again
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
