@@ -19,6 +19,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from spaceeye_stac.methods.as_seen_states import middle, standardised
 from spaceeye_stac.methods.solver import cached_parts
 
 GUIDED_ALPHA = 10.0
@@ -165,7 +166,7 @@ def _pass(sample: _Sample, weights: Tensor, basis: _Basis, room: tuple[Tensor, T
             one.trust,
         )
         use = sample.seen[:, part] * one.determined * one.trust
-        f = _features(one, basis)
+        f = standardised(one.loo, one.extra, basis.mean, basis.deviation)
         weighted = f * use[:, None]
         normal += torch.bmm(weighted, f.transpose(1, 2))
         right += torch.bmm(weighted, (x - one.loo).permute(1, 2, 0))
@@ -203,17 +204,6 @@ def _swept(j: Tensor, w: Tensor, couplings: Sequence[float], dates: Sequence[int
         torch.mul(gain, total, out=precision[date])
         torch.add(j[:, before], state[:, before], out=state[:, date]).mul_(gain)
     return precision, state
-
-
-def _features(one: Predicted, basis: _Basis) -> Tensor:
-    """`(time, feature, pixel)`: one, the predicted spectrum and its distance from the mean, standardised."""
-    bands, dates, count = one.loo.shape
-    f = torch.empty(dates, 1 + 2 * bands, count)
-    f[:, 0] = 1
-    mean, inverse = basis.mean[:, None], basis.deviation.reciprocal()[:, None]
-    torch.sub(one.loo.transpose(0, 1), mean, out=f[:, 1 : 1 + bands]).mul_(inverse)
-    torch.mul(one.extra.transpose(0, 1), inverse, out=f[:, 1 + bands :])
-    return f
 
 
 def _unscaled(fit: Tensor, basis: _Basis) -> Tensor:
@@ -271,14 +261,9 @@ def _scales(sample: _Sample, predicted: Predicted, fit: Tensor, seen: Tensor) ->
     part = slice(None, None, step)
     e = sample.values[..., part] - predicted.loo[..., part] - date_transfer(predicted.at(part), fit)
     picked = e[:, seen[:, part]]
-    scale = _median(picked.abs()) * 1.48 + 1e-4
+    scale = middle(picked.abs()) * 1.48 + 1e-4
     z2 = ((picked / scale[:, None]) ** 2).mean(0) * predicted.trust[:, part][seen[:, part]]
-    return scale[:, None, None], max(float(_median(z2[None])[0]), 1e-9)
-
-
-def _median(values: Tensor) -> Tensor:
-    """Median of each row, the mean of the middle two where there are two."""
-    return values.quantile(0.5, dim=1) if values.shape[1] < 1 << 24 else values.median(dim=1).values
+    return scale[:, None, None], max(float(middle(z2[None])[0]), 1e-9)
 
 
 def _date_weights(sample: _Sample, noise: Tensor) -> Tensor:

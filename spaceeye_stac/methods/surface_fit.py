@@ -1,13 +1,13 @@
 """What the surface method learns of a cell from a sample of its pixels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
 
 import torch
 from torch import Tensor
 
-from spaceeye_stac.methods.noise_and_drift import grouped, noise_of, robust_scatter, tuned
+from spaceeye_stac.methods.noise_and_drift import Noise, grouped, noise_of, robust_scatter, tuned
 from spaceeye_stac.methods.surface_passes import (
     Looks,
     Solved,
@@ -96,12 +96,16 @@ def learn_surface(
     """
     mean = values.sum((1, 2)) / clear.sum().clamp(min=1)
     dates, pixel, loose = torch.ones(len(days)), clear.float(), None
+    plain = Looks(values, clear, days, shape)
     for _ in range(LEARNING_PASSES - 1):
-        looks, scale = _scaled(values, clear, pixel * dates[:, None], days, shape)
+        looks, scale = _scaled(noise_of(values, pixel * dates[:, None], days), plain)
         one = solved(looks, pixel * dates[:, None], loose, scale.dampings, scale.apply(mean))
         dates = _date_weights(looks, one, pixel)
         _, pixel, loose = _learnt_round(looks, one, loose, bands, scale)
-    looks, scale = _scaled(values, clear, pixel * dates[:, None], days, shape, tune=tuned)
+    weights = pixel * dates[:, None]
+    noise = noise_of(values, weights, days)
+    alpha = tuned(values / noise.deviation[:, None, None], clear, weights, days, noise.alpha)
+    looks, scale = _scaled(replace(noise, alpha=alpha), plain)
     return _rounds(SurfaceFit(scale, scale.apply(mean), dates, ()), looks, bands)
 
 
@@ -116,24 +120,11 @@ def _rounds(fit: SurfaceFit, looks: Looks, bands: Sequence[str]) -> tuple[Surfac
     return replace(fit, rounds=tuple(rounds)), looks, last
 
 
-def _untuned(_values: Tensor, _clear: Tensor, _weights: Tensor, _days: tuple[int, ...], alpha: Tensor) -> Tensor:
-    return alpha
-
-
-def _scaled(
-    values: Tensor,
-    clear: Tensor,
-    weights: Tensor,
-    days: tuple[int, ...],
-    shape: tuple[int, int, int],
-    tune: Callable[..., Tensor] = _untuned,
-) -> tuple[Looks, Scale]:
-    """Looks in units of their noise, and that noise with the dampings."""
-    noise = noise_of(values, weights, days)
-    alpha = tune(values / noise.deviation[:, None, None], clear, weights, days, noise.alpha)
-    order, dampings = grouped(alpha * DAMPING_SHARE)
+def _scaled(noise: Noise, plain: Looks) -> tuple[Looks, Scale]:
+    """Reflectance as looks in units of its noise, and that noise with the dampings."""
+    order, dampings = grouped(noise.alpha * DAMPING_SHARE)
     scale = Scale(order, noise.deviation[order], dampings)
-    return Looks(scale.apply(values), clear, days, shape), scale
+    return replace(plain, values=scale.apply(plain.values)), scale
 
 
 def _date_weights(looks: Looks, one: Solved, pixel: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.methods.box_sums import box_sums
-from spaceeye_stac.methods.two_filter import DETERMINED, Dampings, Sides, two_sided
+from spaceeye_stac.methods.two_filter import DETERMINED, EPSILON, Dampings, Sides, two_sided
 
 JUMP_KNOWN, JUMP_BOX, JUMP_TIMES, JUMP_POWER = 0.3, 3, 3.0, 2.0
 BETWEEN_DAMPING, BETWEEN_KNOWN = 1.0, 0.02
@@ -104,9 +104,7 @@ def contradiction(one: Solved, looks: Looks, loose: Tensor | None) -> Tensor:
     known = (sides.before_information > BETWEEN_KNOWN) & (sides.after_information > BETWEEN_KNOWN)
     before, after = sides.before, sides.after
     for state, information in ((before, sides.before_information), (after, sides.after_information)):
-        inverse = information.clamp(min=1e-6).reciprocal_()
-        for bands, factor in zip(dampings.bands, inverse, strict=True):
-            state[bands] *= factor
+        dampings.multiply(state, information.clamp(min=EPSILON).reciprocal_())
     after -= before
     distance = looks.values - before
     share = (distance * after).sum(0).div_(after.square().sum(0).clamp_(min=1e-6)).clamp_(0, 1)

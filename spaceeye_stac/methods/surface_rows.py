@@ -94,7 +94,7 @@ def _solved(looks: Looks, weights: Tensor, loose: Tensor | None, fit: SurfaceFit
 def _round(
     looks: Looks, weights: Tensor, loose: Tensor | None, fit: SurfaceFit, found: Round, parts: list[slice]
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Weights of the looks, factors of the gaps and scores for the next pass: `reweighted`, part by part."""
+    """Weights of the looks, factors of the gaps and scores for the next pass; pixels part by part, boxes over all."""
     dates, pixels = weights.shape
     jumps, known = torch.empty(dates - 1, pixels), torch.empty(dates - 1, pixels, dtype=torch.bool)
     whole = Evidence.empty(dates, pixels)

@@ -100,33 +100,29 @@ def evidence(distance: Tensor, predicted: Tensor, information: Tensor, seen: Ten
     num = torch.stack([e_c[0], e_c[1] - pe, -de])
     den = torch.stack([own[0, 0].expand_as(pp), own[1, 1] - 2 * p_c[1] + pp, dd])
     trust = trust.flatten()
+    num *= trust
+    den *= trust
     if known.bare is not None:
         bare_e = (e_c[2] - pe) * trust
         bare = (own[2, 2] - 2 * p_c[2] + pp).mul_(trust).add_(1 / EVENT_SHARE**2).reciprocal_()
         cross = torch.stack([own[0, 2] - p_c[0], own[1, 2] - p_c[2] - p_c[1] + pp, pd - d_c[2]])
         cross *= trust
-        num *= trust
-        den *= trust
         num -= cross * (bare_e * bare)
         den = torch.maximum(den - cross.square() * bare, 1e-6 * den)
-    else:
-        num *= trust
-        den *= trust
     explained = num[SHADOW].clamp(min=0).square_().div_(den[SHADOW].clamp(min=1e-6))
     total = e.square().sum(0).mul_(trust)
-    # the band that a unit of each filter changes most
+    shaped = (FILTERS, *dims[1:])
+    effect = _largest_effects(predicted, known, darkening)
+    return Evidence(num.view(shaped), den.view(shaped), effect, explained.view(dims[1:]), total.view(dims[1:]))
+
+
+def _largest_effects(predicted: Tensor, known: Spectra, darkening: Tensor) -> Tensor:
+    """What a unit of each filter changes in the band that it changes most, in reflectance `(filter, time, pixel)`."""
     reflectance = predicted * known.scale[:, None, None]
     cloud = ((known.cloud * known.scale)[:, None, None] - reflectance).abs_().amax(0)
     shadow = (reflectance * darkening[:, None, None]).abs_().amax(0)
     haze = torch.full_like(cloud, float((known.haze * known.scale).max()))
-    shaped = (FILTERS, *dims[1:])
-    return Evidence(
-        num.view(shaped),
-        den.view(shaped),
-        torch.stack([haze, cloud, shadow]),
-        explained.view(dims[1:]),
-        total.view(dims[1:]),
-    )
+    return torch.stack([haze, cloud, shadow])
 
 
 def filter_scores(found: Evidence, shape: tuple[int, int, int]) -> Tensor:

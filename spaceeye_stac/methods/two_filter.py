@@ -42,6 +42,12 @@ class Dampings:
         factors, counts = [self.factors[n] for n in low], [self.counts[n] for n in low]
         return Dampings((*factors, factor), (*counts, rest)) if rest else Dampings(tuple(factors), tuple(counts))
 
+    def multiply(self, images: Tensor, by_group: Tensor) -> Tensor:
+        """Multiply images `(band, ...)` in place by what their group has, `(group, ...)`."""
+        for bands, factor in zip(self.bands, by_group, strict=True):
+            images[bands] *= factor
+        return images
+
     def of_bands(self, by_group: Tensor) -> Tensor:
         """Repeat `(group, ...)` for each band."""
         return by_group.repeat_interleave(torch.tensor(self.counts), dim=0)
@@ -68,20 +74,16 @@ class Sides:
 
     def left_out(self, information: Tensor, mean: Tensor) -> Tensor:
         """State of each date by the others `(band, time, pixel)`; `mean` `(band,)` where they say nothing."""
-        out = self.before + self.after
         inverse = information.clamp(min=EPSILON).reciprocal_()
-        for bands, one in zip(self.dampings.bands, inverse, strict=True):
-            out[bands] *= one
+        out = self.dampings.multiply(self.before + self.after, inverse)
         unknown = (information <= DETERMINED).any(0)
         return torch.where(unknown, mean[:, None, None], out) if bool(unknown.any()) else out
 
     def minimiser(self, weighted: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
         """The state of all dates `(band, time, pixel)`, from `weighted` values w u and weights `(time, pixel)`."""
         total = self.information.add_(weights)
-        out = (self.before + self.after).add_(weighted)
         unknown = (total <= 0).any(0)
-        for bands, one in zip(self.dampings.bands, total.reciprocal_(), strict=True):
-            out[bands] *= one
+        out = self.dampings.multiply((self.before + self.after).add_(weighted), total.reciprocal_())
         return torch.where(unknown, mean[:, None, None], out) if bool(unknown.any()) else out
 
 

@@ -1,7 +1,5 @@
 """Acquisition days as they were seen: against the specification, and what must hold whatever the data."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from spaceeye_stac.methods.base import CellLooks, Method, Places, State
 from spaceeye_stac.model import Block, Cell
 from spaceeye_stac.pixels.first_pass import observe_part
 from tests.support.material import BE_BBOX, material
+from tests.support.prototypes import prototype
 
 DAYS = (0, 4, 5, 9, 30, 33)
 
@@ -71,14 +70,8 @@ def in_strips(looks: CellLooks, heights: list[int]) -> State:
 
 
 @pytest.fixture(scope="module")
-def prototype() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prototype_as_seen", material("prototype/as_seen.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def specification() -> ModuleType:
+    return prototype("as_seen")
 
 
 def real(catalog: Path, bbox: Any, days: str) -> CellLooks:
@@ -92,7 +85,7 @@ def real(catalog: Path, bbox: Any, days: str) -> CellLooks:
     return CellLooks(values, clear, when, range(when[0], when[-1] + 1))
 
 
-def test_is_close_to_the_specification_on_a_real_block(prototype: ModuleType) -> None:
+def test_is_close_to_the_specification_on_a_real_block(specification: ModuleType) -> None:
     """They differ in what is cheaper here: no alignment before the solve, fewer dampings, other points of the process.
 
     What both leave of a look of a hidden corner is far more than what they differ by.
@@ -106,8 +99,8 @@ def test_is_close_to_the_specification_on_a_real_block(prototype: ModuleType) ->
     clear[date] &= ~hole
     hidden = replace(looks, clear=clear, values=torch.where(clear, looks.values, 0.0))
     x, shape = hidden.values.numpy(), tuple(hole.shape)
-    flat, options = (x.reshape(*x.shape[:2], -1), clear.numpy().reshape(len(clear), -1)), prototype.Options()
-    expected, _, _ = prototype.predict(*flat, np.array(looks.days), shape, date, replace(options, intervals=False))
+    flat, options = (x.reshape(*x.shape[:2], -1), clear.numpy().reshape(len(clear), -1)), specification.Options()
+    expected, _, _ = specification.predict(*flat, np.array(looks.days), shape, date, replace(options, intervals=False))
     state = solved(hidden)
     assert state.as_seen is not None
     mine, theirs = state.as_seen[:, date][:, hole], torch.from_numpy(expected.reshape(-1, *shape))[:, hole]

@@ -1,7 +1,5 @@
 """The guided method against its executable specification, and what must hold whatever the data."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,17 +15,12 @@ from spaceeye_stac.methods.guided_strips import reconstruct
 from spaceeye_stac.pixels.first_pass import observe_part
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.material import BE_BBOX, material
+from tests.support.prototypes import prototype
 
 
 @pytest.fixture(scope="module")
-def prototype() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prototype_guided", material("prototype/guided.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def specification() -> ModuleType:
+    return prototype("guided")
 
 
 def looks(catalog: Path, bbox: Any, days: str) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
@@ -45,11 +38,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_specification_on_real_blocks(case: str, prototype: ModuleType) -> None:
+def test_equals_the_specification_on_real_blocks(case: str, specification: ModuleType) -> None:
     name, bbox, when = CASES[case]
     values, clear, days = looks(material(name), bbox, when)
     shape = values.shape
-    expected = prototype.reconstruct(
+    expected = specification.reconstruct(
         values.reshape(*shape[:2], -1), clear.reshape(shape[1], -1), np.array(days), shape[2:]
     )
     found = reconstruct(torch.from_numpy(values), torch.from_numpy(clear), days, support=False)

@@ -1,7 +1,5 @@
 """The surface method: its parts against plain computations, and what must hold whatever the data."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +22,7 @@ from spaceeye_stac.methods.suspects import CLOUD, HAZE, Spectra, evidence, trust
 from spaceeye_stac.methods.two_filter import Dampings, two_sided
 from spaceeye_stac.pixels.first_pass import observe_part
 from tests.support.material import BE_BBOX, material
+from tests.support.prototypes import prototype
 
 BANDS = ("B02", "B03", "B04", "B08", "B11")
 FIELD = torch.tensor([0.05, 0.08, 0.07, 0.30, 0.20])
@@ -199,14 +198,8 @@ def test_bands_that_have_no_spectrum_are_solved_without_the_test_for_cloud() -> 
 
 
 @pytest.fixture(scope="module")
-def prototype() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prototype_surface", material("prototype/surface.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def specification() -> ModuleType:
+    return prototype("surface")
 
 
 def real_looks(catalog: Path, days: str) -> CellLooks:
@@ -218,11 +211,11 @@ def real_looks(catalog: Path, days: str) -> CellLooks:
     return CellLooks(values, clear, job.acquisition_days, job.span, bands=job.bands)
 
 
-def test_agrees_with_the_specification_on_a_real_block(prototype: ModuleType) -> None:
+def test_agrees_with_the_specification_on_a_real_block(specification: ModuleType) -> None:
     """The specification learns from all pixels and dampings band by band: equal but for what that changes."""
     looks = real_looks(material("data/be-31uds/catalog.json"), "2018-04-11/2018-07-15")
     mine, days = solved(looks), np.array(looks.days)
-    theirs = prototype.daily(looks.values.numpy(), looks.clear.numpy(), days, list(days), bands=list(looks.bands))
+    theirs = specification.daily(looks.values.numpy(), looks.clear.numpy(), days, list(days), bands=list(looks.bands))
     step = np.abs(theirs["val"] - mine.smooth.numpy())
     assert np.nanmedian(step) < 0.003
     assert np.nanquantile(step, 0.9) < 0.015

@@ -1,6 +1,7 @@
 """The executable specifications beside the project, as modules."""
 
 import importlib.util
+import sys
 from types import ModuleType
 
 from tests.support.material import material
@@ -12,5 +13,6 @@ def prototype(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
