@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from enum import IntFlag
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 NO_LOOK = 255
 NO_LABEL = 65535
 UNKNOWN, CLEAR, CLOUD = range(3)  # what a mask model says of a pixel
+
+
+class LookFlag(IntFlag):
+    """What is kept of each pixel of each look: whether the method used it, and what its label says.
+
+    SUSPECT: labelled clear, and not used; DOUBTED: used with less than its full weight; FEW: one of few looks that were
+    used in its window. SNOW and WATER are scene classes.
+    """
+
+    USED = 1
+    SUSPECT = 2
+    DOUBTED = 4
+    FEW = 8
+    SNOW = 16
+    WATER = 32
 
 
 @dataclass(frozen=True)

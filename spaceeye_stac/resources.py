@@ -12,6 +12,7 @@ from spaceeye_stac.errors import InvalidInputError
 HIGHEST_LEVEL = {"deflate": 12, "zstd": 22}
 DEFAULT_LEVEL = {"deflate": 1, "zstd": 1}
 FORMS = ("files", "virtual")
+UNCERTAINTIES = ("max", "bands")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Output:
     days
         "files": a COG per band and day. "virtual": COGs of the keyframes, and one small VRT per band and day that GDAL
         interpolates as it is read, within 1 DN of the file; a band that cannot be had so on some day is a COG there.
+    uncertainty
+        "max": one file a day, the largest over bands. "bands": one of each band besides, `uncertainty_B04` and so on.
     keep_keyframes
         Leave the keyframe store in the collection's folder, for `open_keyframes`.
 
@@ -37,6 +40,7 @@ class Output:
     compress: str = "deflate"
     level: int | None = None
     days: str = "files"
+    uncertainty: str = "max"
     keep_keyframes: bool = False
 
     def __post_init__(self) -> None:
@@ -48,6 +52,10 @@ class Output:
             )
         if self.days not in FORMS:
             raise InvalidInputError(f"days {self.days!r} is not allowed; choose from {', '.join(FORMS)}.")
+        if self.uncertainty not in UNCERTAINTIES:
+            raise InvalidInputError(
+                f"uncertainty {self.uncertainty!r} is not allowed; choose from {', '.join(UNCERTAINTIES)}."
+            )
 
     @property
     def compression_level(self) -> int:

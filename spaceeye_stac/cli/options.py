@@ -153,10 +153,11 @@ def output_from(
     compress: Annotated[str, typer.Option(help="deflate or zstd.")] = "deflate",
     level: Annotated[int | None, typer.Option(help="Of the compression; 1 is fastest.")] = None,
     days: Annotated[str, typer.Option(help="files, or virtual: keyframes and VRTs.")] = "files",
+    uncertainty: Annotated[str, typer.Option(help="max: one file a day; bands: one of each band, too.")] = "max",
     keep_keyframes: Annotated[bool, typer.Option("--keep-keyframes", help="Leave the keyframe store.")] = False,
 ) -> Output:
     """Make Output of the options that say how days are written."""
-    return Output(compress=compress, level=level, days=days, keep_keyframes=keep_keyframes)
+    return Output(compress=compress, level=level, days=days, uncertainty=uncertainty, keep_keyframes=keep_keyframes)
 
 
 def days_of(duration: str | None) -> int | Literal["all"] | None:

@@ -1,9 +1,13 @@
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
+from .day import DayQuality as DayQuality
 from .day import Statistics as Statistics
 from .day import WrittenFile as WrittenFile
 from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
+from .flags import FLAGS_STYLE as FLAGS_STYLE
+from .flags import Flag as Flag
+from .flags import qgis_style as qgis_style
 from .folder import COG_TYPE as COG_TYPE
 from .folder import COLLECTION_FILE as COLLECTION_FILE
 from .folder import FINGERPRINT as FINGERPRINT

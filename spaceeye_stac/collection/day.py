@@ -39,12 +39,28 @@ class DayFiles:
 
 
 @dataclass(frozen=True)
+class DayQuality:
+    """How the pixels of a day were made, as shares of all pixels of the region: see `Flag`.
+
+    `doubted`: the nearest used look may show cloud, haze or shadow, as share of the pixels with data; None where the
+    method does not look for that. `median_clear_distance`: days to the nearest used look, of the pixels with data.
+    """
+
+    observed: float
+    reconstructed: float
+    suspect: float
+    extrapolated: float
+    nodata: float
+    doubted: float | None
+    median_clear_distance: float
+
+
+@dataclass(frozen=True)
 class DayImages:
     """One published day: its files, the window it was solved in, and the scenes that shaped it."""
 
     day: date
     window: DateRange
     written: DayFiles
-    observed_share: float
-    median_clear_distance: float
+    quality: DayQuality
     scenes: tuple[Scene, ...]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from importlib.metadata import version
 from itertools import pairwise
@@ -16,23 +16,24 @@ from odc.geo.geobox import GeoBox
 from pystac.provider import ProviderRole
 from shapely import Geometry
 
-from spaceeye_stac.collection.day import DayImages, Statistics, WrittenFile
-from spaceeye_stac.collection.folder import COG_TYPE, SCHEMA_FILE
+from spaceeye_stac.collection.assets import band_fields, day_asset, described, renders
+from spaceeye_stac.collection.day import DayImages, DayQuality
+from spaceeye_stac.collection.folder import SCHEMA_FILE
 from spaceeye_stac.model import GridJob, metres_per_pixel
 from spaceeye_stac.outlines import bbox, split, unwrapped
 from spaceeye_stac.query import Json
 from spaceeye_stac.settings import Settings
 
-VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
 ITEM_EXTENSIONS = [
     "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/render/v2.0.0/schema.json",
 ]
-COLLECTION_EXTENSIONS = [*ITEM_EXTENSIONS[:3], ITEM_EXTENSIONS[-1]]
+COLLECTION_EXTENSIONS = [*ITEM_EXTENSIONS[:3], *ITEM_EXTENSIONS[-2:]]
 GRID_EXTENSION = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
 FOOTPRINT_POINTS = 16
 FOOTPRINT_TOLERANCE_DEGREES = 1e-6
@@ -41,27 +42,14 @@ LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_L
 SOFTWARE = "spaceeye-stac"
 PAPER = "https://arxiv.org/abs/2106.08408"
 RUN_DIGITS = 16
+SHARES = ("observed", "reconstructed", "suspect", "extrapolated", "nodata")
+SEEN_SHARE = 0.995
 NAMED = ("method", "mask_model")  # settings that may be callables, which stand by their names
 LINEAGE = {
     "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER}),",
     "guided": f"Temporal damped interpolation ({PAPER}), guided by what clear pixels say of cloudy ones of their date,",
     "surface": f"Temporal damped interpolation ({PAPER}) with dampings and weights found from the looks themselves,",
     "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it,",
-}
-# name: (common name, title, centre wavelength and full width at half maximum in micrometres)
-BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
-    "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
-    "B02": ("blue", "Blue", 0.49, 0.098),
-    "B03": ("green", "Green", 0.56, 0.045),
-    "B04": ("red", "Red", 0.665, 0.038),
-    "B05": ("rededge071", "Red edge 1", 0.704, 0.019),
-    "B06": ("rededge075", "Red edge 2", 0.74, 0.018),
-    "B07": ("rededge078", "Red edge 3", 0.783, 0.028),
-    "B08": ("nir", "Near infrared", 0.842, 0.145),
-    "B8A": ("nir08", "Near infrared, narrow", 0.865, 0.033),
-    "B09": ("nir09", "Water vapour", 0.945, 0.026),
-    "B11": ("swir16", "Short-wave infrared 1.6", 1.61, 0.143),
-    "B12": ("swir22", "Short-wave infrared 2.2", 2.19, 0.242),
 }
 
 
@@ -83,7 +71,7 @@ def day_item(job: GridJob, images: DayImages, folder: Path, created: datetime) -
         collection=job.settings.collection_id,
     )
     for key, file in images.written.files.items():
-        item.add_asset(key, pystac.Asset.from_dict(_asset(key, file, images, job)))
+        item.add_asset(key, pystac.Asset.from_dict(day_asset(key, file, images, job)))
     item.add_link(_described_by(f"../{SCHEMA_FILE}"))
     for scene in images.scenes:
         item.add_link(_derived_from(scene.href or next(iter(scene.bands.values())).href, scene.id, folder))
@@ -109,15 +97,15 @@ def _rounded(geometry: Any) -> Any:  # noqa: ANN401 - GeoJSON coordinates nest t
 
 
 def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
-    settings, day = job.settings, images.day.isoformat()
+    settings, day, quality = job.settings, images.day.isoformat(), images.quality
     return {
-        "title": f"Cloud-free Sentinel-2, {day}",
+        "title": _title(day, quality),
         "start_datetime": f"{day}T00:00:00Z",
         "end_datetime": f"{day}T23:59:59.999Z",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         "gsd": metres_per_pixel(job.grid.geobox),
-        "eo:cloud_cover": 0,
+        **({} if quality.doubted is None else {"eo:cloud_cover": round(100 * quality.doubted, 2)}),
         "proj:code": f"EPSG:{job.grid.epsg}",
         **({"grid:code": _grid_code(job)} if job.grid.tile else {}),
         "processing:level": "L3",
@@ -129,41 +117,22 @@ def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
         "spaceeye:duration": settings.window_days(job.days),
         "spaceeye:time_overlap": settings.time_overlap,
         "spaceeye:window": [images.window.start.isoformat(), images.window.stop.isoformat()],
-        "spaceeye:observed_share": round(images.observed_share, 4),
-        "spaceeye:median_clear_distance": images.median_clear_distance,
+        **{f"spaceeye:{name}_share": round(getattr(quality, name), 4) for name in SHARES},
+        "spaceeye:median_clear_distance": quality.median_clear_distance,
         "spaceeye:scene_count": len(images.scenes),
         "spaceeye:scenes": [scene.id for scene in images.scenes],
         "renders": renders(images.written.files, images.written.rgb_bands),
     }
 
 
-def renders(keys: Iterable[str], rgb_bands: Sequence[str]) -> Json:
-    """Say how tile servers should show what there is: the visual, vegetation, an infrared view, and the quality."""
-    have = set(keys)
-    found: Json = {
-        "visual": {"title": f"Visual ({', '.join(rgb_bands)})", "assets": ["visual"]},
-        "clear_distance": {
-            "title": "Days to the nearest clear look",
-            "assets": ["clear_distance"],
-            "rescale": [[0, 30]],
-            "colormap_name": "viridis",
-        },
-    }
-    if {"B08", "B04"} <= have:
-        found["ndvi"] = {
-            "title": "Vegetation index (NDVI)",
-            "assets": ["B08", "B04"],
-            "expression": "(b1-b2)/(b1+b2)",
-            "rescale": [[-0.2, 1]],
-            "colormap_name": "rdylgn",
-        }
-    if {"B08", "B04", "B03"} <= have:
-        found["infrared"] = {
-            "title": "Infrared (B08, B04, B03)",
-            "assets": ["B08", "B04", "B03"],
-            "rescale": [[1, 6000], [1, 3558], [1, 3558]],
-        }
-    return found
+def _title(day: str, quality: DayQuality) -> str:
+    """Whether the day was seen, and if not how near the looks are that it was made from."""
+    if quality.observed >= SEEN_SHARE * (1 - quality.nodata):
+        return f"Sentinel-2, {day}, seen"
+    if quality.observed > 0:
+        return f"Sentinel-2, {day}, {max(1, round(100 * quality.observed))} % seen, the rest reconstructed"
+    distance = quality.median_clear_distance
+    return f"Sentinel-2, {day}, reconstructed, nearest look {distance:g} day{'s' * (distance != 1)}"
 
 
 def _described_by(href: str) -> pystac.Link:
@@ -180,60 +149,6 @@ def _lineage(settings: Settings, scenes: int) -> str:
     model = f", clear pixels by the mask model {settings.mask_model_name}" if settings.mask_model is not None else ""
     with_masks = "" if not model or settings.mask_model_use == "instead" else f" {settings.mask_model_use} their masks"
     return f"{how} of {scenes} Sentinel-2 L2A scenes{model}{with_masks}."
-
-
-def _asset(key: str, file: WrittenFile, images: DayImages, job: GridJob) -> Json:
-    raster = key != "thumbnail"
-    return {
-        "href": f"./{file.path.name}",
-        **_described(key, images.written.rgb_bands, job.grid.geobox),
-        **({"type": VRT_TYPE} if file.path.suffix == ".vrt" else {}),
-        **(_projection(job) if raster else {}),
-        **({"bands": _bands(key, images.written.rgb_bands, images.written.statistics[key])} if raster else {}),
-        "file:size": file.size,
-        "file:checksum": file.checksum,
-    }
-
-
-def _described(key: str, rgb_bands: Sequence[str], geobox: GeoBox) -> Json:
-    """Return the fields of an asset that are the same on every day."""
-    if key == "thumbnail":
-        return {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]}
-    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": metres_per_pixel(geobox)}
-    if key == "visual":
-        return {**common, "title": f"Visual ({', '.join(rgb_bands)})", "roles": ["visual", "overview"]}
-    if key == "clear_distance":
-        title = "Days to the nearest clear look that was used"
-        return {**common, "title": title, "roles": ["metadata", "quality"], "nodata": 255, "unit": "d"}
-    title, roles = f"{BAND_FACTS.get(key, ('', ''))[1]} ({key})", ["data", "reflectance"]
-    if key == "uncertainty":
-        title = "Half width of the 68 % interval of reflectance, the largest over bands"
-        roles = ["metadata", "quality", "uncertainty"]
-    fields = {"title": title, "roles": roles, "data_type": "uint16"}
-    return {**common, **fields, "raster:scale": 0.0001, "raster:offset": 0}
-
-
-def _projection(job: GridJob) -> Json:
-    transform = [*tuple(job.grid.geobox.transform)[:6]]
-    return {"proj:code": f"EPSG:{job.grid.epsg}", "proj:shape": list(job.grid.shape), "proj:transform": transform}
-
-
-def _bands(key: str, rgb_bands: Sequence[str], found: Sequence[Statistics]) -> list[Json]:
-    names = rgb_bands if key == "visual" else [key]
-    facts = [_band(name) if name in BAND_FACTS else {"name": name} for name in names]
-    if key in BAND_FACTS or key == "uncertainty":
-        facts[0] |= {"raster:scale": 0.0001, "raster:offset": 0}
-    return [{**band, "statistics": asdict(stats)} for band, stats in zip(facts, found, strict=True)]
-
-
-def _band(name: str) -> Json:
-    common, _, centre, width = BAND_FACTS[name]
-    return {
-        "name": name,
-        "eo:common_name": common,
-        "eo:center_wavelength": centre,
-        "eo:full_width_half_max": width,
-    }
 
 
 def _derived_from(href: str, title: str, folder: Path) -> pystac.Link:
@@ -271,7 +186,7 @@ def collection_of(
     )
     found.extra_fields["spaceeye:run"] = run_id(jobs)
     found.extra_fields["item_assets"] = {
-        key: {**_described(key, rgb_bands, job.grid.geobox), "type": asset.media_type}
+        key: {**described(key, rgb_bands, job.grid.geobox), "type": asset.media_type}
         for key, asset in items[0].assets.items()
     }
     found.add_link(pystac.Link("license", LICENSE_HREF, title="Copernicus Sentinel data legal notice"))
@@ -323,7 +238,7 @@ def _summaries(jobs: Sequence[GridJob]) -> Json:
         "proj:code": sorted({f"EPSG:{job.grid.epsg}" for job in jobs}),
         **({"grid:code": codes} if codes else {}),
         "spaceeye:method": [jobs[0].settings.method_name],
-        "bands": [_band(name) for name in jobs[0].bands],
+        "bands": [band_fields(name) for name in jobs[0].bands],
     }
 
 

@@ -22,6 +22,7 @@ from .cube import open_keyframes as open_keyframes
 from .cube import solved_days as solved_days
 from .encoder import CACHE_MB as CACHE_MB
 from .encoder import encoders as encoders
+from .quality import Quality as Quality
 from .virtual import Knots as Knots
 from .virtual import KnotTask as KnotTask
 from .virtual import VirtualRaster as VirtualRaster

@@ -1,18 +1,16 @@
 """Days from keyframes: I[band, day] * lerp(keyframes)(day), row of cells by row of cells."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spaceeye_stac.days.quality import NearLooks, Quality
 from spaceeye_stac.keyframes import Contents, Tiles, cores_of
 from spaceeye_stac.methods import bridged
 from spaceeye_stac.model import NO_LOOK, Block, Cell
-
-FARTHEST = 254
-NEVER = 30_000
 
 
 @dataclass(frozen=True)
@@ -31,31 +29,6 @@ def day_groups(contents: Contents) -> list[DayGroup]:
         stops = [*knots[1:], window.write.stop]
         groups += [DayGroup(w, k, range(a, b)) for k, (a, b) in enumerate(zip(knots, stops, strict=True))]
     return groups
-
-
-def nearest_looks(
-    clear: Iterable[NDArray[np.bool_]], looked: Sequence[int], days: range, shape: tuple[int, ...]
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Last clear look not after `days`, and first one after them, as day indices `(y, x)`; +-NEVER where there is none.
-
-    `clear` gives `(y, x)` of each of the days `looked`, increasing; none of them is after the first of `days` and not
-    after the last.
-    """
-    before, after = np.full(shape, -NEVER, np.int16), np.full(shape, NEVER, np.int16)
-    for seen, day in zip(clear, looked, strict=True):
-        if day <= days[0]:
-            np.copyto(before, np.int16(day), where=seen)
-        else:
-            np.copyto(after, np.int16(day), where=seen & (after == NEVER))
-    return before, after
-
-
-def clear_distance(before: NDArray[np.int16], after: NDArray[np.int16], day: int) -> NDArray[np.uint8]:
-    """Days to the nearest of two looks `(y, x)`: 0 = seen that day, 254 = that or more, 255 = no look at all."""
-    gap = np.minimum(day - before.clip(min=day - NEVER), after - day)
-    out: NDArray[np.uint8] = np.minimum(gap, FARTHEST).astype(np.uint8)
-    out[(before == -NEVER) & (after == NEVER)] = NO_LOOK
-    return out
 
 
 class DayView:
@@ -102,25 +75,23 @@ class DayView:
         window = self.group.window
         return self.contents.layout.blend(cells, lambda cell: self.tiles.tile(name, window, knot, cell, band))
 
-    def distances(self, days: Sequence[int], cells: Sequence[Cell]) -> Iterator[NDArray[np.uint8]]:
-        """Yield `clear_distance` `(y, x)` over the cores of `cells` for each of the `days`."""
+    def quality(self, days: Sequence[int], cells: Sequence[Cell]) -> Iterator[Quality]:
+        """Yield how far to trust each of the `days` over the cores of `cells`."""
         looked = self.contents.looked(self.group.window)
         whole = cores_of(cells)
-        clear = (self._clear(index, cells, whole) for index in range(len(looked)))
-        before, after = nearest_looks(clear, looked, self.group.days, whole.shape)
-        for day in days:
-            yield clear_distance(before, after, day)
+        near = NearLooks.of(lambda index: self._look(index, cells, whole), looked, self.group.days, whole.shape)
+        return (near.on(day) for day in days)
 
-    def _clear(self, index: int, cells: Sequence[Cell], whole: Block) -> NDArray[np.bool_]:
-        out = np.empty(whole.shape, bool)
+    def _look(self, index: int, cells: Sequence[Cell], whole: Block) -> NDArray[np.uint8]:
+        out = np.empty(whole.shape, np.uint8)
         for cell in cells:
-            out[cell.core.within(whole)] = self.tiles.tile("clear", self.group.window, index, cell)
+            out[cell.core.within(whole)] = self.tiles.tile("look_flags", self.group.window, index, cell)
         return out
 
     @property
     def has_uncertainty(self) -> bool:
         """Whether the method says how far to trust it."""
-        return not np.isnan(self.tiles.noise(self.group.window, self.group.knot, self.contents.layout.cells[0]))
+        return self.tiles.noise(self.group.window, self.group.knot, self.contents.layout.cells[0]) is not None
 
     def uncertainty(self, cells: Sequence[Cell]) -> "Uncertainty":
         """Of the days over the cores of `cells`."""
@@ -130,6 +101,8 @@ class DayView:
 class Uncertainty:
     """68 % half width of the error of a group's days over a run of cells; what two days share is assembled once.
 
+    Of one `band`, by index, or of that which has the largest.
+
     It is noise * sqrt(1 + spread^2); where the day itself was seen, the noise of one look. NaN where there is no data,
     and where no look was left out to learn it from.
     """
@@ -137,17 +110,19 @@ class Uncertainty:
     def __init__(self, view: DayView, cells: Sequence[Cell]) -> None:
         self._view, self._cells = view, cells
         self._ends: dict[int, NDArray[np.float32]] = {}
+        self._unseen_of: dict[int | None, NDArray[np.float32]] = {}
 
-    def of(self, day: int, distance: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """`(y, x)` in reflectance, the largest over bands, on a day of that `clear_distance`."""
+    def of(self, day: int, distance: NDArray[np.uint8], band: int | None = None) -> NDArray[np.float32]:
+        """`(y, x)` in reflectance, on a day of that `clear_distance`: of a band, the largest over bands without one."""
         knots = self._view.knots
         if day in knots:
             index = knots.index(day)
-            spread, noise = self._spread(index).copy(), self._noise(index)
+            spread, noise = self._spread(index).copy(), self._noise(index, band)
         else:
             index = self._view.group.knot
             gaps = day - knots[index], knots[index + 1] - day
-            spread, noise = bridged(self._spread(index), self._spread(index + 1), gaps, self._alpha), self._unseen
+            spread = bridged(self._spread(index), self._spread(index + 1), gaps, self._alpha)
+            noise = self._unseen(band)
         with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
             np.multiply(spread, spread, out=spread)
             spread += 1
@@ -164,9 +139,10 @@ class Uncertainty:
             self._ends[knot] = self._blended(lambda cell: tiles.tile("spread", window, knot, cell))
         return self._ends[knot]
 
-    @cached_property
-    def _unseen(self) -> NDArray[np.float32]:
-        return self._noise(-1)
+    def _unseen(self, band: int | None) -> NDArray[np.float32]:
+        if band not in self._unseen_of:
+            self._unseen_of[band] = self._noise(-1, band)
+        return self._unseen_of[band]
 
     @cached_property
     def _alpha(self) -> NDArray[np.float32] | float:
@@ -179,11 +155,16 @@ class Uncertainty:
             lambda cell: np.broadcast_to(np.float32(tiles.damping_factor(window, cell)), cell.reach.shape)
         )
 
-    def _noise(self, index: int) -> NDArray[np.float32]:
+    def _noise(self, index: int, band: int | None) -> NDArray[np.float32]:
         tiles, window = self._view.tiles, self._view.group.window
-        return self._blended(
-            lambda cell: np.broadcast_to(np.float32(tiles.noise(window, index, cell)), cell.reach.shape)
-        )
+
+        def tile(cell: Cell) -> NDArray[np.float32]:
+            found = tiles.noise(window, index, cell)
+            if found is None:
+                return np.full(cell.reach.shape, np.nan, np.float32)
+            return np.broadcast_to(found.max() if band is None else found[band], cell.reach.shape)
+
+        return self._blended(tile)
 
     def _blended(self, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
         return self._view.contents.layout.blend(self._cells, tile)

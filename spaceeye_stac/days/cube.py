@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spaceeye_stac.collection import Flag
 from spaceeye_stac.days.blending import DayGroup, DayView, day_groups
 from spaceeye_stac.keyframes import (
     DONE,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 CHUNK_CELLS = 4
+CUBE_ARRAYS = ("reflectance", "clear_distance", "flags")
 
 
 def open_keyframes(path: str | Path) -> "xr.Dataset":
@@ -41,10 +43,11 @@ def open_keyframes(path: str | Path) -> "xr.Dataset":
         tiling there is one for each tile.
 
     Returns a Dataset on dask with `reflectance` `(time, band, y, x)` float32 (NaN = nodata), as the published days
-    before they are rounded, and `clear_distance` `(time, y, x)` uint8 (days to the nearest clear look, 255 = none), one
-    step a day, and the CRS in `spatial_ref` (CF; rioxarray and odc-geo read it). A chunk is one band of a few days
-    between two keyframes: a single day touches no others. Raises OutputError for a folder that is no such store, of
-    another format, or damaged.
+    before they are rounded, `clear_distance` `(time, y, x)` uint8 (days to the nearest look that was used, 255 = none)
+    and `flags` `(time, y, x)` uint8 (bits of `Flag`, as CF flag_masks; 0 = no data), one step a day,
+    and the CRS in `spatial_ref` (CF; rioxarray and odc-geo read it). A chunk is one band of a few days between two
+    keyframes: a single day touches no others. Raises OutputError for a folder that is no such store, of another format,
+    or damaged.
 
     """
     import dask.array as da  # noqa: PLC0415 - seconds to import
@@ -55,23 +58,24 @@ def open_keyframes(path: str | Path) -> "xr.Dataset":
     rows = [known.layout.row(i) for i in range(known.layout.counts[0])]
     parts = [[row[j : j + CHUNK_CELLS] for j in range(0, len(row), CHUNK_CELLS)] for row in rows]
 
-    def cube(group: DayGroup, cells: Sequence[Cell]) -> tuple[Any, Any]:
+    def cube(group: DayGroup, cells: Sequence[Cell]) -> tuple[Any, ...]:
         shape, index = (len(group.days), *cores_of(cells).shape), [cell.index for cell in cells]
         bands = [
             da.from_delayed(delayed(_stored_band)(folder, group, band, index), shape=shape, dtype=np.float32)
             for band in range(len(known.bands))
         ]
-        distance = da.from_delayed(delayed(_stored_distance)(folder, group, index), shape=shape, dtype=np.uint8)
-        return da.stack(bands, axis=1), distance
+        both = delayed(_stored_quality, nout=2)(folder, group, index)
+        quality = [da.from_delayed(one, shape=shape, dtype=np.uint8) for one in both]
+        return da.stack(bands, axis=1), *quality
 
     blocks = [[[cube(group, cells) for cells in row] for row in parts] for group in day_groups(known)]
-    reflectance, distance = (
+    whole = [
         da.concatenate(
             [da.concatenate([da.concatenate([c[i] for c in row], axis=-1) for row in rows], axis=-2) for rows in blocks]
         )
-        for i in (0, 1)
-    )
-    return clipped(dataset(known.grid, known.days, known.bands, reflectance, distance), known.grid)
+        for i in range(len(CUBE_ARRAYS))
+    ]
+    return clipped(dataset(known.grid, known.days, known.bands, whole), known.grid)
 
 
 def _store_in(folder: Path) -> Path:
@@ -90,9 +94,17 @@ def _stored_band(path: Path, group: DayGroup, band: int, index: Sequence[tuple[i
     return np.stack(list(view.reflectance(group.days, band, cells)))
 
 
-def _stored_distance(path: Path, group: DayGroup, index: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
+def _stored_quality(
+    path: Path, group: DayGroup, index: Sequence[tuple[int, int]]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     view, cells = _view(path, group, index)
-    return np.stack(list(view.distances(group.days, cells)))
+    return _quality_of(view, cells)
+
+
+def _quality_of(view: DayView, cells: Sequence[Cell]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """`clear_distance` and `flags` `(time, y, x)` of a group's days."""
+    found = list(view.quality(view.group.days, cells))
+    return np.stack([one.distance for one in found]), np.stack([one.flags for one in found])
 
 
 def solved_days(
@@ -104,14 +116,14 @@ def solved_days(
     """
     import dask.array as da  # noqa: PLC0415
 
-    rows: dict[int, list[tuple[Any, Any]]] = {}
+    rows: dict[int, list[tuple[Any, ...]]] = {}
     for cell in layout.cells:
         rows.setdefault(cell.index[0], []).append(_lazy_cell(_CellCube(job, layout, kept, illuminance), cell, solved))
     whole = [
         da.concatenate([da.concatenate([part[i] for part in row], axis=-1) for row in rows.values()], axis=-2)
-        for i in (0, 1)
+        for i in range(len(CUBE_ARRAYS))
     ]
-    return dataset(job.grid, job.days, job.bands, whole[0], whole[1])
+    return dataset(job.grid, job.days, job.bands, whole)
 
 
 class _CellCube:
@@ -121,20 +133,21 @@ class _CellCube:
         self.job, self.layout, self.kept, self.illuminance = job, layout, kept, illuminance
 
 
-def _lazy_cell(source: _CellCube, core: Cell, solved: Sequence[Sequence["Delayed"]]) -> tuple[Any, Any]:
-    """Reflectance and clear_distance of one cell's core, a chunk per window."""
+def _lazy_cell(source: _CellCube, core: Cell, solved: Sequence[Sequence["Delayed"]]) -> tuple[Any, ...]:
+    """Reflectance, clear_distance and flags of one cell's core, a chunk per window."""
     import dask.array as da  # noqa: PLC0415
     from dask.delayed import delayed  # noqa: PLC0415
 
     job, layout = source.job, source.layout
-    cubes, distances = [], []
+    parts: list[list[Any]] = [[] for _ in CUBE_ARRAYS]
     for w, window in enumerate(job.windows):
         near = {cell.index: solved[layout.cells.index(cell)][w] for cell in layout.near(core)}
-        both = delayed(window_days, nout=2)(job, layout, source.kept, source.illuminance, core, w, near)
+        made = delayed(window_days, nout=len(CUBE_ARRAYS))(job, layout, source.kept, source.illuminance, core, w, near)
         shape = (len(window.write), len(job.bands), *core.core.shape)
-        cubes.append(da.from_delayed(both[0], shape=shape, dtype=np.float32))
-        distances.append(da.from_delayed(both[1], shape=(shape[0], *shape[2:]), dtype=np.uint8))
-    return da.concatenate(cubes), da.concatenate(distances)
+        parts[0].append(da.from_delayed(made[0], shape=shape, dtype=np.float32))
+        for part, one in zip(parts[1:], list(made)[1:], strict=True):
+            part.append(da.from_delayed(one, shape=(shape[0], *shape[2:]), dtype=np.uint8))
+    return tuple(da.concatenate(part) for part in parts)
 
 
 def window_days(
@@ -145,8 +158,8 @@ def window_days(
     core: Cell,
     window: int,
     near: dict[tuple[int, int], WindowKeyframes],
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Every written day of one cell's core in one window: `(time, band, y, x)` and distances `(time, y, x)`."""
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Every written day of one cell's core in one window: `(time, band, y, x)`, distances and flags `(time, y, x)`."""
     known = contents_of(job, illuminance, layout, kept)
     tiles: Tiles = MemoryTiles(known, {index: {window: part} for index, part in near.items()})
     views = [DayView(tiles, group) for group in day_groups(known) if group.window == window]
@@ -154,9 +167,9 @@ def window_days(
         np.concatenate([np.stack(list(view.reflectance(view.group.days, band, [core]))) for view in views])
         for band in range(len(job.bands))
     ]
-    return np.stack(bands, axis=1), np.concatenate(
-        [np.stack(list(view.distances(view.group.days, [core]))) for view in views]
-    )
+    quality = [_quality_of(view, [core]) for view in views]
+    distance, flags = (np.concatenate([one[i] for one in quality]) for i in (0, 1))
+    return np.stack(bands, axis=1), distance, flags
 
 
 def clipped(cube: "xr.Dataset", grid: Grid) -> "xr.Dataset":
@@ -172,22 +185,28 @@ def clipped(cube: "xr.Dataset", grid: Grid) -> "xr.Dataset":
     one_day = cube.clear_distance.isel(time=0, drop=True)
     within = one_day.copy(data=da.map_blocks(part, chunks=one_day.chunks, dtype=bool))
     return cube.assign(
-        reflectance=cube.reflectance.where(within), clear_distance=cube.clear_distance.where(within, np.uint8(NO_LOOK))
+        reflectance=cube.reflectance.where(within),
+        clear_distance=cube.clear_distance.where(within, np.uint8(NO_LOOK)),
+        flags=cube.flags.where(within, np.uint8(0)),
     )
 
 
-def dataset(grid: Grid, days: DateRange, bands: Sequence[str], reflectance: object, distance: object) -> "xr.Dataset":
-    """Name the arrays, their units and their coordinates."""
+def dataset(grid: Grid, days: DateRange, bands: Sequence[str], arrays: Sequence[object]) -> "xr.Dataset":
+    """Name the arrays, those of CUBE_ARRAYS, their units and their coordinates."""
     import xarray as xr  # noqa: PLC0415
     from odc.geo.xr import xr_coords  # noqa: PLC0415
 
     coords = {"time": np.array(list(days), "datetime64[ns]"), "band": list(bands), **xr_coords(grid.geobox)}
-    units = {"units": "1", "long_name": "surface reflectance", "grid_mapping": "spatial_ref"}
-    gaps = {"long_name": "days to the nearest clear look, 255 = none", "grid_mapping": "spatial_ref"}
-    return xr.Dataset(
+    here = {"grid_mapping": "spatial_ref"}
+    attributes: Sequence[Mapping[str, object]] = (
+        {"units": "1", "long_name": "surface reflectance", **here},
+        {"long_name": "days to the nearest clear look that was used, 255 = none", **here},
         {
-            "reflectance": (("time", "band", "y", "x"), reflectance, units),
-            "clear_distance": (("time", "y", "x"), distance, gaps),
+            "long_name": "how each pixel was made, 0 = no data",
+            "flag_masks": np.array([int(flag) for flag in Flag], np.uint8),
+            "flag_meanings": " ".join(str(flag.name).lower() for flag in Flag),
+            **here,
         },
-        coords=coords,
     )
+    dims = ("time", "band", "y", "x"), ("time", "y", "x"), ("time", "y", "x")
+    return xr.Dataset(dict(zip(CUBE_ARRAYS, zip(dims, arrays, attributes, strict=True), strict=True)), coords=coords)

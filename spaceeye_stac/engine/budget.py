@@ -11,6 +11,7 @@ from spaceeye_stac.keyframes import CellLayout, views_of
 from spaceeye_stac.methods import cached_rows, method_of
 from spaceeye_stac.model import Block, Cell, GridJob, Window
 from spaceeye_stac.pixels import READ_THREADS, asking_bytes
+from spaceeye_stac.resources import Output
 
 PROGRAM_BYTES = 420 * 2**20
 SPARE = 1.05  # what is taken varies by as much
@@ -27,8 +28,9 @@ AS_SEEN_WORKING, AS_SEEN_ROWS = 7.0, 160  # more of the surface that fills its d
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
 STRIPS = 18  # rows of cells in float32 that stand in memory while bands are written
-RASTER_PIXEL_BYTES = 3  # of the rasters of a day that are open together, the largest and all
+RASTER_PIXEL_BYTES = 3  # of the largest of the rasters of a day that are open together
 DAY_PIXEL_BYTES = 3 * DN_BYTES + RASTER_PIXEL_BYTES
+QUALITY_PIXEL_BYTES = 2  # clear_distance and flags
 ENCODED_COPIES = 2.4  # of a raster that is encoded
 MOST_DAYS = 8
 
@@ -104,10 +106,10 @@ class Budget:
         taken = solving_bytes(job, layout, layout.cells, Batching()) + _dn_bytes(job, view, more)
         return len(layout.cells) == 1 and taken <= self.free
 
-    def days_together(self, job: GridJob) -> tuple[int, int]:
+    def days_together(self, job: GridJob, output: Output) -> tuple[int, int]:
         """How many days of a group are written together, and how many groups are at work at once."""
-        alone = writing_bytes(job, 0)
-        day = writing_bytes(job, 1) - alone
+        alone = writing_bytes(job, 0, output)
+        day = writing_bytes(job, 1, output) - alone
         at_work = int(max(1, min(self.workers, self.free // (alone + day))))
         return int(max(1, min(MOST_DAYS, (self.free / at_work - alone) // day))), at_work
 
@@ -116,10 +118,12 @@ def _least(job: GridJob, rows: Sequence[int]) -> str:
     return f"{rows[-1]} rows of one cell" if method_of(job.settings).strips else "one cell"
 
 
-def writing_bytes(job: GridJob, days: int) -> int:
+def writing_bytes(job: GridJob, days: int, output: Output) -> int:
     """Memory of one worker that writes so many days together, and of the encoder that it keeps busy."""
     height, width = job.grid.shape
-    day, encoding = ((n * height * width) for n in (DAY_PIXEL_BYTES, ENCODED_COPIES * RASTER_PIXEL_BYTES))
+    each = DN_BYTES * (1 + len(job.bands) * (output.uncertainty == "bands"))
+    together_bytes = max(DAY_PIXEL_BYTES, QUALITY_PIXEL_BYTES + each)
+    day, encoding = ((n * height * width) for n in (together_bytes, ENCODED_COPIES * RASTER_PIXEL_BYTES))
     if DN_BYTES * height * width > LARGE_BYTES:
         day, encoding = LARGE_BYTES, ENCODED_COPIES * LARGE_BYTES
     return int(ENCODER_BYTES + encoding + STRIPS * FLOAT_BYTES * min(height, 512) * width + days * day)

@@ -7,9 +7,11 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.keyframes import KeyframeRows, WindowFacts, WindowKeyframes
 from spaceeye_stac.methods import (
+    DOUBTED_SCORE,
     CellLooks,
     MethodRun,
     Places,
@@ -19,8 +21,8 @@ from spaceeye_stac.methods import (
     cached_rows,
     method_of,
 )
-from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Window, metres_per_pixel
-from spaceeye_stac.pixels import Observations, PixelSource, no_looks, observe
+from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, LookFlag, Window, metres_per_pixel
+from spaceeye_stac.pixels import Observations, PixelSource, ScenePixels, no_looks, observe, snow_and_water
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def _stretch(job: GridJob, illuminance: Illuminance, index: int, window: Window)
 
 
 STRIP_ROWS = 128
+FEW_LOOKS = 3  # with fewer, no look can be told from those around it
 
 
 def strips_of(job: GridJob, view: Block, rows: int) -> list[slice]:
@@ -92,7 +95,8 @@ class CellSolve:
         top = 0
         for state in self._states():
             rows = slice(top, top + state.clear.shape[1])
-            yield [self._at_knots(state, self.job.windows[w], rows) for w in self.stretch.windows]
+            flags = _look_flags(state, self._ground_of(state.clear.shape))
+            yield [self._at_knots(state, self.job.windows[w], rows, flags) for w in self.stretch.windows]
             top = rows.stop
 
     def facts(self) -> list[WindowFacts]:
@@ -120,6 +124,19 @@ class CellSolve:
     def _looks(self) -> NDArray[np.int64]:
         return no_looks(self.job)
 
+    @cached_property
+    def _ground(self) -> list[NDArray[np.uint8]]:
+        """Flags of snow and water `(time, y, x)` of rows of which the state is not made yet, from top to bottom."""
+        return []
+
+    def _ground_of(self, shape: Sequence[int]) -> NDArray[np.uint8]:
+        """The flags of the next rows, of that shape `(time, y, x)`."""
+        if not self._days:
+            return np.zeros(tuple(shape), np.uint8)
+        known = _above_each_other(self._ground)
+        self._ground[:] = [known[:, shape[1] :]]
+        return known[:, : shape[1]]
+
     def _states(self) -> Iterator[State]:
         """Solve the strips; where there is no look, all is unknown."""
         strips = strips_of(self.job, self.cell.view, self.rows)
@@ -143,23 +160,29 @@ class CellSolve:
         view = self.cell.view
         return Block(slice(view.y.start + rows.start, view.y.start + rows.stop), view.x)
 
-    def _observed(self, rows: slice, places: Places | None = None) -> Observations:
-        """What the acquisitions saw of some rows of the view, over the illuminance where the method asks for it.
+    def _observed(self, rows: slice, places: Places) -> Observations:
+        """What the acquisitions saw of some places in some rows of the view."""
+        pixels, part = self._read(rows)
+        return self._normalised(observe(pixels, self.stretch.job, part, (places.rows[:, None], places.columns)))
 
-        Of some `places` in them alone, where these are given.
-        """
-        block, job = self._block(rows), self.stretch.job
-        every = () if places is None else (places.rows[:, None], places.columns)
-        seen = observe(self.source.pixels(self.stretch.scenes, block), job, job.grid.part(block), every)
-        if method_of(job.settings).normalised:
+    def _read(self, rows: slice) -> tuple[ScenePixels, GeoBox]:
+        """Pixels of some rows of the view, and where they lie."""
+        block = self._block(rows)
+        return self.source.pixels(self.stretch.scenes, block), self.stretch.job.grid.part(block)
+
+    def _normalised(self, seen: Observations) -> Observations:
+        """Over the illuminance where the method asks for it."""
+        if method_of(self.job.settings).normalised:
             bright = self.illuminance.values[:, np.asarray(self._days) - self.illuminance.first, None, None]
             np.divide(seen.values, bright, out=seen.values)
         return seen
 
     def _counted(self, rows: slice) -> CellLooks:
-        """Rows of the view to be solved, of which the looks are counted."""
-        seen = self._observed(rows)
+        """Rows of the view to be solved, of which the looks are counted and snow and water remembered."""
+        pixels, part = self._read(rows)
+        seen = self._normalised(observe(pixels, self.stretch.job, part))
         self._looks[list(self.stretch.scenes)] += seen.looks
+        self._ground.append(snow_and_water(pixels, self.stretch.job, part))
         return self._cell_looks(seen)
 
     def _cell_looks(self, *parts: Observations) -> CellLooks:
@@ -176,8 +199,8 @@ class CellSolve:
             origin=_origin(self.cell),
         )
 
-    def _at_knots(self, state: State, window: Window, rows: slice) -> KeyframeRows:
-        """Cut rows of the view to the cell's reach and carry them to the window's knots."""
+    def _at_knots(self, state: State, window: Window, rows: slice, flags: NDArray[np.uint8]) -> KeyframeRows:
+        """Cut rows of the view to the cell's reach and carry them to the window's knots; `flags` are of the looks."""
         at, (down, right) = _shared(rows, self.cell.reach, self.cell.view)
         knots = self._knots(window)
         images = np.stack([state.at(day)[:, down, right].numpy() for day in knots])
@@ -185,8 +208,7 @@ class CellSolve:
         if state.information is not None:
             spread = np.stack([np.asarray(state.spread(day))[down, right] for day in knots])
         core, inner = _shared(rows, self.cell.core, self.cell.view)
-        clear = state.clear[:, *inner].numpy()
-        return KeyframeRows(at, images, _as_seen(state, knots, (down, right)), spread, core, clear)
+        return KeyframeRows(at, images, _as_seen(state, knots, (down, right)), spread, core, flags[:, *inner])
 
     def _knots(self, window: Window) -> tuple[int, ...]:
         return window.knots(window.read if method_of(self.job.settings).every_day else self._days)
@@ -196,11 +218,21 @@ class CellSolve:
         if widths is None:
             return WindowFacts(window, knots, self._days, self._looks)
         bright = {day: torch.from_numpy(self.illuminance.at(day)) for day in {*self._days, *knots}}
-        unseen = max(float((widths.inner_unseen * bright[day]).max()) for day in knots)
+        unseen = torch.stack([widths.inner_unseen * bright[day] for day in knots]).amax(0)
         inner = {day: widths.inner[:, n] for n, day in enumerate(self._days)}
-        noise = [float((inner[day] * bright[day]).max()) if day in inner else unseen for day in knots]
-        known = np.array(noise, np.float32)
-        return WindowFacts(window, knots, self._days, self._looks, known, unseen, widths.damping_factor)
+        noise = torch.stack([inner[day] * bright[day] if day in inner else unseen for day in knots])
+        return WindowFacts(window, knots, self._days, self._looks, noise.numpy(), unseen.numpy(), widths.damping_factor)
+
+
+def _look_flags(state: State, ground: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What is kept of each look `(time, y, x)`, see `LookFlag`; `ground`: its snow and water."""
+    used = state.clear.numpy()
+    flags = ground | used.view(np.uint8)  # USED is 1
+    flags |= np.where(used.sum(0) < FEW_LOOKS, np.uint8(LookFlag.FEW), np.uint8(0))
+    if state.suspect is not None:
+        doubted = state.suspect.numpy() > DOUBTED_SCORE
+        flags |= np.where(used, np.uint8(LookFlag.DOUBTED), np.uint8(LookFlag.SUSPECT)) * doubted
+    return flags
 
 
 def _origin(cell: Cell) -> tuple[int, int]:
@@ -239,7 +271,7 @@ def _put(whole: dict[str, NDArray], strip: KeyframeRows, cell: Cell) -> None:  #
         ("images", strip.rows, cell.reach),
         ("as_seen", strip.rows, cell.reach),
         ("spread", strip.rows, cell.reach),
-        ("clear", strip.core_rows, cell.core),
+        ("look_flags", strip.core_rows, cell.core),
     ):
         values = getattr(strip, name)
         if values is not None:

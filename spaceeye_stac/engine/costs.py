@@ -21,6 +21,7 @@ from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.keyframes import CellLayout, keyframe_bytes, views_of
 from spaceeye_stac.model import BandAsset, GridJob, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.pixels import asked_share, model_bands
+from spaceeye_stac.resources import Output
 
 # bytes a pixel of full resolution, deflate level 1; measured on real and on simulated scenes
 TYPICAL_RATE = 1.6
@@ -35,7 +36,7 @@ DISTANCE_RATE = 0.03
 UNCERTAINTY_RATE = {"damped": 0.07, "guided": 0.32, "surface": 0.32}
 THUMBNAIL_RATE, ENLARGED_RATE = 1.7, 3.6
 HEADER_BYTES = 700
-ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 3500, 900, 220
+ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first
 COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
 COLLECTION_FILES = 5  # collection, parquet, schema, record and thumbnail
 SURVEY_SHARE = 1 / 16
@@ -143,7 +144,7 @@ def _share(repeats: float, repeated: float) -> float:
     return repeated / repeats**2 if repeats > 1 else 1.0
 
 
-def day_bytes(job: GridJob, sources: SourceRates, squeezed: float) -> Mapping[str, float]:
+def day_bytes(job: GridJob, sources: SourceRates, output: Output, squeezed: float) -> Mapping[str, float]:
     """Bytes of each raster of one published day; `squeezed`: bytes of its compression over those of the default."""
     shape = job.grid.shape
     pixels = math.prod(shape)
@@ -155,23 +156,24 @@ def day_bytes(job: GridJob, sources: SourceRates, squeezed: float) -> Mapping[st
         found[name] = pixels * sources.of_band(name) * _pyramid(shape, finest / metres, repeated) * squeezed
     rgb_bands = set(display_bands(job.bands))  # a single one where it is grey, of which the rest is a repetition
     found["visual"] = VISUAL * sum(found[name] for name in rgb_bands)
-    found["clear_distance"] = pixels * DISTANCE_RATE * squeezed
+    found |= dict.fromkeys(("clear_distance", "flags"), pixels * DISTANCE_RATE * squeezed)
     method = job.settings.method_name
     if method in UNCERTAINTY_RATE:
-        found["uncertainty"] = pixels * UNCERTAINTY_RATE[method] * squeezed
+        each = [f"uncertainty_{name}" for name in job.bands if output.uncertainty == "bands"]
+        found |= dict.fromkeys(("uncertainty", *each), pixels * UNCERTAINTY_RATE[method] * squeezed)
     height, width = (max(1, round(side * THUMBNAIL_PIXELS / max(shape))) for side in shape)
     small = len(rgb_bands) / 3 * min(height, shape[0]) * min(width, shape[1])
     found["thumbnail"] = small * (THUMBNAIL_RATE if max(shape) >= THUMBNAIL_PIXELS else ENLARGED_RATE)
     return {name: size + HEADER_BYTES for name, size in found.items()}
 
 
-def disk_of(job: GridJob, days: int, squeezed: float) -> tuple[int, int]:
+def disk_of(job: GridJob, days: int, output: Output, squeezed: float) -> tuple[int, int]:
     """Bytes and number of the files of so many published days and their collection."""
-    rasters = day_bytes(job, SourceRates(job), squeezed)
+    rasters = day_bytes(job, SourceRates(job), output, squeezed)
     scenes = max(looks_in(job))
     item = ITEM_BYTES + len(rasters) * ASSET_BYTES + scenes * LINK_BYTES
     collection = len(rasters) * COLLECTION_ASSET_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
-    return int(days * (sum(rasters.values()) + item) + collection), days * (len(rasters) + 1) + COLLECTION_FILES
+    return int(days * (sum(rasters.values()) + item) + collection), days * (len(rasters) + 2) + COLLECTION_FILES
 
 
 def all_knots(job: GridJob) -> list[tuple[int, ...]]:
@@ -186,7 +188,7 @@ def scratch_of(job: GridJob) -> int:
     return keyframe_bytes(layout_of(job), all_knots(job), sum(looks_in(job)), len(job.bands), images)
 
 
-def memory_of(job: GridJob, budget: Budget) -> int:
+def memory_of(job: GridJob, budget: Budget, output: Output) -> int:
     """Peak of the memory of all workers together; InvalidInputError where the budget is too small for a cell."""
     layout = layout_of(job)
     how = budget.solving(job, layout)
@@ -196,9 +198,9 @@ def memory_of(job: GridJob, budget: Budget) -> int:
         view = layout.cells[0].view
         solving -= reading_bytes(job, view) - held_bytes(job, view)
     groups = sum(len(knots) for knots in all_knots(job))
-    at_once, writers = budget.days_together(job)
+    at_once, writers = budget.days_together(job, output)
     writers = min(writers, groups)
-    writing = writers * writing_bytes(job, min(at_once, _longest(job)))
+    writing = writers * writing_bytes(job, min(at_once, _longest(job)), output)
     return budget.taken + max(solving, writing)
 
 

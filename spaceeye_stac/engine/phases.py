@@ -28,12 +28,13 @@ from spaceeye_stac.days import (
     reuse_knot_cogs,
 )
 from spaceeye_stac.engine.budget import Budget
+from spaceeye_stac.engine.drafts import finished, intact
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.engine.schedulers import Workers
 from spaceeye_stac.engine.solving import SAMPLE_ARRAYS, SolveTask, doubts_of
-from spaceeye_stac.engine.writing import WriteTask, finished, intact
+from spaceeye_stac.engine.writing import WriteTask
 from spaceeye_stac.errors import DamagedCellError, NoClearLookError
 from spaceeye_stac.keyframes import (
     CellLayout,
@@ -45,6 +46,7 @@ from spaceeye_stac.keyframes import (
     views_of,
     window_keys,
 )
+from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import GridJob, Progress
 from spaceeye_stac.pixels import CachedPixels, PixelSource, Sample, StreamedPixels, offset_warnings, survey
 from spaceeye_stac.query import Json
@@ -126,7 +128,7 @@ def fill_grid(work: GridWork, workers: Workers, progress: Progress, *, update: b
 def _encoders(work: GridWork, workers: Workers) -> AbstractContextManager[None]:
     """Processes that encode, each started when it is first needed: where threads would wait, and it is worth it."""
     height, width = work.job.grid.shape
-    _, writers = work.budget.days_together(work.job)
+    _, writers = work.budget.days_together(work.job, work.output)
     return encoders(writers) if workers.shares_lock and height * width > WORTH_PIXELS else nullcontext()
 
 
@@ -219,7 +221,7 @@ def _day_keys(work: GridWork, contents: Contents, windows_from: Sequence[str]) -
     for group in day_groups(contents):
         knots, key = contents.knot_dates(group.window)[group.knot : group.knot + 2], windows_from[group.window]
         for date in map(job.days.day, group.days):
-            how = job.settings.collection_id, work.encoding, work.output.days
+            how = job.settings.collection_id, work.encoding, work.output.days, work.output.uncertainty
             keys[job.days.index(date)] = day_key(key, date, *how, *(knots[:1] if date == knots[0] else knots))
     return keys
 
@@ -296,7 +298,7 @@ def _write_knots(
         return None
     store, windows_from = solved
     knots = Knots(work.folder, tuple(windows_from), work.encoding)
-    _, count = work.budget.days_together(work.job)
+    _, count = work.budget.days_together(work.job, work.output)
     task = KnotTask(work.job, store.path, knots)
     workers.map(task, knot_groups(store.contents, groups), "writing keyframes", progress, most=count)
     return knots
@@ -305,7 +307,7 @@ def _write_knots(
 def _write(
     work: GridWork, workers: Workers, groups: Sequence[DayGroup], sources: _DaySources, progress: Progress
 ) -> tuple[int, ...]:
-    at_once, count = work.budget.days_together(work.job)
+    at_once, count = work.budget.days_together(work.job, work.output)
     task = WriteTask(
         job=work.job,
         store=sources.store,
@@ -316,6 +318,8 @@ def _write(
         encoding=work.encoding,
         at_once=at_once,
         knots=sources.knots,
+        each_uncertainty=work.output.uncertainty == "bands",
+        doubts=method_of(work.job.settings).doubts,
     )
     # the longest first, so that all workers end together
     longest = sorted(groups, key=lambda group: -len(group.days))

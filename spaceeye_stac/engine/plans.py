@@ -118,7 +118,7 @@ def plan(
 def plan_of_scenes(scenes: SceneList, query: Query, settings: Settings, output: Output, budget: Budget) -> Plan:
     """Plan a run with the scenes that its search found, within a budget."""
     jobs = grid_jobs(scenes, query, settings)
-    memory = [memory_of(job, budget) for job in jobs]  # first: it refuses what is too little
+    memory = [memory_of(job, budget, output) for job in jobs]  # first: it refuses what is too little
     grids = tuple(_grid(job, peak, output, budget.workers) for job, peak in zip(jobs, memory, strict=True))
     found = [*scenes.left_out, *scenes.doubts, *(text for job in jobs for text in _gaps(job)), *_holes(grids)]
     return Plan((query.days.start, query.days.stop), grids, tuple(found), budget.workers)
@@ -155,7 +155,7 @@ def _cost(job: GridJob, days: int, memory: int, output: Output, count: int) -> C
     from spaceeye_stac.engine.calibration import measured_speed  # noqa: PLC0415 - torch, which the errors above need not wait for
 
     speed: Speed = measured_speed(job, Encoding.of(output))
-    disk, files = disk_of(job, days, speed.squeezed)
+    disk, files = disk_of(job, days, output, speed.squeezed)
     scratch = scratch_of(job)
     if output.keep_keyframes:
         disk, scratch = disk + scratch, 0

@@ -1,20 +1,24 @@
 """Phase 2: groups of days between two keyframes to COGs and items, row of cells by row of cells."""
 
-import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import rasterio
-from numpy.typing import NDArray
 
-from spaceeye_stac.collection import FINGERPRINT, DayFiles, DayImages, day_item, item_id, write_json
+from spaceeye_stac.collection import (
+    FINGERPRINT,
+    DayFiles,
+    DayImages,
+    Statistics,
+    day_item,
+    item_id,
+    write_json,
+)
 from spaceeye_stac.days import (
     CACHE_MB,
     NODATA,
@@ -26,22 +30,19 @@ from spaceeye_stac.days import (
     VirtualRaster,
     WrittenRaster,
     display_bands,
-    histogram,
-    knot_cogs_of,
     quantise,
     recipe,
     truncate,
     visual,
-    write_thumbnail,
-    written_file,
 )
+from spaceeye_stac.engine.drafts import Draft, finished
 from spaceeye_stac.keyframes import KeyframeStore, cores_of
 from spaceeye_stac.model import NO_LOOK, GridJob, Scene
 from spaceeye_stac.pixels import Clip
-from spaceeye_stac.query import DateRange, Json
+from spaceeye_stac.query import DateRange
 
 logger = logging.getLogger(__name__)
-OTHER_RASTERS = ("visual", "clear_distance", "uncertainty")
+QUALITY = ("clear_distance", "flags", "uncertainty")
 _Open = dict[str, Raster | VirtualRaster]
 
 
@@ -50,7 +51,8 @@ class WriteTask:
     """Write the days of a group that are not there yet.
 
     `folder`: where they are written; `out`: where they will stand; `keys`: what each day is made from; `at_once`: days
-    whose rasters are open together; `knots`: for virtual days, where the COGs of their keyframes are.
+    whose rasters are open together; `knots`: for virtual days, where the COGs of their keyframes are;
+    `each_uncertainty`: of every band, not only the largest; `doubts`: the method tells looks that may be cloud.
     """
 
     job: GridJob
@@ -62,6 +64,8 @@ class WriteTask:
     encoding: Encoding
     at_once: int
     knots: Knots | None = None
+    each_uncertainty: bool = False
+    doubts: bool = False
 
     def __call__(self, group: DayGroup) -> list[int]:
         """Write a group; returns the days that hold nothing."""
@@ -78,8 +82,8 @@ class WriteTask:
     def _write(self, group: DayGroup, days: Sequence[int]) -> list[int]:
         view = DayView(self._store, group)
         with ExitStack() as cleaning:
-            drafts = {day: _Draft(self._place(day), cleaning) for day in days}
-            _write_trust(self, view, drafts)
+            drafts = {day: Draft(self._place(day), cleaning) for day in days}
+            _write_quality(self, view, drafts)
             seen = {day: draft for day, draft in drafts.items() if draft.seen.any_look}
             _write_bands(self, view, seen)
             full = {day: draft for day, draft in seen.items() if not draft.is_empty}
@@ -96,23 +100,27 @@ class WriteTask:
         """What lies outside the outline, for all days and bands."""
         return Clip(self.job.grid)
 
-    def _publish(self, day: int, group: DayGroup, draft: "_Draft") -> None:
+    @property
+    def uncertainties(self) -> dict[str, int | None]:
+        """Keys of the rasters of uncertainty, and the band of each, None being the one that has the largest."""
+        each = {uncertainty_of(name): band for band, name in enumerate(self.job.bands)}
+        return {"uncertainty": None, **(each if self.each_uncertainty else {})}
+
+    def _publish(self, day: int, group: DayGroup, draft: "Draft") -> None:
         """Describe a written day and put it in its place, whole."""
         read = self.job.windows[group.window].read
-        written = {key: draft.written[key] for key in (*self.job.bands, *OTHER_RASTERS) if key in draft.written}
-        written["thumbnail"] = WrittenRaster(
-            write_thumbnail(draft.folder / "thumbnail.png", draft.folder / "visual.tif"), ()
-        )
+        keys = (*self.job.bands, "visual", *QUALITY, *map(uncertainty_of, self.job.bands))
+        written = {key: draft.written[key] for key in keys if key in draft.written}
+        draft.add_pictures(written)
         images = DayImages(
             day=self.job.days.day(day),
             window=DateRange(self.job.days.day(read.start), self.job.days.day(read.stop - 1)),
             written=DayFiles(
                 {key: one.file for key, one in written.items()},
-                {key: [s for s in one.statistics if s is not None] for key, one in written.items() if one.statistics},
+                {key: found for key, one in written.items() if (found := _statistics(key, one))},
                 display_bands(self.job.bands),
             ),
-            observed_share=draft.seen.share_on_the_day,
-            median_clear_distance=draft.seen.median,
+            quality=draft.seen.quality(doubts=self.doubts),
             scenes=self._shaping(group.window),
         )
         place = self._place(day)
@@ -128,117 +136,51 @@ class WriteTask:
         return tuple(scene for scene, count in zip(self.job.scenes, looks, strict=True) if count)
 
 
-def finished(place: Path, key: str) -> bool:
-    """Whether a day's folder holds the item of this key and all its files, by size, and what its VRTs read is there.
-
-    It is quick, and enough for what this run has written itself; `intact` says it of what an earlier one has left.
-    """
-    try:
-        item = _document(place)
-        sizes = {asset["href"]: asset["file:size"] for asset in item["assets"].values()}
-        return (
-            item["properties"].get(FINGERPRINT) == key
-            and all((place / href).stat().st_size == size for href, size in sizes.items())
-            and all(source.is_file() for source in knot_cogs_of(place))
-        )
-    except (OSError, ValueError, KeyError):
-        return False
+def uncertainty_of(band: str) -> str:
+    """Key of the uncertainty of one band."""
+    return f"uncertainty_{band}"
 
 
-def intact(place: Path, key: str) -> bool:
-    """Whether a day's folder is `finished` and each file has the checksum that its item says."""
-    if not finished(place, key):
-        return False
-    item = _document(place)
-    files = [(place / asset["href"], asset["file:checksum"]) for asset in item["assets"].values()]
-    return all(written_file(path).checksum == checksum for path, checksum in files)
+def _statistics(key: str, raster: WrittenRaster) -> list[Statistics]:
+    """Those of a raster's bands; none of bit fields, of which a mean says nothing."""
+    return [] if key == "flags" else [found for found in raster.statistics if found is not None]
 
 
-def _document(place: Path) -> Json:
-    """The item in a day's folder."""
-    return dict(json.loads((place / f"{place.name}.json").read_text(encoding="utf-8")))
-
-
-@dataclass
-class _Seen:
-    """How many pixels are so many days from a clear look."""
-
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(NO_LOOK + 1, np.int64))
-
-    def add(self, distance: NDArray[np.uint8], outside: int) -> None:
-        """Count a part, of which so many pixels are not of the region."""
-        self.counts += histogram(distance)
-        self.counts[NO_LOOK] -= outside
-
-    @property
-    def any_look(self) -> bool:
-        return bool(self.counts[:NO_LOOK].any())
-
-    @property
-    def share_on_the_day(self) -> float:
-        return float(self.counts[0] / self.counts.sum())
-
-    @property
-    def median(self) -> float:
-        """Median distance of the pixels with a look, the mean of the middle two where there are two."""
-        ends = np.cumsum(self.counts[:NO_LOOK])
-        middle = [(ends[-1] - 1) // 2, ends[-1] // 2]
-        return float(np.searchsorted(ends, middle, side="right").mean())
-
-
-class _Draft:
-    """One day on its way: a hidden folder beside its place, removed unless it is put there."""
-
-    def __init__(self, place: Path, cleaning: ExitStack) -> None:
-        self.place, self.folder = place, place.with_name(f".{place.name}.partial")
-        self.seen, self.written = _Seen(), dict[str, WrittenRaster]()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        cleaning.callback(shutil.rmtree, self.folder, ignore_errors=True)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether some raster that every day must have holds nothing."""
-        return any(one.is_empty for one in self.written.values())
-
-    def close(self, key: str, raster: "Raster | VirtualRaster") -> None:
-        """Finish a raster of this day."""
-        self.written[key] = raster.close()
-
-    def put_in_place(self) -> None:
-        shutil.rmtree(self.place, ignore_errors=True)
-        self.folder.rename(self.place)
-
-
-def _write_trust(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -> None:
-    """`clear_distance`, and `uncertainty` where the method knows it."""
-    geobox, encoding, days = task.job.grid.geobox, task.encoding, list(drafts)
-    distances = {
-        day: Raster(draft.folder / "clear_distance.tif", geobox, "uint8", nodata=NO_LOOK, encoding=encoding)
-        for day, draft in drafts.items()
-    }
-    widths = {}
-    if view.has_uncertainty:
-        widths = {
-            day: Raster(draft.folder / "uncertainty.tif", geobox, "uint16", encoding=encoding)
-            for day, draft in drafts.items()
-        }
+def _write_quality(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) -> None:
+    """`clear_distance`, `flags`, and `uncertainty` where the method knows it."""
+    rasters = {day: _quality_rasters(task, view, draft.folder) for day, draft in drafts.items()}
     for cells in _rows(view):
         top = cells[0].core.y.start
         outside, uncertainty = task.clip.outside(cores_of(cells)), view.uncertainty(cells)
-        for day, distance in zip(days, view.distances(days, cells), strict=True):
+        for day, found in zip(drafts, view.quality(list(drafts), cells), strict=True):
             if outside is not None:
-                distance[outside] = NO_LOOK
-            drafts[day].seen.add(distance, 0 if outside is None else int(outside.sum()))
-            distances[day].write(distance, top)
-            if widths:
-                widths[day].write(quantise(uncertainty.of(day, distance)), top)
+                found.forget(outside)
+            drafts[day].seen.add(found, 0 if outside is None else int(outside.sum()))
+            open_ = rasters[day]
+            open_["clear_distance"].write(found.distance, top)
+            open_["flags"].write(found.flags, top)
+            for key, band in task.uncertainties.items():
+                if key in open_:
+                    open_[key].write(quantise(uncertainty.of(day, found.distance, band)), top)
     for day, draft in drafts.items():
-        draft.close("clear_distance", distances[day])
-        if widths:
-            draft.close("uncertainty", widths[day])
-            if draft.written["uncertainty"].is_empty:
-                draft.written.pop("uncertainty").file.path.unlink()
+        for key, raster in rasters[day].items():
+            draft.close(key, raster)
+        for key in set(task.uncertainties) & set(draft.written):
+            if draft.written[key].is_empty:
+                draft.written.pop(key).file.path.unlink()
+
+
+def _quality_rasters(task: WriteTask, view: DayView, folder: Path) -> dict[str, Raster]:
+    """Open the rasters of a day that say how far to trust it."""
+    geobox, encoding = task.job.grid.geobox, task.encoding
+    nodata = {"clear_distance": NO_LOOK, "flags": NODATA}
+    found = {
+        key: Raster(folder / f"{key}.tif", geobox, "uint8", nodata=none, encoding=encoding)
+        for key, none in nodata.items()
+    }
+    if view.has_uncertainty:
+        found |= {key: Raster(folder / f"{key}.tif", geobox, "uint16", encoding=encoding) for key in task.uncertainties}
+    return found
 
 
 def _rows(view: DayView) -> Iterator[tuple]:  # type: ignore[type-arg]
@@ -246,7 +188,7 @@ def _rows(view: DayView) -> Iterator[tuple]:  # type: ignore[type-arg]
     return (layout.row(i) for i in range(layout.counts[0]))
 
 
-def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -> None:
+def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) -> None:
     """The bands that are shown together with `visual`, the others one by one."""
     rgb_bands = display_bands(task.job.bands)
     _write_together(task, view, drafts, tuple(dict.fromkeys(rgb_bands)), rgb_bands)
@@ -256,7 +198,7 @@ def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, _Draft]) -
 
 
 def _write_together(
-    task: WriteTask, view: DayView, drafts: Mapping[int, _Draft], names: Sequence[str], rgb_bands: Sequence[str]
+    task: WriteTask, view: DayView, drafts: Mapping[int, Draft], names: Sequence[str], rgb_bands: Sequence[str]
 ) -> None:
     """Write some bands of all days, and those that turn out not to be had by a VRT once more as files."""
     rasters = {day: _opened(task, view, (day, draft.folder), names, rgb_bands) for day, draft in drafts.items()}

@@ -162,7 +162,7 @@ def contents_of(job: GridJob, illuminance: Illuminance, layout: CellLayout, kept
 
 
 def keyframe_bytes(layout: CellLayout, knots: Sequence[Sequence[int]], looks: int, bands: int, images: int) -> int:
-    """Size of a store on the disk: `images` per knot and band (with `as_seen` two), spread, and `looks` masks."""
+    """Size of a store on the disk: `images` per knot and band (with `as_seen` two), spread, and flags of `looks`."""
     rows, columns = layout.counts
     height, width = layout.tile
     core = rows * columns * min(layout.size, layout.grid.shape[0]) * min(layout.size, layout.grid.shape[1])

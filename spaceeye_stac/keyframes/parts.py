@@ -12,7 +12,7 @@ from spaceeye_stac.model import Window
 class KeyframeRows:
     """Some rows of what a window keeps of one cell, as in `WindowKeyframes`.
 
-    `images`, `as_seen` and `spread` lie on the `rows` of the cell's reach, `clear` on the `core_rows` of its core.
+    `images`, `as_seen` and `spread` lie on the `rows` of the cell's reach, `look_flags` on the `core_rows` of its core.
     """
 
     rows: slice
@@ -20,16 +20,16 @@ class KeyframeRows:
     as_seen: NDArray[np.float32] | None
     spread: NDArray[np.float32] | None
     core_rows: slice
-    clear: NDArray[np.bool_]
+    look_flags: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class WindowFacts:
     """What a window keeps of one cell but the images: its `knots` and the days `looked` on, by index.
 
-    `looks` `(scene,)`: clear pixels taken from each scene of the job. `noise` `(knot,)`: 68 % half width of one look,
-    in reflectance, the largest over bands; `unseen`: that of a day without an acquisition. `damping_factor`: of this
-    cell, where the method finds one for each.
+    `looks` `(scene,)`: clear pixels taken from each scene of the job. `noise` `(knot, band)`: 68 % half width of one
+    look, in reflectance; `unseen` `(band,)`: that of a day without an acquisition; None where the method does not know.
+    `damping_factor`: of this cell, where the method finds one for each.
     """
 
     window: Window
@@ -37,7 +37,7 @@ class WindowFacts:
     looked: tuple[int, ...]
     looks: NDArray[np.int64]
     noise: NDArray[np.float32] | None = None
-    unseen: float = np.nan
+    unseen: NDArray[np.float32] | None = None
     damping_factor: float | None = None
 
 
@@ -47,11 +47,11 @@ class WindowKeyframes:
 
     `images` `(knot, band, y, x)` float32, normalised, linear in between; `as_seen` the same, replacing `images` on
     acquisition days, NaN elsewhere. `spread` `(knot, y, x)`: standard deviation of the state in units of the noise of
-    one look. `clear` `(look, y, x)` of the cell's core on the days looked on.
+    one look. `look_flags` `(look, y, x)` uint8, see `LookFlag`, of the cell's core on the days looked on.
     """
 
     facts: WindowFacts
     images: NDArray[np.float32]
-    clear: NDArray[np.bool_]
+    look_flags: NDArray[np.uint8]
     as_seen: NDArray[np.float32] | None = None
     spread: NDArray[np.float32] | None = None

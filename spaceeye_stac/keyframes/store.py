@@ -26,10 +26,11 @@ from spaceeye_stac.keyframes.tiles import BANDED
 from spaceeye_stac.model import Cell
 from spaceeye_stac.query import Json
 
-FORMAT = 4
+FORMAT = 5
 DONE = "done"
 SAMPLES = "samples"
-CHUNKED = (*BANDED, "spread", "clear")
+LOOKS = "look_flags"
+CHUNKED = (*BANDED, "spread", LOOKS)
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
@@ -37,8 +38,8 @@ class KeyframeStore:
     """The keyframes of one grid in a Zarr group in the folder `path`.
 
     Arrays, cell beside cell, each with its margin, one chunk a cell: `images` and `as_seen` `(knot, band, y, x)`
-    float32 normalised by `illuminance` `(band, day)`, `spread` `(knot, y, x)` float32, `clear` `(look, y, x)` bool;
-    and, one value a cell, `noise` `(knot, row, column)` and `unseen` `(window, row, column)`, in files of their own
+    float32 normalised by `illuminance` `(band, day)`, `spread` `(knot, y, x)` float32, `look_flags` `(look, y, x)`
+    uint8; and of each cell `noise` `(knot, band)` and `unseen` `(band,)`, in files of their own
     beside `done`. NaN where there is nothing. Chunks carry a checksum. Cells written together share no chunk.
     """
 
@@ -96,7 +97,7 @@ class KeyframeStore:
         if known.as_seen:
             self._make("as_seen", (knots, len(known.bands)), known.layout.tile, "f4")
         self._make("spread", (knots,), known.layout.tile, "f4")
-        self._make("clear", (looks,), self.core_tile, "bool")
+        self._make(LOOKS, (looks,), self.core_tile, "u1")
         illuminance = known.illuminance.values
         self._group.create_array("illuminance", data=illuminance, chunks=illuminance.shape, compressors=[Crc32cCodec()])
 
@@ -107,7 +108,7 @@ class KeyframeStore:
             shape=(*leading, rows * tile[0], columns * tile[1]),
             chunks=(*(1 for _ in leading), *tile),
             dtype=dtype,
-            fill_value=False if dtype == "bool" else np.nan,
+            fill_value=0 if dtype == "u1" else np.nan,
             compressors=[Crc32cCodec()],
         )
 
@@ -123,9 +124,14 @@ class KeyframeStore:
 
     def mark(self, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
         """Say that one cell of one window is whole, and of what it was made."""
-        noise = None if part.noise is None else [float(value) for value in part.noise]
+        noise = None if part.noise is None else part.noise.tolist()
         looks = part.looks[self.contents.scenes_in(window)].tolist()
-        facts = {"key": key, "looks": looks, "noise": noise, "unseen": float(part.unseen)}
+        facts = {
+            "key": key,
+            "looks": looks,
+            "noise": noise,
+            "unseen": None if part.unseen is None else part.unseen.tolist(),
+        }
         facts["damping_factor"] = part.damping_factor
         facts["check"] = _check(facts)
         write_json(self.mark_file(cell, window), facts)
@@ -173,7 +179,7 @@ class KeyframeStore:
 
     def chunks(self, name: str, window: int, cell: Cell) -> Iterator[Path]:
         """Files of a cell's chunks in one window, knot by knot (or look by look) and band by band."""
-        first = self.contents.first_looks if name == "clear" else self.contents.first_knots
+        first = self.contents.first_looks if name == LOOKS else self.contents.first_knots
         bands = [(band,) for band in range(len(self.contents.bands))] if name in BANDED else [()]
         for n in range(first[window], first[window + 1]):
             for band in bands:
@@ -193,7 +199,7 @@ class KeyframeStore:
 
     def kept(self, cell: Cell, window: int) -> list[str]:
         """Names of the arrays in which a finished cell has chunks."""
-        must = {"images", "clear"} | ({"spread"} if self._fact(cell, window)["noise"] is not None else set())
+        must = {"images", LOOKS} | ({"spread"} if self._fact(cell, window)["noise"] is not None else set())
         must |= {"as_seen"} if self.contents.as_seen and self.contents.looked(window) else set()
         return [name for name in CHUNKED if name in must or any(c.is_file() for c in self.chunks(name, window, cell))]
 
@@ -241,14 +247,14 @@ class KeyframeStore:
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
         """See `Tiles`; OutputError where the cell is not done or a chunk is damaged or missing."""
         self._fact(cell, window)
-        if name == "clear":
+        if name == LOOKS:
             return self._chunk(name, (self.contents.first_looks[window] + index,), cell, cell.core.shape)
         knot = self.contents.first_knots[window] + index
         return self._chunk(name, (knot, band) if name in BANDED else (knot,), cell, cell.reach.shape)
 
     def _chunk(self, name: str, at: tuple[int, ...], cell: Cell, shape: tuple[int, int]) -> NDArray[Any]:
         """Read a chunk's file, as a `CellWriter` wrote it; Zarr would take a lost one for empty."""
-        tile, dtype = (self.core_tile, "?") if name == "clear" else (self.contents.layout.tile, "<f4")
+        tile, dtype = (self.core_tile, "u1") if name == LOOKS else (self.contents.layout.tile, "<f4")
         try:
             content = read_chunk(self.chunk_file(name, at, cell))
             return content.view(dtype).reshape(tile)[: shape[0], : shape[1]]
@@ -256,12 +262,12 @@ class KeyframeStore:
             damage = _damaged(self.path, f"{name} of cell {cell.index}", error)
             raise DamagedCellError(str(damage), cell.index) from error
 
-    def noise(self, window: int, index: int, cell: Cell) -> float:
+    def noise(self, window: int, index: int, cell: Cell) -> NDArray[np.float32] | None:
         """See `Tiles`."""
         fact = self._fact(cell, window)
         if fact["noise"] is None:
-            return float("nan")
-        return float(fact["unseen"] if index < 0 else fact["noise"][index])
+            return None
+        return np.array(fact["unseen"] if index < 0 else fact["noise"][index], np.float32)
 
     def damping_factor(self, window: int, cell: Cell) -> float:
         """See `Tiles`."""
@@ -282,14 +288,14 @@ class CellWriter:
             values = getattr(part, name)
             if values is not None:
                 self._grow(name, known.first_knots[self._window], values, known.layout.tile)
-        self._grow("clear", known.first_looks[self._window], part.clear, self._store.core_tile)
+        self._grow(LOOKS, known.first_looks[self._window], part.look_flags, self._store.core_tile)
 
     def _grow(self, name: str, first: int, values: NDArray[Any], tile: tuple[int, int]) -> None:
         """Add `(..., y, x)` to the chunks of an array, of which the first index begins at `first`."""
         for at in np.ndindex(values.shape[:-2]):
             path = self._store.chunk_file(name, (first + at[0], *at[1:]), self._cell)
             if path not in self._growing:
-                fill = False if values.dtype == bool else np.nan
+                fill = 0 if values.dtype == np.uint8 else np.nan
                 self._growing[path] = GrowingChunk(path, tile, values.dtype, fill)
             self._growing[path].add(values[at])
 

@@ -20,12 +20,12 @@ class Tiles(Protocol):
     def tile(self, name: str, window: int, index: int, cell: Cell, band: int = 0) -> NDArray[Any]:
         """Give one cell of one knot over its reach.
 
-        `name` is "images" or "as_seen" (of a band), or "spread"; for "clear" the index counts the window's looks, and
-        the tile is that of the cell's core.
+        `name` is "images" or "as_seen" (of a band), or "spread"; for "look_flags" the index counts the window's
+        looks, and the tile is that of the cell's core.
         """
 
-    def noise(self, window: int, index: int, cell: Cell) -> float:
-        """68 % half width of one look on a knot, or, for index -1, of a day without one; NaN where not known."""
+    def noise(self, window: int, index: int, cell: Cell) -> NDArray[np.float32] | None:
+        """68 % half width of one look `(band,)` on a knot, or, for index -1, of a day without one; None: not known."""
 
     def damping_factor(self, window: int, cell: Cell) -> float:
         """Damping factor of a cell's state between two knots."""
@@ -42,12 +42,10 @@ class MemoryTiles:
         values = getattr(self._solved[cell.index][window], name)[index]
         return np.asarray(values[band] if name in BANDED else values)
 
-    def noise(self, window: int, index: int, cell: Cell) -> float:
+    def noise(self, window: int, index: int, cell: Cell) -> NDArray[np.float32] | None:
         """See `Tiles`."""
         found = self._solved[cell.index][window].facts
-        if found.noise is None:
-            return float("nan")
-        return found.unseen if index < 0 else float(found.noise[index])
+        return found.unseen if found.noise is None or index < 0 else found.noise[index]
 
     def damping_factor(self, window: int, cell: Cell) -> float:
         """See `Tiles`."""

@@ -11,5 +11,6 @@ from .registry import method_of as method_of
 from .solver import Solution as Solution
 from .solver import cached_rows as cached_rows
 from .solver import solve as solve
+from .suspects import DOUBTED_SCORE as DOUBTED_SCORE
 from .torch_threads import one_torch_thread as one_torch_thread
 from .uncertainty import Scales as Scales

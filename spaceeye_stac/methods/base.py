@@ -176,10 +176,10 @@ class Method:
     side of the fixed cells in pixels; `halo`: pixels around a cell that it also sees; `margin`: how far its result goes
     into its neighbours, where they are blended. `strips`: a cell can be made strip by strip, of whole
     `solver.cached_rows`; `learns`: from some pixels of the whole cell first, in `patches` of neighbours or strided.
-    `normalised`: wants values divided by the
-    illuminance. `every_day`: its result is not linear between acquisitions, so that all days are kept. `shows`:
-    acquisition days may have an image of their own. `truncates`: to uint16. `damping_factor`: its own alpha, where that
-    is not the one of the settings.
+    `normalised`: wants values divided by the illuminance. `every_day`: its result is not linear between acquisitions,
+    so that all days are kept. `shows`: acquisition days may have an image of their own. `doubts`: it tells looks that
+    may be cloud, as `suspect`. `truncates`: to uint16. `damping_factor`: its own alpha, where that is not the one of
+    the settings.
     """
 
     name: str
@@ -193,6 +193,7 @@ class Method:
     normalised: bool = False
     every_day: bool = False
     shows: bool = False
+    doubts: bool = False
     truncates: bool = False
     damping_factor: float | None = None
 

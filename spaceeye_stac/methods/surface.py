@@ -186,4 +186,6 @@ def _state(found: SurfaceRows, days: tuple[int, ...], fit: SurfaceFit) -> State:
     )
 
 
-SURFACE = Method("surface", _started, cell=384, halo=64, margin=32, strips=True, learns=True, patches=True, shows=True)
+SURFACE = Method(
+    "surface", _started, cell=384, halo=64, margin=32, strips=True, learns=True, patches=True, shows=True, doubts=True
+)

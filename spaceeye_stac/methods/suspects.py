@@ -24,6 +24,7 @@ BOXES = (1, 3, 7, 15)
 LEAST_EFFECT = 0.010
 EVENT_SHARE = 0.3
 SCORE_LOW, SCORE_HIGH, LEAST_WEIGHT = 2.0, 4.0, 0.003
+DOUBTED_SCORE = SCORE_LOW  # above it a look has less than its full weight
 EXPLAINED_LOW, EXPLAINED_HIGH = 0.5, 0.75
 
 

@@ -15,6 +15,7 @@ from .observing import Observations as Observations
 from .observing import no_looks as no_looks
 from .observing import observe as observe
 from .observing import sampled as sampled
+from .observing import snow_and_water as snow_and_water
 from .offset_check import Sample as Sample
 from .offset_check import offset_warnings as offset_warnings
 from .scene_pixels import CachedPixels as CachedPixels

@@ -12,6 +12,7 @@ from spaceeye_stac.settings import LAST_SCL_CLASS, Settings
 
 LABEL_COUNT = NO_LABEL + 1
 NO_DATA_CLASS, DEFECTIVE_CLASS = 0, 1
+WATER_CLASS, SNOW_CLASS = 6, 11
 REACH_TOLERANCE = 1e-6
 
 

@@ -7,11 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from spaceeye_stac.model import GridJob, Scene, metres_per_pixel
+from spaceeye_stac.model import GridJob, LookFlag, Scene, metres_per_pixel
 from spaceeye_stac.pixels.dn import FLOOR_REFLECTANCE
 from spaceeye_stac.pixels.dn import reflectance as reflectance_of
 from spaceeye_stac.pixels.illumination import DayTotals, totals
-from spaceeye_stac.pixels.masks import Classified, away_from_cloud, classify, observed, with_model
+from spaceeye_stac.pixels.masks import (
+    LABEL_COUNT,
+    SNOW_CLASS,
+    WATER_CLASS,
+    Classified,
+    away_from_cloud,
+    classify,
+    observed,
+    with_model,
+)
 from spaceeye_stac.pixels.offset_check import Sample, Sampling
 from spaceeye_stac.pixels.scene_pixels import ScenePixels
 from spaceeye_stac.settings import Settings
@@ -68,6 +77,23 @@ def observe(pixels: ScenePixels, job: GridJob, part: GeoBox, every: Every = ()) 
             index += 1
         seen.observed[n] = covered.sum()
     return seen
+
+
+def snow_and_water(pixels: ScenePixels, job: GridJob, part: GeoBox) -> NDArray[np.uint8]:
+    """Flags `(time, y, x)` of pixels that a scene class calls snow or water, of the first scene of a day that does.
+
+    Masks without classes say neither.
+    """
+    table = np.zeros(LABEL_COUNT, np.uint8)
+    table[[SNOW_CLASS, WATER_CLASS]] = LookFlag.SNOW, LookFlag.WATER
+    found = np.zeros((len(job.acquisitions), *part.shape), np.uint8)
+    days = [n for n, acquisition in enumerate(job.acquisitions) for _ in acquisition.scenes]
+    scenes = (scene for acquisition in job.acquisitions for scene in acquisition.scenes)
+    for day, scene, labels in zip(days, scenes, pixels.labels, strict=True):
+        if scene.labels is not None and scene.labels.kind == "scl":
+            flags = table[labels[_inner(labels, part)]]
+            np.copyto(found[day], flags, where=found[day] == 0)
+    return found
 
 
 def no_looks(job: GridJob) -> NDArray[np.int64]:

@@ -10,6 +10,11 @@ from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
 
 from tests.support.material import SHARED
 
+OWN_SCHEMAS = Path(__file__).with_name("schemas")  # of the classification extension, Apache 2.0
+
+
+MORE = {"https://stac-extensions.github.io/classification/v2.0.0/schema.json": "classification-v2.0.0.json"}
+
 
 def extension_schemas() -> dict[str, Any]:
     """Schemas by URI from the reference material; empty where it is missing."""
@@ -18,6 +23,7 @@ def extension_schemas() -> dict[str, Any]:
         return {}
     index = json.loads((folder / "index.json").read_text())
     found = {uri: json.loads((folder / name).read_text()) for uri, name in index.items()}
+    found |= {uri: json.loads((OWN_SCHEMAS / name).read_text()) for uri, name in MORE.items()}
     projjson = Path(pyproj.datadir.get_data_dir()) / "projjson.schema.json"
     found["https://proj.org/schemas/v0.7/projjson.schema.json"] = json.loads(projjson.read_text())
     return found
