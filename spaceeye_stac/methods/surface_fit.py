@@ -11,6 +11,7 @@ from spaceeye_stac.methods.noise_and_drift import Noise, grouped, noise_of, robu
 from spaceeye_stac.methods.surface_passes import (
     Looks,
     Solved,
+    Weighed,
     contradiction,
     gap_jumps,
     loosened,
@@ -22,7 +23,7 @@ from spaceeye_stac.methods.suspects import (
     Spectra,
     evidence,
     filter_scores,
-    pixel_weights,
+    lasting,
     suspicion,
     trust_of,
 )
@@ -31,10 +32,11 @@ from spaceeye_stac.methods.two_filter import Dampings
 LEARNING_PASSES, ROUNDS = 5, 2
 DAMPING_SHARE = 0.75  # of what fits hidden looks best: the looks themselves are followed more closely
 MIN_CLEAR, FEW_CLEAR_WEIGHT = 0.02, 0.3
-DATE_POWER, DATE_LOWEST, DATE_HIGHEST = 1.5, 0.005, 4.0
+DATE_POWER, DATE_LOWEST, DATE_HIGHEST, DATE_SHARE = 1.5, 0.005, 4.0, 0.9
 FEWEST_JUMPS = 100
 LEAST_LAND, FEWEST_LAND = 0.1, 50  # water is darker in the near infrared
-KNOWN, SCATTER_PIXELS, FEWEST_SCATTER, SCATTER_FREEDOM = 0.2, 20_000, 200, 3.0
+KNOWN, LEAST_KNOWN = 0.2, 0.02
+SCATTER_PIXELS, FEWEST_SCATTER, SCATTER_FREEDOM = 20_000, 200, 3.0
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,14 @@ def learn_surface(
     weights of the one before; then, with those, what every pass over all pixels needs.
     """
     mean = values.sum((1, 2)) / clear.sum().clamp(min=1)
-    dates, pixel, loose = torch.ones(len(days)), clear.float(), None
+    dates, last = torch.ones(len(days)), Weighed.first(clear)
     plain = Looks(values, clear, days, shape)
     for _ in range(LEARNING_PASSES - 1):
-        looks, scale = _scaled(noise_of(values, pixel * dates[:, None], days), plain)
-        one = solved(looks, pixel * dates[:, None], loose, scale.dampings, scale.apply(mean))
-        dates = _date_weights(looks, one, pixel)
-        _, pixel, loose = _learnt_round(looks, one, loose, bands, scale)
-    weights = pixel * dates[:, None]
+        looks, scale = _scaled(noise_of(values, last.pixel * dates[:, None], days), plain)
+        one = solved(looks, last.pixel * dates[:, None], last.loose, scale.dampings, scale.apply(mean))
+        dates = _date_weights(looks, one, last.pixel)
+        _, last = _learnt_round(looks, one, last, bands, scale)
+    weights = last.pixel * dates[:, None]
     noise = noise_of(values, weights, days)
     alpha = tuned(values / noise.deviation[:, None, None], clear, weights, days, noise.alpha)
     looks, scale = _scaled(replace(noise, alpha=alpha), plain)
@@ -111,13 +113,13 @@ def learn_surface(
 
 def _rounds(fit: SurfaceFit, looks: Looks, bands: Sequence[str]) -> tuple[SurfaceFit, Looks, Solved]:
     """Learn the rounds of the passes over all pixels, with the dampings and dates that were found."""
-    pixel, loose, rounds = looks.clear.float(), None, list[Round]()
+    last, rounds = Weighed.first(looks.clear), list[Round]()
     for _ in range(ROUNDS):
-        one = solved(looks, pixel * fit.date_weights[:, None], loose, fit.scale.dampings, fit.mean)
-        found, pixel, loose = _learnt_round(looks, one, loose, bands, fit.scale)
+        one = solved(looks, last.pixel * fit.date_weights[:, None], last.loose, fit.scale.dampings, fit.mean)
+        found, last = _learnt_round(looks, one, last, bands, fit.scale)
         rounds.append(found)
-    last = solved(looks, pixel * fit.date_weights[:, None], loose, fit.scale.dampings, fit.mean)
-    return replace(fit, rounds=tuple(rounds)), looks, last
+    one = solved(looks, last.pixel * fit.date_weights[:, None], last.loose, fit.scale.dampings, fit.mean)
+    return replace(fit, rounds=tuple(rounds)), looks, one
 
 
 def _scaled(noise: Noise, plain: Looks) -> tuple[Looks, Scale]:
@@ -133,6 +135,7 @@ def _date_weights(looks: Looks, one: Solved, pixel: Tensor) -> Tensor:
     use = pixel * seen
     information = one.sides.dampings.of_bands(one.information / (1 + one.information))
     squares = ((looks.values - one.left_out).square() * information).mean(0)
+    use *= squares <= _most(squares, use > 0)
     noise = (squares * use).sum(1) / use.sum(1).clamp(min=1e-3)
     enough = looks.clear.float().mean(1) > MIN_CLEAR
     if not bool(enough.any()):
@@ -143,25 +146,42 @@ def _date_weights(looks: Looks, one: Solved, pixel: Tensor) -> Tensor:
     return torch.where(enough, weight, FEW_CLEAR_WEIGHT)
 
 
+def _most(squares: Tensor, use: Tensor) -> Tensor:
+    """What all but a tenth of each date's used pixels stay below `(time, 1)`: a part that changed is not its noise."""
+    return squares.masked_fill(~use, torch.nan).nanquantile(DATE_SHARE, dim=1, keepdim=True).nan_to_num(torch.inf)
+
+
 def _learnt_round(
-    looks: Looks, one: Solved, loose: Tensor | None, bands: Sequence[str], scale: Scale
-) -> tuple[Round, Tensor, Tensor | None]:
-    """Learn a round, and give the weights of looks and factors of gaps that it makes of these pixels."""
+    looks: Looks, one: Solved, last: Weighed, bands: Sequence[str], scale: Scale
+) -> tuple[Round, Weighed]:
+    """Learn a round, and what it makes of these looks; `last`: what it begins with."""
     jumps, known = gap_jumps(one, looks)
     smooth = smoothed_jumps(looks.images(jumps), looks.images(known)).flatten(1)
     jump = float(smooth[known].median()) if int(known.sum()) >= FEWEST_JUMPS else None
     looser = None if jump is None else loosened(smooth, known, jump)
     seen = looks.clear & one.determined
-    sure = seen & (one.typical > KNOWN)
+    sure = _sure(one, seen)
     if not set(bands) or not set(bands) <= CLOUD.keys() or int(sure.sum()) <= FEWEST_SCATTER:
-        return Round(jump, None, None), looks.clear.float(), looser
-    distance = contradiction(one, looks, loose)
+        return Round(jump, None, None), Weighed.first(looks.clear, looser)
+    distance = contradiction(one, looks, last.loose)
     spectra = _spectra(distance, one, sure, [bands[n] for n in scale.order.tolist()], scale)
     found = evidence(distance, one.left_out, one.typical, seen, spectra)
     z = filter_scores(found, looks.shape).flatten(3)[:, :, sure]
     norms = (1.48 * z.abs().median(dim=2).values).clamp(min=1)
     score = suspicion(found, seen, looks.shape, norms).flatten(1)
-    return Round(jump, spectra, norms), pixel_weights(score, looks.clear), looser
+    stays = lasting(score, found, looks.values, looks.clear, spectra)
+    return Round(jump, spectra, norms), last.judged(score, stays, looser, (looks.clear, one.determined))
+
+
+def _sure(one: Solved, seen: Tensor) -> Tensor:
+    """Looks `(time, pixel)` to learn the scatter from: those of which the others say enough, else the better half.
+
+    Where the land changes fast against its noise, dampings are low and no look says much of another.
+    """
+    sure = seen & (one.typical > KNOWN)
+    if int(sure.sum()) > FEWEST_SCATTER or not bool(seen.any()):
+        return sure
+    return seen & (one.typical >= max(LEAST_KNOWN, float(one.typical[seen].median())))
 
 
 def _spectra(distance: Tensor, one: Solved, sure: Tensor, bands: Sequence[str], scale: Scale) -> Spectra:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.methods.box_sums import box_sums
+from spaceeye_stac.methods.suspects import pixel_weights
 from spaceeye_stac.methods.two_filter import DETERMINED, EPSILON, Dampings, Sides, two_sided
 
 JUMP_KNOWN, JUMP_BOX, JUMP_TIMES, JUMP_POWER = 0.3, 3, 3.0, 2.0
@@ -57,6 +58,35 @@ def solved(looks: Looks, weights: Tensor, loose: Tensor | None, dampings: Dampin
     typical = torch.tensordot(counts / counts.sum(), information, 1)
     determined = (information > DETERMINED).all(0)
     return Solved(weights, weighted, sides, information, sides.left_out(information, mean), typical, determined)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What a round makes of looks: `pixel` weights and `score` `(time, pixel)`, and which looks are `lasting`.
+
+    `loose` `(time - 1, pixel)`: factors of the gaps; None before the first round.
+    """
+
+    pixel: Tensor
+    loose: Tensor | None
+    score: Tensor
+    lasting: Tensor
+
+    @classmethod
+    def first(cls, clear: Tensor, loose: Tensor | None = None) -> "Weighed":
+        """Before a look is judged."""
+        return cls(clear.float(), loose, torch.zeros(clear.shape), torch.zeros_like(clear))
+
+    def judged(self, score: Tensor, lasting: Tensor, loose: Tensor | None, looks: tuple[Tensor, Tensor]) -> "Weighed":
+        """After a round that gave these scores.
+
+        What has been found to be lasting stays so, and where the others say nothing of a look any more its last score
+        stands: a jump on both sides of a look may be the look itself. `looks`: which are clear and `determined`.
+        """
+        clear, determined = looks
+        lasting = lasting | self.lasting
+        score = torch.where(determined, score, self.score).masked_fill_(lasting, 0)
+        return Weighed(pixel_weights(score, clear), loose, score, lasting)
 
 
 def gap_jumps(one: Solved, looks: Looks) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,14 @@ from spaceeye_stac.methods.surface_fit import Round, SurfaceFit
 from spaceeye_stac.methods.surface_passes import (
     Looks,
     Solved,
+    Weighed,
     contradiction,
     gap_jumps,
     loosened,
     smoothed_jumps,
     solved,
 )
-from spaceeye_stac.methods.suspects import BOXES, Evidence, evidence, pixel_weights, suspicion
+from spaceeye_stac.methods.suspects import BOXES, Evidence, evidence, lasting, suspicion
 
 CONTEXT = 2 * (BOXES[-1] // 2 + 1)
 
@@ -43,19 +44,18 @@ def surface_rows(values: Tensor, clear: Tensor, days: tuple[int, ...], fit: Surf
     parts = cached_parts(height, width)
     flat = torch.where(clear, values, 0.0).flatten(2)
     looks = Looks(fit.scale.apply(flat), clear.flatten(1), days, (1, height, width))
-    pixel, loose = looks.clear.float(), None
-    score = torch.zeros_like(pixel)
+    last = Weighed.first(looks.clear)
     for found in fit.rounds:
-        pixel, loose, score = _round(looks, pixel * fit.date_weights[:, None], loose, fit, found, parts)
-    weights = pixel * fit.date_weights[:, None]
+        last = _round(looks, last, fit, found, parts)
+    weights = last.pixel * fit.date_weights[:, None]
     out = SurfaceRows(
         torch.empty(len(values), dates, inner.stop - inner.start, width),
         *(
             image.view(dates, height, width)[:, inner]
-            for image in (looks.clear, torch.empty_like(pixel), weights, pixel, score)
+            for image in (looks.clear, torch.empty_like(weights), weights, last.pixel, last.score)
         ),
     )
-    _finish(looks, weights, loose, fit, parts, (inner, out))
+    _finish(looks, weights, last.loose, fit, parts, (inner, out))
     return out
 
 
@@ -91,26 +91,27 @@ def _solved(looks: Looks, weights: Tensor, loose: Tensor | None, fit: SurfaceFit
     return solved(_part(looks, part), weights[:, part], some, fit.scale.dampings, fit.mean)
 
 
-def _round(
-    looks: Looks, weights: Tensor, loose: Tensor | None, fit: SurfaceFit, found: Round, parts: list[slice]
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Weights of the looks, factors of the gaps and scores for the next pass; pixels part by part, boxes over all."""
+def _round(looks: Looks, last: Weighed, fit: SurfaceFit, found: Round, parts: list[slice]) -> Weighed:
+    """Judge all looks once more: pixels part by part, boxes over all."""
+    weights = last.pixel * fit.date_weights[:, None]
     dates, pixels = weights.shape
     jumps, known = torch.empty(dates - 1, pixels), torch.empty(dates - 1, pixels, dtype=torch.bool)
     whole = Evidence.empty(dates, pixels)
-    seen = torch.empty(dates, pixels, dtype=torch.bool)
+    determined = torch.empty(dates, pixels, dtype=torch.bool)
     for part in parts:
-        one, here = _solved(looks, weights, loose, fit, part), _part(looks, part)
+        one, here = _solved(looks, weights, last.loose, fit, part), _part(looks, part)
         if found.jump is not None:
             jumps[:, part], known[:, part] = gap_jumps(one, here)
-        seen[:, part] = here.clear & one.determined
+        determined[:, part] = one.determined
         if found.spectra is not None:
-            distance = contradiction(one, here, None if loose is None else loose[:, part])
-            whole.put(part, evidence(distance, one.left_out, one.typical, seen[:, part], found.spectra))
+            distance = contradiction(one, here, None if last.loose is None else last.loose[:, part])
+            seen = here.clear & one.determined
+            whole.put(part, evidence(distance, one.left_out, one.typical, seen, found.spectra))
     looser = None
     if found.jump is not None:
         looser = loosened(smoothed_jumps(looks.images(jumps), looks.images(known)).flatten(1), known, found.jump)
     if found.spectra is None or found.norms is None:
-        return looks.clear.float(), looser, torch.zeros_like(weights)
-    score = suspicion(whole, seen, looks.shape, found.norms).flatten(1)
-    return pixel_weights(score, looks.clear), looser, score
+        return Weighed.first(looks.clear, looser)
+    score = suspicion(whole, looks.clear & determined, looks.shape, found.norms).flatten(1)
+    stays = lasting(score, whole, looks.values, looks.clear, found.spectra)
+    return last.judged(score, stays, looser, (looks.clear, determined))

@@ -26,6 +26,7 @@ EVENT_SHARE = 0.3
 SCORE_LOW, SCORE_HIGH, LEAST_WEIGHT = 2.0, 4.0, 0.003
 DOUBTED_SCORE = SCORE_LOW  # above it a look has less than its full weight
 EXPLAINED_LOW, EXPLAINED_HIGH = 0.5, 0.75
+ALIKE = 0.05
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,31 @@ def _date_score(found: Evidence, norms: Tensor) -> Tensor:
         z[SHADOW] *= ((share - EXPLAINED_LOW) / (EXPLAINED_HIGH - EXPLAINED_LOW)).clamp_(0, 1)
         torch.maximum(score, z.amax(0), out=score)
     return score
+
+
+def lasting(score: Tensor, found: Evidence, values: Tensor, clear: Tensor, known: Spectra) -> Tensor:
+    """Suspect looks `(time, pixel)` of which the clear look before or after shows the same.
+
+    Snow, sheets and water are as bright or dark as cloud and shadow, but they stay: two such looks differ by little
+    against their distance from the others, whose states leave out both. `values` are in noise units.
+    """
+    stays = torch.zeros_like(clear)
+    places = (score > SCORE_LOW).any(0).nonzero()[:, 0]
+    if not len(places):
+        return stays
+    white, seen = (
+        (known.whitening @ values[..., places].flatten(1)).view(len(values), -1, len(places)),
+        clear[:, places],
+    )
+    nearest = torch.full(seen.shape, torch.inf)
+    for dates in (range(len(seen)), reversed(range(len(seen)))):
+        last = torch.full_like(white[:, 0], torch.inf)
+        for date in dates:
+            nearest[date] = torch.minimum(nearest[date], (white[:, date] - last).square().sum(0))
+            last = torch.where(seen[date], white[:, date], last)
+    # two looks have twice the variance of one
+    stays[:, places] = (score[:, places] > SCORE_LOW) & (0.5 * nearest < ALIKE * found.total[:, places])
+    return stays
 
 
 def pixel_weights(score: Tensor, clear: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def test_a_chunk_without_data_is_a_file_too(store: Path) -> None:
     found = KeyframeStore.open(store)
     counts = {
         "images": found.contents.first_knots[-1] * len(found.contents.bands),
-        "clear": sum(len(found.contents.looked(w)) for w in range(len(found.contents.windows))),
+        "look_flags": sum(len(found.contents.looked(w)) for w in range(len(found.contents.windows))),
     }
     for name, count in counts.items():
         assert sum(path.is_file() for path in (store / name / "c").rglob("*")) == count
@@ -109,11 +109,11 @@ def shorten_chunk(store: Path) -> None:
 
 
 def empty_chunk(store: Path) -> None:
-    next(path for path in (store / "clear" / "c").rglob("*") if path.is_file()).write_bytes(b"")
+    next(path for path in (store / "look_flags" / "c").rglob("*") if path.is_file()).write_bytes(b"")
 
 
 def remove_chunk(store: Path) -> None:
-    next(path for path in (store / "clear" / "c").rglob("*") if path.is_file()).unlink()
+    next(path for path in (store / "look_flags" / "c").rglob("*") if path.is_file()).unlink()
 
 
 def damage_marker(store: Path) -> None:
@@ -151,8 +151,8 @@ DAMAGES = {
     damage_version: "are of format 99, and this version reads 4; make them again",
     damage_chunk: "damaged: images of cell .* cannot be read .* remove the folder and run again",
     shorten_chunk: "damaged: images of cell",
-    empty_chunk: "damaged: clear of cell",
-    remove_chunk: "damaged: clear of cell",
+    empty_chunk: "damaged: look_flags of cell",
+    remove_chunk: "damaged: look_flags of cell",
     damage_marker: "lack cell .* make them again",
     shorten_marker: "lack cell",
     remove_marker: "lack cell",
