@@ -46,7 +46,7 @@ def test_disk_and_files_are_those_of_a_real_run(belgium: Path, belgium_run: Path
     assert cost.files == count
 
 
-@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
+@pytest.mark.parametrize("method", ["damped", "surface"])
 def test_disk_of_the_simulated_catalog(method: str, simulated_query: se.Query, tmp_path: Path) -> None:
     settings = se.Settings(method=method)
     cost = se.plan(simulated_query, settings).cost
@@ -136,7 +136,7 @@ def test_what_the_search_left_out_is_a_warning(belgium: Path) -> None:
 
 
 def test_the_command_prints_a_table(simulated_query: se.Query) -> None:
-    done = command("plan", *options_of(simulated_query), "--method", "guided", "--tiling", "mgrs")
+    done = command("plan", *options_of(simulated_query), "--appearance", "as_seen", "--tiling", "mgrs")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("31UDS: ")
     for word in ("window reads", "memory", "disk", "files", "time about", "no pixel was read"):

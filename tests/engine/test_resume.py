@@ -43,7 +43,7 @@ def test_a_longer_range_redoes_only_the_windows_it_touches(
     def query(days: str) -> se.Query:
         return se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime=days, bands=["B04"])
 
-    settings = se.Settings(duration=8, normalize_illuminance=False)
+    settings = se.Settings(method="damped", duration=8, normalize_illuminance=False)
     se.run(query("2023-04-01/2023-04-20"), settings, out=tmp_path / "out")
     longer = query("2023-04-01/2023-04-24")
     result = se.run(longer, settings, out=tmp_path / "out", update=True)
@@ -59,7 +59,7 @@ def test_a_reprocessed_scene_redoes_the_days_it_touches(simulation: Simulation, 
     catalog = simulation.write(tmp_path / "catalog")
     box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox
     query = se.Query(catalog=catalog, bbox=box.bbox, datetime="2023-04-01/2023-04-24", bands=["B04"])
-    settings = se.Settings(duration=8, normalize_illuminance=False)
+    settings = se.Settings(method="damped", duration=8, normalize_illuminance=False)
     se.run(query, settings, out=tmp_path / "out")
     item = next((tmp_path / "catalog").rglob("*20230410*.json"))
     document = json.loads(item.read_text())
@@ -75,7 +75,7 @@ def test_a_reprocessed_scene_redoes_the_days_it_touches(simulation: Simulation, 
 def test_other_settings_are_refused_until_overwritten(simulated_query: se.Query, tmp_path: Path) -> None:
     out = tmp_path / "out"
     se.run(simulated_query, out=out)
-    other = se.Settings(damping_factor=0.5)
+    other = se.Settings(method="damped", damping_factor=0.5)
     with pytest.raises(OutputError, match="was asked for another damping_factor; overwrite it"):
         se.run(simulated_query, other, out=out, update=True)
     shutil.copytree(out, tmp_path / ".new.partial")

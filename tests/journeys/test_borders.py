@@ -204,7 +204,7 @@ def test_tiling_gives_each_tile_its_own_grid_and_items(two_zones: Path, tmp_path
 def test_a_tiles_pixels_are_its_scenes_own(two_zones: Path, tmp_path: Path) -> None:
     """On a wholly clear day a tile shows its scene, pixel for pixel, where the region and the tile overlap."""
     query = se.Query(catalog=two_zones, bbox=SMALL, datetime=DAYS)
-    se.run(query, se.Settings(tiling="mgrs", damping_factor=1e-7), out=tmp_path / "out")
+    se.run(query, se.Settings(method="damped", tiling="mgrs", damping_factor=1e-7), out=tmp_path / "out")
     tiles = {
         "31UGS": tile_at(32631, "31UGS", ZONE_BORDER, (40, 8), 30, PERFECT),
         "32ULB": tile_at(32632, "32ULB", ZONE_BORDER, (8, 40), 30, PERFECT),

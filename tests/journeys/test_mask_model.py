@@ -25,7 +25,8 @@ from tests.support.same_files import assert_same_files, assert_same_rasters
 from tests.support.small_catalog import small_items, small_query, written
 from tests.support.small_cells import solve_in_cells
 
-EACH: dict[str, Any] = {"normalize_illuminance": False, "min_clear_ratio": 0.0}  # a pixel's own looks alone make it
+# a pixel's own looks alone make it
+EACH: dict[str, Any] = {"method": "damped", "normalize_illuminance": False, "min_clear_ratio": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def least(query: se.Query, settings: se.Settings, how: budget.Batching) -> int:
     return int(budget.PROGRAM_BYTES + budget.SPARE * taken) + 2
 
 
-@pytest.mark.parametrize("method", ["damped", "guided"])
+@pytest.mark.parametrize("method", ["damped", "surface"])
 def test_days_do_not_depend_on_memory(query: se.Query, method: str, tmp_path: Path) -> None:
     settings = se.Settings(mask_model=Restless(), mask_model_use="instead", method=method, mask_dilation=20)
     memory = least(query, settings, budget.Batching(rows=32, cached=False))

@@ -60,7 +60,7 @@ def test_a_mask_of_fractions_is_refused_as_whole_numbers_would_make_it_clear(
 def test_days_do_not_depend_on_the_cells_when_masks_are_dilated(
     simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = se.Settings(mask_dilation=40, normalize_illuminance=False, min_clear_ratio=0)
+    settings = se.Settings(method="damped", mask_dilation=40, normalize_illuminance=False, min_clear_ratio=0)
     se.run(simulated_query, settings, out=tmp_path / "one")
     solve_in_cells(monkeypatch, settings, cell=32)
     se.run(simulated_query, settings, out=tmp_path / "many")
@@ -101,7 +101,7 @@ def test_a_run_of_scenes_all_taken_as_clear_publishes_them_as_they_are(
 ) -> None:
     catalog, _ = without_mask(simulated, tmp_path / "catalog", list(range(len(items_of(simulated)))))
     query = replace(simulated_query, catalog=catalog, unmasked="clear")
-    se.run(query, se.Settings(damping_factor=1e-6, normalize_illuminance=False), out=tmp_path / "out")
+    se.run(query, se.Settings(method="damped", damping_factor=1e-6, normalize_illuminance=False), out=tmp_path / "out")
     collection = pystac.Collection.from_file(str(tmp_path / "out" / "collection.json"))
     item = next(collection.get_items())
     with rasterio.open(tmp_path / "out" / item.id / "B04.tif") as day:
