@@ -12,27 +12,28 @@ from spaceeye_stac.collection.staging import staged_folder
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command, options_of
+from tests.support.damped import BY_DAMPED, DAMPED
 from tests.support.same_files import assert_same_files
 
 
 @pytest.fixture(scope="module")
 def line(simulated_query: se.Query) -> list[str]:
-    return ["run", *options_of(replace(simulated_query, bands=["B02", "B04"])), "--quiet"]
+    return ["run", *options_of(replace(simulated_query, bands=["B02", "B04"])), *BY_DAMPED, "--quiet"]
 
 
 @pytest.fixture(scope="module")
 def whole(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing disturbs."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    se.run(replace(simulated_query, bands=["B02", "B04"]), out=out)
+    se.run(replace(simulated_query, bands=["B02", "B04"]), DAMPED, out=out)
     return out
 
 
 def test_what_is_finished_is_not_done_again(simulated_query: se.Query, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = se.run(simulated_query, out=out)
+    first = se.run(simulated_query, DAMPED, out=out)
     before = {path: path.stat().st_ino for path in out.rglob("*.tif")}
-    again = se.run(simulated_query, out=out, update=True)
+    again = se.run(simulated_query, DAMPED, out=out, update=True)
     assert again.kept == again.days == first.days
     assert {path: path.stat().st_ino for path in out.rglob("*.tif")} == before, "the very same files"
 
@@ -74,7 +75,7 @@ def test_a_reprocessed_scene_redoes_the_days_it_touches(simulation: Simulation, 
 
 def test_other_settings_are_refused_until_overwritten(simulated_query: se.Query, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    se.run(simulated_query, out=out)
+    se.run(simulated_query, DAMPED, out=out)
     other = se.Settings(method="damped", damping_factor=0.5)
     with pytest.raises(OutputError, match="was asked for another damping_factor; overwrite it"):
         se.run(simulated_query, other, out=out, update=True)
@@ -83,6 +84,21 @@ def test_other_settings_are_refused_until_overwritten(simulated_query: se.Query,
         se.run(simulated_query, other, out=tmp_path / "new")
     result = se.run(simulated_query, other, out=tmp_path / "new", overwrite=True)
     assert not result.kept
+
+
+def test_what_the_method_made_that_was_replaced_is_no_run_to_go_on_with(
+    simulated_query: se.Query, whole: Path, tmp_path: Path
+) -> None:
+    query, out = replace(simulated_query, bands=["B02", "B04"]), tmp_path / "out"
+    shutil.copytree(whole, out)
+    record = json.loads((out / "run.json").read_text())
+    record["asked"]["method"] = "guided"
+    (out / "run.json").write_text(json.dumps(record))
+    shutil.copytree(out, tmp_path / ".new.partial")
+    with pytest.raises(OutputError, match="was asked for another method; overwrite it"):
+        se.run(query, DAMPED, out=out, update=True)
+    with pytest.raises(OutputError, match=r"unfinished run .* was asked for another method; ask for the same"):
+        se.run(query, DAMPED, out=tmp_path / "new")
 
 
 def test_two_runs_never_work_on_one_folder(line: list[str], tmp_path: Path) -> None:
@@ -102,6 +118,6 @@ def test_damaged_files_of_an_interrupted_run_are_made_again(
     (days[0] / "B04.tif").write_bytes(b"short")
     (days[1] / "B02.tif").unlink()
     (days[2] / f"{days[2].name}.json").write_text("{")
-    result = se.run(query, out=out)
+    result = se.run(query, DAMPED, out=out)
     assert len(result.kept) == len(days) - 3
     assert_same_files(out, whole)

@@ -104,6 +104,11 @@ def test_too_large_a_region_and_unknown_methods_are_refused(belgium: Path) -> No
     small = se.Query(catalog=belgium, bbox=BE_BBOX, datetime="2018-05-01/2018-06-30", bands=["B04"])
     with pytest.raises(InvalidInputError, match="method 'magic' is not allowed"):
         se.evaluate(se.search(small), small, methods=["magic"])
+    line = ["evaluate", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", "2018-05-01/2018-06-30"]
+    done = command(*line, "--bands", "B04", "--methods", "linear,guided")
+    assert done.returncode == 2
+    assert "--method surface --appearance as_seen) replaces it." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_command_prints_a_table_or_json_and_draws(belgium: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_film_of_the_looks_has_fidelity_0_and_jumps_where_they_do() -> None:
     looks = seasonal()
     trial = trial_of(looks, "nearest", "linear")
     for name in ("nearest", "linear"):
-        film = film_of(trial.candidates[name], looks, windows_of(ASKED, se.Settings()), trial.index)
+        film = film_of(trial.candidates[name], looks, windows_of(ASKED, se.Settings(duration=48)), trial.index)
         found = fidelity(film, looks, trial.good, trial.index)
         assert found["index"]["p90"] == found["bands"]["p90"] == found["mean"]["p90"] == 0
         assert found["index"]["n"] > 5000
@@ -359,7 +359,9 @@ def test_no_figure_depends_on_the_order_of_the_bands() -> None:
     assert one.good == other.good
     rows = []
     for trial in (one, other):
-        film = film_of(trial.candidates["linear"], trial.looks, windows_of(ASKED, se.Settings()), trial.index)
+        film = film_of(
+            trial.candidates["linear"], trial.looks, windows_of(ASKED, se.Settings(duration=48)), trial.index
+        )
         rows.append(fidelity(film, trial.looks, trial.good, trial.index, trial.bluest))
     assert rows[0]["index"] == rows[1]["index"]
 

@@ -18,6 +18,7 @@ from spaceeye_stac.errors import InvalidInputError, ItemError, NoClearLookError,
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.sources.selection import search
 from tests.support.command import command, options_of
+from tests.support.damped import DAMPED
 from tests.support.items import items_of
 from tests.support.mask_catalogs import without_mask, write_like
 from tests.support.mask_models import Dark, Net, Restless, install
@@ -101,7 +102,7 @@ def test_a_model_in_the_place_of_masks_needs_none(simulated: Path, simulated_que
 def test_a_model_that_says_nothing_new_changes_nothing(
     simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
-    se.run(simulated_query, se.Settings(mask_model=anything), out=tmp_path / "and")
+    se.run(simulated_query, replace(DAMPED, mask_model=anything), out=tmp_path / "and")
     assert_same_rasters(simulated_run, tmp_path / "and")
 
 

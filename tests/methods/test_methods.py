@@ -46,7 +46,7 @@ def test_surface_shows_its_smooth_state_unless_asked_for_what_was_seen() -> None
 
 
 def test_as_seen_takes_memory_of_its_own() -> None:
-    """More than the smooth state, which takes what a method takes whose days are not filled; others know no such days."""
+    """More than its smooth state; damped, which has no such days, takes the same."""
     smooth, seen = (se.Settings(appearance=appearance) for appearance in ("smooth", "as_seen"))
     needs = method_of(smooth).memory
     assert needs(seen).worked > needs(smooth).worked
