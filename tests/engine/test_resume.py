@@ -95,9 +95,9 @@ def test_what_the_method_made_that_was_replaced_is_no_run_to_go_on_with(
     record["asked"]["method"] = "guided"
     (out / "run.json").write_text(json.dumps(record))
     shutil.copytree(out, tmp_path / ".new.partial")
-    with pytest.raises(OutputError, match="was asked for another method; overwrite it"):
+    with pytest.raises(OutputError, match=r"was asked for another method .guided.; overwrite it"):
         se.run(query, DAMPED, out=out, update=True)
-    with pytest.raises(OutputError, match=r"unfinished run .* was asked for another method; ask for the same"):
+    with pytest.raises(OutputError, match=r"unfinished run .* was asked for another method .guided.; ask for the same"):
         se.run(query, DAMPED, out=tmp_path / "new")
 
 
