@@ -21,6 +21,7 @@ from spaceeye_stac.methods.solver import cached_rows
 from spaceeye_stac.model import GridJob
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulation.landscape import Simulation
+from tests.support.damped import DAMPED
 from tests.support.same_files import assert_same_files
 
 
@@ -60,9 +61,8 @@ def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
 def test_with_less_memory_strips_are_lower_before_workers_are_fewer_before_pixels_are_read_again(
     wide: se.Query,
 ) -> None:
-    options = se.Settings(method="damped")
-    job, layout = planned(wide, options)
-    lowest = least(wide, options, Batching(rows=32, cached=False))
+    job, layout = planned(wide, DAMPED)
+    lowest = least(wide, DAMPED, Batching(rows=32, cached=False))
     found = [Budget(memory, 2).solving(job, layout) for memory in range(lowest, 2 * lowest, 1_000_000)]
     assert found == sorted(found, key=lambda how: (how.cached, how.at_work, how.rows))
     assert {(how.cached, how.at_work) for how in found} == {(False, 1), (True, 1), (True, 2)}
@@ -81,10 +81,10 @@ def test_a_single_cell_that_does_not_fit_has_the_same_result_too(
 
 
 def test_too_little_for_the_smallest_part_is_one_sentence(wide: se.Query, tmp_path: Path) -> None:
-    memory = least(wide, se.Settings(), Batching(rows=32, cached=False)) - 3
+    memory = least(wide, DAMPED, Batching(rows=32, cached=False)) - 3
     said = r"memory 0\.\d+ GB is too little: 32 rows of one cell of 512 pixels with \d scenes and 2 bands takes"
     with pytest.raises(InvalidInputError, match=said):
-        se.run(wide, out=tmp_path / "out", resources=Resources(memory=memory))
+        se.run(wide, DAMPED, out=tmp_path / "out", resources=Resources(memory=memory))
     assert not (tmp_path / "out").exists()
     own = se.Settings(method=lambda values, _clear, _days: values)
     with pytest.raises(InvalidInputError, match=r"too little: one cell of 512 pixels"):

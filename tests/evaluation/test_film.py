@@ -51,7 +51,7 @@ def test_a_film_shows_what_a_run_publishes(method: Any, belgium: Path) -> None:
     scenes, query, looks, bands = read(belgium, "2018-04-11/2018-06-20", ["B04", "B08"])
     settings = se.Settings(method=method, duration=32)
     published = se.interpolate(scenes, query, settings)["reflectance"].to_numpy()
-    (one,) = candidates([method], se.Settings(duration=32), StackFacts(4.0, BANDS)).values()
+    (one,) = candidates([method], se.Settings(duration=32), StackFacts(4.0, tuple(bands))).values()
     index = vegetation_index(bands)
     assert index is not None
     windows = windows_of(query.days, one.settings)
