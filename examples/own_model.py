@@ -39,6 +39,6 @@ if __name__ == "__main__":
     print(f"{len(result.days)} days in {result.path}")
 
     scenes = se.search(query)
-    found = se.evaluate(scenes, query, methods=["linear", model, "guided"], limit=4).as_json()
+    found = se.evaluate(scenes, query, methods=["linear", model, "surface"], limit=4).as_json()
     for name, row in found["cloud"].items():
         print(f"{name:15} {row['psnr']:.1f} dB under cloud shapes, {row['n_dates']} dates")

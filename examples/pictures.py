@@ -230,7 +230,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw the pictures of these pages.")
     parser.add_argument("--catalog", help="catalog.json of the Belgian chips; left out, before_after.png is not made")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the pictures")
-    parser.add_argument("--method", default="guided", help="by which before_after.png is made")
+    parser.add_argument("--method", default="surface", help="by which before_after.png is made")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:

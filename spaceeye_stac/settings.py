@@ -11,13 +11,14 @@ from spaceeye_stac.query import ALL_CLOUD, DateRange
 
 TILINGS = (None, "mgrs")
 RESAMPLING = ("nearest", "bilinear", "cubic")
-METHOD_DURATION = {"damped": 48, "guided": 96, "reference": 48, "surface": 96}
+DEFAULT_METHOD = "surface"
+METHOD_DURATION = {"surface": 96, "damped": 48, "reference": 48}
+REPLACED = {"guided": "method surface with appearance as_seen (--method surface --appearance as_seen) replaces it"}
 OTHER_DURATION = 48
 METHOD_GROUP = "spaceeye_stac.methods"
 MASK_GROUP = "spaceeye_stac.masks"
 MASK_MODEL_USES = ("and", "or", "instead")
 APPEARANCES = ("as_seen", "smooth")
-METHOD_APPEARANCE = {"guided": "as_seen", "surface": "smooth"}
 MethodCallable = Callable[..., Any]
 MaskCallable = Callable[..., Any]
 MAX_DURATION = 3660
@@ -32,18 +33,18 @@ class Settings:
     Parameters
     ----------
     method
-        "damped": the exact minimiser of SpaceEye's objective. "guided": adds what each date's clear pixels say of its
-        cloudy ones. "surface": the ground without haze, undetected cloud and shadow of single dates, with a damping
-        for each band that is found from the looks. "reference": FarmVibes.AI's iterate, number for number. Or the name
-        of an installed method (entry-point group `spaceeye_stac.methods`), or a callable `(values, clear, days) ->
-        values` on torch tensors `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
+        "surface", the default: the ground without haze, undetected cloud and shadow of single dates, with a damping
+        for each band that is found from the looks. "damped": the exact minimiser of SpaceEye's objective. "reference":
+        FarmVibes.AI's iterate, number for number. Or the name of an installed method (entry-point group
+        `spaceeye_stac.methods`), or a callable `(values, clear, days) -> values` on torch tensors `(band, time, y, x)`,
+        `(time, y, x)`, `(time,)`.
     duration
-        Days per window; "all" is one window over the whole range; None is the method's own (guided and surface 96,
-        others 48).
+        Days per window; "all" is one window over the whole range; None is the method's own (surface 96, others
+        48).
     time_overlap
         Share of a window that overlaps the next, in [0, 1).
     damping_factor
-        The weight alpha of the smoothness term, > 0.
+        For damped and reference: the weight alpha of the smoothness term, > 0. surface finds its own.
     min_clear_ratio
         A day takes part where more than this share of its observed pixels is clear, in [0, 1).
     normalize_illuminance
@@ -65,8 +66,8 @@ class Settings:
         With the scene's own mask: "and" is clear where both say clear, "or" where one does, "instead" where the model
         does, whatever the mask says.
     appearance
-        For guided and surface: on acquisition days "as_seen" (the observation where clear, and where not what the date
-        would have shown) or the "smooth" state. Left out, guided is as_seen and surface smooth.
+        For surface, on acquisition days: the "smooth" state, also when left out, or "as_seen", the observation where
+        clear, and where not what the date would have shown.
     tolerance, max_iterations, check_interval
         For reference: its stopping rule.
     resolution, crs
@@ -84,7 +85,7 @@ class Settings:
 
     """
 
-    method: str | MethodCallable = "damped"
+    method: str | MethodCallable = DEFAULT_METHOD
     duration: int | Literal["all"] | None = None
     time_overlap: float = 0.5
     damping_factor: float = 0.1
@@ -116,7 +117,7 @@ class Settings:
         whole = isinstance(self.duration, int) and 1 <= self.duration <= MAX_DURATION
         named = method_names()
         known = callable(self.method) or self.method in named
-        yield "method", known, f"choose from {', '.join(named)}, or bring a callable"
+        yield "method", known, REPLACED.get(str(self.method), f"choose from {', '.join(named)}, or bring a callable")
         yield (
             "appearance",
             self.appearance is None or self.appearance in APPEARANCES,
@@ -166,7 +167,7 @@ class Settings:
     @property
     def shows_looks(self) -> bool:
         """Whether acquisition days have the look of their date, where the method can do that."""
-        return (self.appearance or METHOD_APPEARANCE.get(self.method_name, "as_seen")) == "as_seen"
+        return self.appearance == "as_seen"
 
     @property
     def method_name(self) -> str:

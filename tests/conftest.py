@@ -11,6 +11,7 @@ from xdist.scheduler import LoadFileScheduling
 import spaceeye_stac as se
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import as_bbox, command
+from tests.support.damped import BY_DAMPED, DAMPED
 from tests.support.material import BE_BBOX, BE_DAYS, material
 
 
@@ -94,16 +95,17 @@ def simulated_query(simulation: Simulation, simulated: Path) -> se.Query:
 
 @pytest.fixture(scope="session")
 def simulated_run(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of the simulated days that nothing disturbs; not to be changed."""
+    """The folder of a damped run of the simulated days that nothing disturbs; not to be changed."""
     out = tmp_path_factory.mktemp("simulated_run") / "out"
-    se.run(simulated_query, out=out)
+    se.run(simulated_query, DAMPED, out=out)
     return out
 
 
 @pytest.fixture(scope="session")
 def belgium_run(belgium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a real 120-day run by the command line."""
+    """The folder of a real 120-day damped run by the command line."""
     out = tmp_path_factory.mktemp("belgium") / "out"
-    done = command("run", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", BE_DAYS, "--out", out)
+    line = ("run", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", BE_DAYS, *BY_DAMPED)
+    done = command(*line, "--out", out)
     assert done.returncode == 0, done.stderr
     return out

@@ -51,7 +51,7 @@ from spaceeye_stac.cli.printing import (
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, exhausted
 from spaceeye_stac.query import Query
 from spaceeye_stac.resources import Output, Resources
-from spaceeye_stac.settings import Settings, method_names
+from spaceeye_stac.settings import DEFAULT_METHOD, Settings, method_names
 
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
@@ -96,7 +96,7 @@ def plan(
     settings: Settings,
     resources: Resources,
     output: Output,
-    method: Method = "damped",
+    method: Method = DEFAULT_METHOD,
     appearance: Appearance = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
@@ -117,7 +117,7 @@ def run(
     output: Output,
     out: Out,
     collection_id: CollectionId = "spaceeye",
-    method: Method = "damped",
+    method: Method = DEFAULT_METHOD,
     appearance: Appearance = None,
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Score the method on hidden pixels.")] = False,  # noqa: FBT002
     overwrite: Overwrite = False,  # noqa: FBT002

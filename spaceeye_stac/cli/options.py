@@ -26,10 +26,8 @@ Version = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the new collection.")]
 CollectionId = Annotated[str, typer.Option(help="Id of the new collection.")]
-Method = Annotated[str, typer.Option(help="damped, guided, reference, surface, or an installed method.")]
-Appearance = Annotated[
-    str | None, typer.Option(help="On acquisition days: as_seen (default of guided) or smooth (of surface).")
-]
+Method = Annotated[str, typer.Option(help="surface, damped, reference, or an installed method.")]
+Appearance = Annotated[str | None, typer.Option(help="Of surface, on acquisition days: smooth or as_seen.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log a line a stage; twice: a line a file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]

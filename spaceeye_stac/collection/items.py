@@ -46,11 +46,11 @@ SHARES = ("observed", "reconstructed", "suspect", "extrapolated", "nodata")
 SEEN_SHARE = 0.995
 NAMED = ("method", "mask_model")  # settings that may be callables, which stand by their names
 LINEAGE = {
-    "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER}),",
-    "guided": f"Temporal damped interpolation ({PAPER}), guided by what clear pixels say of cloudy ones of their date,",
-    "surface": f"Temporal damped interpolation ({PAPER}) with dampings and weights found from the looks themselves,",
-    "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it,",
+    "surface": f"Temporal damped interpolation ({PAPER}) with dampings and weights found from the looks themselves",
+    "damped": f"Temporal damped interpolation, the exact minimiser of SpaceEye's objective ({PAPER})",
+    "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it",
 }
+AS_SEEN = ", acquisition days as they were seen"
 
 
 def item_id(job: GridJob, day: date) -> str:
@@ -143,12 +143,19 @@ def _grid_code(job: GridJob) -> str:
     return f"MGRS-{job.grid.tile}"
 
 
+def _how(settings: Settings) -> str:
+    """What the method does."""
+    how = LINEAGE.get(settings.method_name)
+    if how is None:
+        return f"Temporal interpolation by the method {settings.method_name}"
+    return how + AS_SEEN if settings.method == "surface" and settings.shows_looks else how
+
+
 def _lineage(settings: Settings, scenes: int) -> str:
     """What was done, in a sentence."""
-    how = LINEAGE.get(settings.method_name, f"Temporal interpolation by the method {settings.method_name}")
     model = f", clear pixels by the mask model {settings.mask_model_name}" if settings.mask_model is not None else ""
     with_masks = "" if not model or settings.mask_model_use == "instead" else f" {settings.mask_model_use} their masks"
-    return f"{how} of {scenes} Sentinel-2 L2A scenes{model}{with_masks}."
+    return f"{_how(settings)}, of {scenes} Sentinel-2 L2A scenes{model}{with_masks}."
 
 
 def _derived_from(href: str, title: str, folder: Path) -> pystac.Link:
@@ -170,9 +177,9 @@ def collection_of(
         id=settings.collection_id,
         title=f"Cloud-free daily Sentinel-2, {job.days.start} to {job.days.stop}",
         description=(
-            f"One cloud-free Sentinel-2 image a day, reconstructed from {scenes} scenes by SpaceEye's "
-            f"temporal damped interpolation ({PAPER}). Surface reflectance as in Sentinel-2 L2A: uint16, scale 0.0001, "
-            "offset 0, nodata 0. `clear_distance` says how many days away the nearest clear look is.\n\n"
+            f"One cloud-free Sentinel-2 image a day, reconstructed from {scenes} scenes by the method "
+            f"{settings.method_name}. {_how(settings)}. Surface reflectance as in Sentinel-2 L2A: uint16, scale "
+            "0.0001, offset 0, nodata 0. `clear_distance` says how many days away the nearest clear look is.\n\n"
             "Contains modified Copernicus Sentinel data."
         ),
         extent=pystac.Extent(

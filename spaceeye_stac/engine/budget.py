@@ -8,7 +8,7 @@ from itertools import product
 from spaceeye_stac.days import LARGE_BYTES
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes import CellLayout, views_of
-from spaceeye_stac.methods import cached_rows, method_of
+from spaceeye_stac.methods import Places, cached_rows, method_of
 from spaceeye_stac.model import Block, Cell, GridJob, Window
 from spaceeye_stac.pixels import READ_THREADS, asking_bytes
 from spaceeye_stac.resources import Output
@@ -21,10 +21,6 @@ ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES, VERDICT_BYTES = 2, 4, 1
 READ_COPIES = 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
-WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0, "surface": 8.0}  # floats a value that is worked on
-OTHER_WORKING = 8.0
-LEARNING, OTHER_LEARNING = {"guided": 3.0, "surface": 12.0}, 3.0  # the same of the pixels that are learnt from
-AS_SEEN_WORKING, AS_SEEN_ROWS = 7.0, 160  # more of the surface that fills its dates, and rows beside those of a strip
 MOST_CELLS_A_SIDE = 4
 SQUARES_EACH = 2  # at least, for a worker: squares at the borders are smaller, and all should end together
 STRIPS = 18  # rows of cells in float32 that stand in memory while bands are written
@@ -167,13 +163,13 @@ def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how
     method, bands = method_of(job.settings), len(job.bands)
     view = max((cell.view for cell in cells), key=lambda view: math.prod(view.shape))
     looks = max(map(len, solved_together(job)))
-    filled = method.name == "surface" and job.settings.shows_looks
-    around = AS_SEEN_ROWS if filled else layout.halo
+    taken = method.memory(job.settings)
+    around = layout.halo if taken.around is None else taken.around
     strip = _strip_pixels(view, how.rows, around) if method.strips else math.prod(view.shape)
-    values = (WORKING.get(method.name, OTHER_WORKING) + (AS_SEEN_WORKING if filled else 0)) * strip
+    values = taken.worked * strip
     if method.learns:
-        places = method.places(view.shape)
-        values += LEARNING.get(method.name, OTHER_LEARNING) * len(places.rows) * len(places.columns)
+        places = Places.of(view.shape)
+        values += taken.learnt * len(places.rows) * len(places.columns)
     kept = images_in(job) * (bands + 1) * FLOAT_BYTES * strip
     read = views_of(cells) if how.cached else Block(slice(0, min(how.rows, view.shape[0])), view.x)
     return int(reading_bytes(job, read) + values * looks * bands * FLOAT_BYTES + kept)

@@ -145,7 +145,7 @@ class CellSolve:
                 yield self._unknown(rows)
             return
         if method_of(self.job.settings).learns:
-            places = method_of(self.job.settings).places(self.cell.view.shape)
+            places = Places.of(self.cell.view.shape)
             few = [self._observed(rows, picked) for rows in strips if len((picked := places.among(rows)).rows)]
             self._run.learn(replace(self._cell_looks(*few), patches=places.patches))
         yield from self._run.rows(self._counted(rows) for rows in strips)

@@ -27,13 +27,13 @@ from spaceeye_stac.resources import Output
 TYPICAL_RATE = 1.6
 TYPICAL_LABEL_RATE = 0.1
 HIGHEST_RATE = 2.6
-# what a pixel costs that is written several times over, in sizes of the one it repeats: guided adds finer detail
-REPEATED = {"damped": 1.35, "guided": 2.3, "reference": 1.35}
+# what a pixel costs that is written several times over, in sizes of the one it repeats: others add finer detail
+REPEATED = {"damped": 1.35, "reference": 1.35}
 OTHER_REPEATED = 2.0
 OVERVIEW = 0.7  # averaging takes noise away
 VISUAL = 0.45  # of the three bands together
 DISTANCE_RATE = 0.03
-UNCERTAINTY_RATE = {"damped": 0.07, "guided": 0.32, "surface": 0.32}
+UNCERTAINTY_RATE = {"damped": 0.07, "surface": 0.32}
 THUMBNAIL_RATE, ENLARGED_RATE = 1.7, 3.6
 HEADER_BYTES = 700
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first

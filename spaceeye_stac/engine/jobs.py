@@ -105,6 +105,6 @@ def retention_of(settings: Settings) -> Retention:
     return Retention(
         every_day=method.every_day,
         as_seen=method.shows and settings.shows_looks,
-        damping_factor=method.damping_factor or settings.damping_factor,
+        damping_factor=settings.damping_factor,
         truncates=method.truncates,
     )

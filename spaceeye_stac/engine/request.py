@@ -87,20 +87,27 @@ class RunRequest:
         """Names of what was asked for otherwise."""
         return sorted(name for name in {*self.asked, *other.asked} if self.asked.get(name) != other.asked.get(name))
 
+    def told(self, changed: Sequence[str]) -> str:
+        """Names of what was asked for otherwise, with the method by its own name, as it may be a default of then."""
+        method = self.asked.get("method")
+        return ", ".join(
+            f"{name} ({method})" if name == "method" and isinstance(method, str) else name for name in changed
+        )
+
 
 def settled_request(asked: RunRequest, folder: Path, earlier: Path | None) -> RunRequest:
     """Return the record of the run that is gone on with, or this one's; OutputError where they ask for other things."""
     before = RunRequest.read(folder)
     changed = before.changes(asked) if before else []
-    if changed:
+    if before and changed:
         raise OutputError(
-            f"An unfinished run in {folder} was asked for another {', '.join(changed)}; "
+            f"An unfinished run in {folder} was asked for another {before.told(changed)}; "
             "ask for the same to go on with it, or overwrite it."
         )
     old = RunRequest.read(earlier) if earlier else None
     changed = [name for name in old.changes(asked) if name != "datetime"] if old else []
-    if changed:
-        raise OutputError(f"The run in {earlier} was asked for another {', '.join(changed)}; overwrite it instead.")
+    if old and changed:
+        raise OutputError(f"The run in {earlier} was asked for another {old.told(changed)}; overwrite it instead.")
     record = before or (asked if old is None else replace(asked, scenes=old.scenes, warnings=old.warnings))
     record.write(folder)
     return record

@@ -147,17 +147,12 @@ def leave_one_out(x: Tensor, w: Tensor, basis: Basis) -> LeftOut:
 
 def features(one: LeftOut, basis: Basis) -> Tensor:
     """`(time, feature, pixel)`: one, the predicted spectrum and its distance from the mean, standardised."""
-    return standardised(one.loo, one.extra, basis.mean, basis.deviation)
-
-
-def standardised(loo: Tensor, extra: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """See `features`; `mean` and `deviation` `(band,)`."""
-    bands, dates, count = loo.shape
+    bands, dates, count = one.loo.shape
     f = torch.empty(dates, 1 + 2 * bands, count)
     f[:, 0] = 1
-    inverse = deviation.reciprocal()[:, None]
-    torch.sub(loo.transpose(0, 1), mean[:, None], out=f[:, 1 : 1 + bands]).mul_(inverse)
-    torch.mul(extra.transpose(0, 1), inverse, out=f[:, 1 + bands :])
+    inverse = basis.deviation.reciprocal()[:, None]
+    torch.sub(one.loo.transpose(0, 1), basis.mean[:, None], out=f[:, 1 : 1 + bands]).mul_(inverse)
+    torch.mul(one.extra.transpose(0, 1), inverse, out=f[:, 1 + bands :])
     return f
 
 

@@ -63,12 +63,6 @@ class Places:
         rows, columns = (_runs(side) for side in shape)
         return cls(rows.ravel(), columns.ravel(), (len(rows), len(columns)))
 
-    @classmethod
-    def strided(cls, shape: tuple[int, int]) -> "Places":
-        """Every so many rows and columns, of `learning_steps`."""
-        rows, columns = (np.arange(0, side, step) for side, step in zip(shape, learning_steps(shape), strict=True))
-        return cls(rows, columns, (1, 1))
-
     def among(self, rows: slice) -> "Places":
         """Those among some rows of the view, counted in these."""
         inside = (self.rows >= rows.start) & (self.rows < rows.stop)
@@ -155,11 +149,24 @@ class State:
         return (self.information[index] + self.weights[index]).rsqrt()
 
 
+@dataclass(frozen=True)
+class WorkingMemory:
+    """What a method takes while it works, in float32 numbers for each value (band, look, pixel), input and result too.
+
+    `worked`: of pixels that are worked on at once; `learnt`: of those that are learnt from. `around`: rows that are
+    worked on beside those of a strip, where a method makes strips; None stands for the cell's halo.
+    """
+
+    worked: float = 8.0
+    learnt: float = 3.0
+    around: int | None = None
+
+
 class MethodRun(Protocol):
     """A method at work on one window of one cell."""
 
     def learn(self, few: CellLooks) -> None:
-        """See the method's `places` of the cell; asked for first, where the method `learns`."""
+        """See the `Places` of the cell; asked for first, where the method `learns`."""
 
     def rows(self, strips: Iterable[CellLooks]) -> Iterator[State]:
         """Make the cell from its strips, top to bottom; gives strips of any height. One is good until the next."""
@@ -175,11 +182,10 @@ class Method:
     `start`: called for each window of each cell, with settings and the rows and columns of the cell's view. `cell`:
     side of the fixed cells in pixels; `halo`: pixels around a cell that it also sees; `margin`: how far its result goes
     into its neighbours, where they are blended. `strips`: a cell can be made strip by strip, of whole
-    `solver.cached_rows`; `learns`: from some pixels of the whole cell first, in `patches` of neighbours or strided.
-    `normalised`: wants values divided by the illuminance. `every_day`: its result is not linear between acquisitions,
-    so that all days are kept. `shows`: acquisition days may have an image of their own. `doubts`: it tells looks that
-    may be cloud, as `suspect`. `truncates`: to uint16. `damping_factor`: its own alpha, where that is not the one of
-    the settings.
+    `solver.cached_rows`; `learns`: from some pixels of the whole cell first. `normalised`: wants values divided by the
+    illuminance. `every_day`: its result is not linear between acquisitions, so that all days are kept. `shows`:
+    acquisition days may have an image of their own. `doubts`: it tells looks that may be cloud, as `suspect`.
+    `truncates`: to uint16. `memory`: what it takes with some settings.
     """
 
     name: str
@@ -189,24 +195,19 @@ class Method:
     margin: int = 0
     strips: bool = False
     learns: bool = False
-    patches: bool = False
     normalised: bool = False
     every_day: bool = False
     shows: bool = False
     doubts: bool = False
     truncates: bool = False
-    damping_factor: float | None = None
-
-    def places(self, shape: tuple[int, int]) -> Places:
-        """What a method that `learns` sees first of a cell's view of that shape."""
-        return Places.of(shape) if self.patches else Places.strided(shape)
+    memory: Callable[[Settings], WorkingMemory] = lambda _settings: WorkingMemory()
 
     def solve(self, looks: CellLooks, settings: Settings) -> State:
         """Make a whole cell at once."""
         shape = int(looks.clear.shape[1]), int(looks.clear.shape[2])
         one = self.start(settings, shape)
         if self.learns:
-            one.learn(looks.at(self.places(shape)))
+            one.learn(looks.at(Places.of(shape)))
         whole = State.joined(list(one.rows([looks])))
         return replace(whole, widths=one.widths())
 
@@ -217,10 +218,7 @@ def thinned(image: Tensor, steps: tuple[int, int], top: int = 0) -> Tensor:
 
 
 def learning_steps(shape: tuple[int, int]) -> tuple[int, int]:
-    """Steps along y and x to a sample of a cell of that shape: at least 128 pixels a side, all of a small one.
-
-    A method that `learns` sees this sample before all else, and how far to trust a method is learnt from it.
-    """
+    """Steps along y and x to a sample of a cell of that shape: at least 128 pixels a side, all of a small one."""
     height, width = shape
     return max(1, height // SAMPLE_SIDE), max(1, width // SAMPLE_SIDE)
 

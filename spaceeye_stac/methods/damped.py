@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from spaceeye_stac.methods.base import CellLooks, Method, State, learning_steps, thinned
+from spaceeye_stac.methods.base import CellLooks, Method, State, WorkingMemory, learning_steps, thinned
 from spaceeye_stac.methods.solver import Solution, solve
 from spaceeye_stac.methods.uncertainty import Scales, scales
 from spaceeye_stac.settings import Settings
@@ -51,4 +51,4 @@ class DampedRun:
         return scales(residual, remaining, q, seen)
 
 
-DAMPED = Method("damped", DampedRun, strips=True, normalised=True)
+DAMPED = Method("damped", DampedRun, strips=True, normalised=True, memory=lambda _: WorkingMemory(5.6))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, WholeCellRun
+from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, WholeCellRun, WorkingMemory
 from spaceeye_stac.settings import Settings
 
 
@@ -150,4 +150,12 @@ def _check_options(damping_factor: float, tolerance: float, max_iterations: int,
             raise InvalidInputError(f"{name} {value} is not allowed; give {advice}.")
 
 
-REFERENCE = Method("reference", reference_run, cell=448, normalised=True, every_day=True, truncates=True)
+REFERENCE = Method(
+    "reference",
+    reference_run,
+    cell=448,
+    normalised=True,
+    every_day=True,
+    truncates=True,
+    memory=lambda _: WorkingMemory(5.0),
+)

@@ -1,6 +1,6 @@
 """The methods by name.
 
-A method is "damped", "guided", "reference", the name of an entry point in the group `spaceeye_stac.methods`, or any
+A method is "surface", "damped", "reference", the name of an entry point in the group `spaceeye_stac.methods`, or any
 callable `(values, clear, days) -> values`, a `torch.nn.Module` among them.
 """
 
@@ -14,7 +14,6 @@ from torch import Tensor
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, WholeCellRun
 from spaceeye_stac.methods.damped import DAMPED
-from spaceeye_stac.methods.guided import GUIDED
 from spaceeye_stac.methods.reference import REFERENCE
 from spaceeye_stac.methods.surface import SURFACE
 from spaceeye_stac.settings import METHOD_GROUP, MethodCallable, Settings, name_of
@@ -49,7 +48,7 @@ def callable_run(model: MethodCallable) -> Callable[[Settings, tuple[int, int]],
     return lambda _settings, _shape: WholeCellRun(make)
 
 
-BUILT_IN = {method.name: method for method in (DAMPED, GUIDED, REFERENCE, SURFACE)}
+BUILT_IN = {method.name: method for method in (SURFACE, DAMPED, REFERENCE)}
 
 
 def method_of(settings: Settings) -> Method:

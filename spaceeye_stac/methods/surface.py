@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spaceeye_stac.methods.as_seen import AsSeenRun
-from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, State
+from spaceeye_stac.methods.base import CellLooks, Method, MethodRun, State, WorkingMemory
 from spaceeye_stac.methods.solver import cached_rows
 from spaceeye_stac.methods.surface_fit import SurfaceFit, learn_surface
 from spaceeye_stac.methods.surface_rows import CONTEXT, SurfaceRows, surface_rows
@@ -186,6 +186,20 @@ def _state(found: SurfaceRows, days: tuple[int, ...], fit: SurfaceFit) -> State:
     )
 
 
+def _memory(settings: Settings) -> WorkingMemory:
+    """Of the surface alone, and where its acquisition days are filled, too."""
+    return WorkingMemory(15.0, 12.0, around=160) if settings.shows_looks else WorkingMemory(8.0, 12.0)
+
+
 SURFACE = Method(
-    "surface", _started, cell=384, halo=64, margin=32, strips=True, learns=True, patches=True, shows=True, doubts=True
+    "surface",
+    _started,
+    cell=384,
+    halo=64,
+    margin=32,
+    strips=True,
+    learns=True,
+    shows=True,
+    doubts=True,
+    memory=_memory,
 )

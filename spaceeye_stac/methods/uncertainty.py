@@ -33,7 +33,7 @@ class Scales:
     damping_factor: float | None = None
 
 
-def scales(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tensor, fitted: float = 0) -> Scales:
+def scales(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tensor) -> Scales:
     """Estimate the interval half widths of each band and date.
 
     Parameters
@@ -46,9 +46,6 @@ def scales(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tenso
         Q `(time, pixel)`.
     seen
         `(time, pixel)` bool: clear, and other dates say something.
-    fitted
-        Coefficients that each date's term was fitted with on the same residuals, times the pixels that are alike; the
-        widths grow by the fit's own error, 1 + fitted / n.
 
     A date with at most 2 % of its pixels seen has no date term to speak of: its widths come from `residual` over all
     dates. Zeros where nothing at all was seen. Source: design of this package, measured on six sites.
@@ -66,10 +63,9 @@ def scales(residual: Tensor, remaining: Tensor, information: Tensor, seen: Tenso
     shared = _pooled_factors(remaining, own, trust, seen)
     factor = torch.where(small, shared[:, None], by_date)
     factor = torch.where(few, over_all[:, None], factor)
-    growth = torch.where(few, 1.0, 1 + fitted / count.clamp(min=1))
     few_dates = _few_dates(int((count > 0).sum()))
     unseen = (pooled[:, 0] * factor * wider for factor, wider in zip(over_all, few_dates, strict=True))
-    return Scales(*(sigma * f * growth for f in factor), *unseen)
+    return Scales(*(sigma * f for f in factor), *unseen)
 
 
 def _few_dates(dates: int) -> list[float]:

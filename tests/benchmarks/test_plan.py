@@ -10,7 +10,7 @@ from tests.benchmarks.test_run_speed import ours
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize("method", ["damped", "guided"])
+@pytest.mark.parametrize("method", ["damped", "surface"])
 @pytest.mark.parametrize("side", [512, 1024])
 def test_plan_and_run(side: int, method: str, tmp_path: Path) -> None:
     query, out = catalog((side, side), tmp_path / "catalog"), tmp_path / "out"

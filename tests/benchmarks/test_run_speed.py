@@ -30,7 +30,7 @@ def ours(query: se.Query, out: Path, *, method: str = "damped", **resources: obj
 
 
 @pytest.mark.benchmark
-@pytest.mark.parametrize(("method", "limit"), [("damped", 1.5), ("guided", 2.0)])
+@pytest.mark.parametrize(("method", "limit"), [("damped", 1.5), ("surface", 4.0)])
 def test_whole_run_against_the_floor(method: str, limit: float, tmp_path: Path) -> None:
     query, days = catalog((2048, 2048), tmp_path / "catalog"), tmp_path / "days"
     (tmp_path / "floor").mkdir()

@@ -80,6 +80,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], said: str) -> No
         ({"--resampling": "magic"}, "resampling 'magic' is not allowed"),
         ({"--crs": "EPSG:1"}, "crs 'EPSG:1' is not allowed"),
         ({"--method": "magic"}, "method 'magic' is not allowed"),
+        ({"--method": "guided"}, "method surface with appearance as_seen (--method surface --appearance as_seen) repl"),
         ({"--collection-id": "../x"}, "collection_id '../x' is not allowed"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import spaceeye_stac as se
 from spaceeye_stac.collection.folder import KEYFRAME_COGS
 from spaceeye_stac.days.virtual import CHECKSUMS, knot_cogs_of
+from tests.support.damped import DAMPED
 from tests.support.same_files import assert_same_files
 
 
@@ -36,7 +37,7 @@ TEARS: dict[str, Callable[[Path], object]] = {
 def test_torn_keyframes_are_found_and_made_anew(kind: str, simulated_query: se.Query, tmp_path: Path) -> None:
     """One folder torn in each way, some with days that read them; of those days alone the others are kept."""
     whole, out = tmp_path / "whole", tmp_path / "out"
-    se.run(simulated_query, out=whole, output=se.Output(days="virtual"))
+    se.run(simulated_query, DAMPED, out=whole, output=se.Output(days="virtual"))
     place = Path(shutil.copytree(whole, out if kind == "update" else tmp_path / ".out.partial"))
     knots = sorted((place / KEYFRAME_COGS).iterdir())
     assert len(knots) > len(TEARS)
@@ -45,7 +46,7 @@ def test_torn_keyframes_are_found_and_made_anew(kind: str, simulated_query: se.Q
     for knot, tear in zip(knots, TEARS.values(), strict=False):
         tear(knot)
         torn.add(knot.name)
-    result = se.run(simulated_query, out=out, output=se.Output(days="virtual"), update=kind == "update")
+    result = se.run(simulated_query, DAMPED, out=out, output=se.Output(days="virtual"), update=kind == "update")
     kept = {f"spaceeye_{day}" for day in result.kept}
     assert kept
     assert kept == {name for name, names in read.items() if not names & torn}

@@ -25,6 +25,7 @@ from spaceeye_stac.days.virtual import knot_cogs_of
 from spaceeye_stac.errors import InvalidInputError, OutputError
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import as_bbox, command, command_line, options_of
+from tests.support.damped import BY_DAMPED, DAMPED
 from tests.support.material import BE_BBOX, BE_DAYS
 from tests.support.same_files import assert_same_files
 
@@ -59,17 +60,16 @@ def bytes_in(folder: Path, *patterns: str) -> int:
     return sum(path.stat().st_size for pattern in patterns for path in folder.glob(pattern))
 
 
-@pytest.fixture(scope="module", params=["damped", "guided", "smooth", "blended", "surface"])
+@pytest.fixture(scope="module", params=["damped", "surface", "as_seen", "blended"])
 def pair(
     request: pytest.FixtureRequest, simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """The same run with files and with virtual days: four ways that a day is made from keyframes."""
     folder = tmp_path_factory.mktemp(request.param)
     settings = {
-        "damped": se.Settings(duration=12),
-        "guided": se.Settings(method="guided"),
-        "surface": se.Settings(method="surface"),
-        "smooth": se.Settings(method="guided", appearance="smooth"),
+        "damped": se.Settings(method="damped", duration=12),
+        "surface": se.Settings(),
+        "as_seen": se.Settings(appearance="as_seen"),
         "blended": se.Settings(method=halves),
     }[request.param]
     for name in ("files", "virtual"):
@@ -144,8 +144,8 @@ def _loaded(folder: Path, odc_stac: Any) -> Sequence[NDArray[np.uint16]]:
 
 def test_the_real_days_are_the_same_and_smaller(belgium: Path, belgium_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    line = ["run", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", BE_DAYS, "--out", out]
-    done = command(*line, "--days", "virtual")
+    line = ["run", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", BE_DAYS, *BY_DAMPED]
+    done = command(*line, "--out", out, "--days", "virtual")
     assert done.returncode == 0, done.stderr
     worst = compare(belgium_run, out)
     keyframes = bytes_in(out, f"{KEYFRAME_COGS}/*/*.tif")
@@ -160,7 +160,7 @@ def test_brought_up_to_date_it_keeps_the_keyframes_of_the_days_it_keeps(
 ) -> None:
     def run(days: str, name: str, *, update: bool = False) -> se.Result:
         query = se.Query(catalog=simulated, bbox=simulated_query.bbox, datetime=days, bands=["B04"])
-        settings = se.Settings(duration=8, normalize_illuminance=False)
+        settings = se.Settings(method="damped", duration=8, normalize_illuminance=False)
         return se.run(query, settings, out=tmp_path / name, output=VIRTUAL, update=update)
 
     run("2023-04-01/2023-04-16", "out")
@@ -177,18 +177,18 @@ def test_brought_up_to_date_it_keeps_the_keyframes_of_the_days_it_keeps(
 
 def test_a_day_whose_keyframes_were_lost_is_made_again(simulated_query: se.Query, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    se.run(simulated_query, out=out, output=VIRTUAL)
+    se.run(simulated_query, DAMPED, out=out, output=VIRTUAL)
     whole = shutil.copytree(out, tmp_path / "whole")
     lost = sorted((out / KEYFRAME_COGS).iterdir())
     shutil.rmtree(lost[1])
     (lost[-1] / "B04.tif").unlink()
-    result = se.run(simulated_query, out=out, output=VIRTUAL, update=True)
+    result = se.run(simulated_query, DAMPED, out=out, output=VIRTUAL, update=True)
     assert 0 < len(result.kept) < len(result.days)
     assert_same_files(out, whole)
 
 
 def test_a_run_that_breaks_off_goes_on_with_its_keyframes(simulated_query: se.Query, tmp_path: Path) -> None:
-    se.run(simulated_query, out=tmp_path / "whole", output=VIRTUAL)
+    se.run(simulated_query, DAMPED, out=tmp_path / "whole", output=VIRTUAL)
     out = tmp_path / "out"
     for broken in ("writing keyframes", "writing days"):
 
@@ -197,9 +197,9 @@ def test_a_run_that_breaks_off_goes_on_with_its_keyframes(simulated_query: se.Qu
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            se.run(simulated_query, out=out, output=VIRTUAL, progress=stop)
+            se.run(simulated_query, DAMPED, out=out, output=VIRTUAL, progress=stop)
         assert not out.exists()
-    se.run(simulated_query, out=out, output=VIRTUAL)
+    se.run(simulated_query, DAMPED, out=out, output=VIRTUAL)
     assert_same_files(out, tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
@@ -233,7 +233,7 @@ def test_large_images_go_the_same_way(tmp_path: Path) -> None:
     box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox.bbox
     query = se.Query(catalog=catalog, bbox=box, datetime="2023-04-01/2023-04-09", bands=["B04"])
     for name in ("files", "virtual"):
-        se.run(query, se.Settings(method="guided"), out=tmp_path / name, output=se.Output(days=name))
+        se.run(query, se.Settings(appearance="as_seen"), out=tmp_path / name, output=se.Output(days=name))
     assert compare(tmp_path / "files", tmp_path / "virtual") <= 1
     vrt = next(iter(band_files(tmp_path / "virtual", ".vrt").values()))
     with rasterio.open(vrt) as source:
@@ -262,11 +262,11 @@ def test_a_method_that_keeps_every_day_has_no_virtual_days(simulated_query: se.Q
 
 
 def test_virtual_days_are_not_published_without_what_they_read(simulated_query: se.Query, tmp_path: Path) -> None:
-    result = se.run(simulated_query, out=tmp_path / "out", output=VIRTUAL)
+    result = se.run(simulated_query, DAMPED, out=tmp_path / "out", output=VIRTUAL)
     with pytest.raises(OutputError, match=r"spaceeye_2023-04-01 .* has virtual bands.* run with days 'files'"):
         se.publish(result, tmp_path / "www")
     assert not (tmp_path / "www").exists()
-    line = ["run", *options_of(simulated_query), "--days", "virtual", "--out", tmp_path / "other"]
+    line = ["run", *options_of(simulated_query), *BY_DAMPED, "--days", "virtual", "--out", tmp_path / "other"]
     done = command(*line, "--to", tmp_path / "www")
     assert done.returncode == 2
     assert "days 'virtual' cannot be published" in done.stderr
@@ -274,14 +274,15 @@ def test_virtual_days_are_not_published_without_what_they_read(simulated_query: 
 
 
 def test_worker_processes_write_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
-    se.run(simulated_query, out=tmp_path / "threads", output=VIRTUAL)
+    se.run(simulated_query, DAMPED, out=tmp_path / "threads", output=VIRTUAL)
     crew = se.Resources(scheduler="processes", workers=2)
-    se.run(simulated_query, out=tmp_path / "processes", output=VIRTUAL, resources=crew)
+    se.run(simulated_query, DAMPED, out=tmp_path / "processes", output=VIRTUAL, resources=crew)
     assert_same_files(tmp_path / "threads", tmp_path / "processes")
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
-    line = ["run", *options_of(replace(simulated_query, bands=["B02", "B04"])), "--days", "virtual", "--quiet", "--out"]
+    query = replace(simulated_query, bands=["B02", "B04"])
+    line = ["run", *options_of(query), *BY_DAMPED, "--days", "virtual", "--quiet", "--out"]
     assert command(*line, tmp_path / "whole").returncode == 0
     moments = [("keyframe-cogs/.*/*", 1), ("keyframe-cogs/2*", 5), ("spaceeye_*", 1), ("spaceeye_*/*.json", 8)]
     killed = [_killed_at([*line, str(tmp_path / "out")], tmp_path / ".out.partial", *moment) for moment in moments]
@@ -309,7 +310,7 @@ def test_clipped_days_are_nodata_outside_the_region(simulation: Simulation, simu
     triangle = {"type": "Polygon", "coordinates": [ring]}
     query = se.Query(catalog=simulated, intersects=triangle, datetime="2023-04-01/2023-04-09", bands=["B04"])
     for name in ("files", "virtual"):
-        se.run(query, se.Settings(clip=True), out=tmp_path / name, output=se.Output(days=name))
+        se.run(query, se.Settings(method="damped", clip=True), out=tmp_path / name, output=se.Output(days=name))
     assert compare(tmp_path / "files", tmp_path / "virtual") <= 1
     day = read(band_files(tmp_path / "virtual", ".vrt")["spaceeye_2023-04-05/B04"])
     assert 0.4 < (day > 0).mean() < 0.6

@@ -15,18 +15,19 @@ from spaceeye_stac.engine.budget import PROGRAM_BYTES, SPARE, Batching, Budget, 
 from spaceeye_stac.engine.jobs import grid_job, layout_of
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes.cells import CellLayout
-from spaceeye_stac.methods.base import PER_PIXEL, CellLooks, State
+from spaceeye_stac.methods.base import PER_PIXEL, CellLooks, Places, State
 from spaceeye_stac.methods.registry import method_of
 from spaceeye_stac.methods.solver import cached_rows
 from spaceeye_stac.model import GridJob
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulation.landscape import Simulation
+from tests.support.damped import DAMPED
 from tests.support.same_files import assert_same_files
 
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> se.Query:
-    """A region of four damped cells, and of six guided ones."""
+    """A region of four damped cells, and of six of the surface."""
     simulation = Simulation(shape=(600, 700), days=12, revisit=3, bands=("B04", "B08"), cloudiness=0.5, seed=3)
     catalog = simulation.write(tmp_path_factory.mktemp("wide"))
     box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.001).boundingbox.bbox
@@ -44,7 +45,7 @@ def least(query: se.Query, options: se.Settings, how: Batching) -> int:
     return math.ceil(PROGRAM_BYTES + SPARE * solving_bytes(job, layout, layout.groups(1)[0], how)) + 1
 
 
-@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
+@pytest.mark.parametrize("method", ["damped", "surface"])
 def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
     wide: se.Query, method: str, tmp_path: Path
 ) -> None:
@@ -60,15 +61,15 @@ def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
 def test_with_less_memory_strips_are_lower_before_workers_are_fewer_before_pixels_are_read_again(
     wide: se.Query,
 ) -> None:
-    job, layout = planned(wide, se.Settings())
-    lowest = least(wide, se.Settings(), Batching(rows=32, cached=False))
+    job, layout = planned(wide, DAMPED)
+    lowest = least(wide, DAMPED, Batching(rows=32, cached=False))
     found = [Budget(memory, 2).solving(job, layout) for memory in range(lowest, 2 * lowest, 1_000_000)]
     assert found == sorted(found, key=lambda how: (how.cached, how.at_work, how.rows))
     assert {(how.cached, how.at_work) for how in found} == {(False, 1), (True, 1), (True, 2)}
     assert {how.rows for how in found} == {32, 64, 128}
 
 
-@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
+@pytest.mark.parametrize("method", ["damped", "surface"])
 def test_a_single_cell_that_does_not_fit_has_the_same_result_too(
     simulated_query: se.Query, method: str, tmp_path: Path
 ) -> None:
@@ -80,17 +81,17 @@ def test_a_single_cell_that_does_not_fit_has_the_same_result_too(
 
 
 def test_too_little_for_the_smallest_part_is_one_sentence(wide: se.Query, tmp_path: Path) -> None:
-    memory = least(wide, se.Settings(), Batching(rows=32, cached=False)) - 3
+    memory = least(wide, DAMPED, Batching(rows=32, cached=False)) - 3
     said = r"memory 0\.\d+ GB is too little: 32 rows of one cell of 512 pixels with \d scenes and 2 bands takes"
     with pytest.raises(InvalidInputError, match=said):
-        se.run(wide, out=tmp_path / "out", resources=Resources(memory=memory))
+        se.run(wide, DAMPED, out=tmp_path / "out", resources=Resources(memory=memory))
     assert not (tmp_path / "out").exists()
     own = se.Settings(method=lambda values, _clear, _days: values)
     with pytest.raises(InvalidInputError, match=r"too little: one cell of 512 pixels"):
         se.run(wide, own, out=tmp_path / "out", resources=Resources(memory=memory))
 
 
-@pytest.mark.parametrize("method", ["damped", "guided", "surface"])
+@pytest.mark.parametrize("method", ["damped", "surface"])
 def test_memory_does_not_grow_with_the_time_range(method: str, tmp_path: Path) -> None:
     simulation = Simulation(shape=(64, 64), days=80, revisit=2, bands=("B04",))
     catalog = simulation.write(tmp_path)
@@ -103,7 +104,7 @@ def test_memory_does_not_grow_with_the_time_range(method: str, tmp_path: Path) -
     assert taken[1][1] == taken[0][1]
 
 
-WAYS = [se.Settings(method=name) for name in ("damped", "guided", "surface")]
+WAYS = [se.Settings(method=name) for name in ("damped", "surface")]
 WAYS += [se.Settings(method="surface", appearance="as_seen")]
 
 
@@ -144,7 +145,7 @@ def solved_in_strips(looks: CellLooks, options: se.Settings, rows: int) -> State
     height, width = looks.clear.shape[1:]
     solver = method.start(options, (height, width))
     if method.learns:
-        solver.learn(looks.at(method.places((height, width))))
+        solver.learn(looks.at(Places.of((height, width))))
     parts = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
     found = solver.rows(replace(looks, values=looks.values[:, :, part], clear=looks.clear[:, part]) for part in parts)
     return replace(State.joined([copied(state) for state in found]), widths=solver.widths())

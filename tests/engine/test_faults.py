@@ -22,6 +22,7 @@ from spaceeye_stac.keyframes.cells import CellLayout
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import command_line, options_of
+from tests.support.damped import BY_DAMPED, DAMPED
 from tests.support.forked_runs import Starter, starting
 from tests.support.same_files import assert_same_files
 from tests.support.small_cells import solve_in_cells
@@ -127,12 +128,12 @@ def test_a_source_that_breaks_in_the_middle_is_named_and_the_run_goes_on(
     simulation: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With cells read one after the other, an asset is cut short after the first group."""
-    solve_in_cells(monkeypatch, se.Settings(), cell=40)
+    solve_in_cells(monkeypatch, DAMPED, cell=40)
     monkeypatch.setattr(CellLayout, "groups", lambda self, _: [(cell,) for cell in self.cells])
     catalog = simulation.write(tmp_path / "catalog")
     box = simulation.geobox.extent.to_crs("EPSG:4326").buffer(-0.0005).boundingbox
     query = se.Query(catalog=catalog, bbox=box.bbox, datetime="2023-04-01/2023-04-24", bands=["B02", "B04"])
-    se.run(query, out=tmp_path / "whole", resources=Resources(workers=1))
+    se.run(query, DAMPED, out=tmp_path / "whole", resources=Resources(workers=1))
     (scene,) = [scene for scene in se.search(query) if scene.day.isoformat() == "2023-04-10"]
     asset = Path(scene.bands["B04"].href)
     taken: list[tuple[bytes, int]] = []
@@ -143,7 +144,7 @@ def test_a_source_that_breaks_in_the_middle_is_named_and_the_run_goes_on(
             taken.append((shorten(asset), time_of_change))
 
     with pytest.raises(ReadError, match=f"{scene.id}.*{asset.name}") as caught:
-        se.run(query, out=tmp_path / "out", resources=Resources(workers=1), progress=breaks)
+        se.run(query, DAMPED, out=tmp_path / "out", resources=Resources(workers=1), progress=breaks)
     assert any("What is finished is kept" in note for note in caught.value.__notes__)
     assert not (tmp_path / "out").exists()
     done = len(list((tmp_path / ".out.partial").glob(".keyframes/*/done/*")))
@@ -151,7 +152,7 @@ def test_a_source_that_breaks_in_the_middle_is_named_and_the_run_goes_on(
     (content, time_of_change) = taken[0]
     asset.write_bytes(content)
     os.utime(asset, ns=(time_of_change, time_of_change))
-    se.run(query, out=tmp_path / "out", resources=Resources(workers=1))
+    se.run(query, DAMPED, out=tmp_path / "out", resources=Resources(workers=1))
     assert_same_files(tmp_path / "out", tmp_path / "whole")
 
 
@@ -200,7 +201,7 @@ def test_a_cluster_worker_that_is_killed_is_replaced(
                 killed.append(next(iter(cluster.workers.values())).pid)
                 os.kill(killed[0], signal.SIGKILL)
 
-        se.run(simulated_query, out=tmp_path / "out", progress=kills)
+        se.run(simulated_query, DAMPED, out=tmp_path / "out", progress=kills)
     assert killed
     assert_same_files(tmp_path / "out", simulated_run)
 
@@ -212,7 +213,7 @@ def test_a_signal_ends_a_run_at_once_and_says_what_is_kept(
     scheduler: str, number: int, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    line = command_line("run", *options_of(simulated_query), "--out", out, "--scheduler", scheduler)
+    line = command_line("run", *options_of(simulated_query), *BY_DAMPED, "--out", out, "--scheduler", scheduler)
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
         while not list(tmp_path.glob(".out.partial/spaceeye_*")):
             assert process.poll() is None
@@ -227,6 +228,6 @@ def test_a_signal_ends_a_run_at_once_and_says_what_is_kept(
     assert bool(crew) == (scheduler == "processes")
     psutil.wait_procs(crew, timeout=5)
     assert not out.exists()
-    result = se.run(simulated_query, out=out)
+    result = se.run(simulated_query, DAMPED, out=out)
     assert result.kept
     assert_same_files(out, simulated_run)

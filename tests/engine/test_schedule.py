@@ -14,6 +14,7 @@ from spaceeye_stac.engine.schedulers import open_workers
 from spaceeye_stac.errors import InvalidInputError, WorkerError
 from spaceeye_stac.resources import Resources
 from tests.support.command import command, options_of
+from tests.support.damped import BY_DAMPED, DAMPED
 from tests.support.same_files import assert_same_files
 from tests.support.servers import free_port
 
@@ -29,7 +30,7 @@ def cluster() -> Iterator[LocalCluster]:
 def test_processes_give_the_same_bytes(simulated_query: se.Query, simulated_run: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     resources = Resources(scheduler="processes", workers=2)
-    se.run(simulated_query, out=tmp_path / "out", resources=resources, progress=lambda *step: seen.append(step))
+    se.run(simulated_query, DAMPED, out=tmp_path / "out", resources=resources, progress=lambda *step: seen.append(step))
     assert_same_files(tmp_path / "out", simulated_run)
     assert {stage for stage, done, total in seen if done == total} == {"solving", "writing days"}
 
@@ -38,12 +39,12 @@ def test_a_cluster_gives_the_same_bytes(
     cluster: LocalCluster, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     address = cluster.scheduler_address
-    done = command("run", *options_of(simulated_query), "--out", tmp_path / "named", "--scheduler", address)
+    done = command("run", *options_of(simulated_query), *BY_DAMPED, "--out", tmp_path / "named", "--scheduler", address)
     assert done.returncode == 0, done.stderr
     assert_same_files(tmp_path / "named", simulated_run)
     seen: list[tuple[str, int, int]] = []
     with Client(cluster):
-        se.run(simulated_query, out=tmp_path / "active", progress=lambda *step: seen.append(step))
+        se.run(simulated_query, DAMPED, out=tmp_path / "active", progress=lambda *step: seen.append(step))
     assert_same_files(tmp_path / "active", simulated_run)
     assert {stage for stage, done, total in seen if done == total} == {"solving", "writing days"}
 

@@ -17,6 +17,7 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.simulation import Simulation, write_catalog
 from tests.support.border_tiles import DATE_LINE, PERFECT, ZONE_BORDER, published, tile_at
 from tests.support.command import as_bbox, command
+from tests.support.damped import DAMPED
 from tests.support.items import absolute_items
 from tests.support.servers import rustac_api
 from tests.support.stac_validation import validate
@@ -66,7 +67,7 @@ class Seam:
 
 def solved(catalog: Path, out: Path) -> tuple[NDArray[np.int64], tuple[float, float]]:
     query = se.Query(catalog=catalog, bbox=BOX, datetime="2023-04-01/2023-04-24")
-    days = se.run(query, out=out).days
+    days = se.run(query, DAMPED, out=out).days
     found = [published(out, f"spaceeye_{day}", SHOWN) for day in days]
     return np.stack([image for image, _ in found]), found[0][1]
 
@@ -204,7 +205,7 @@ def test_tiling_gives_each_tile_its_own_grid_and_items(two_zones: Path, tmp_path
 def test_a_tiles_pixels_are_its_scenes_own(two_zones: Path, tmp_path: Path) -> None:
     """On a wholly clear day a tile shows its scene, pixel for pixel, where the region and the tile overlap."""
     query = se.Query(catalog=two_zones, bbox=SMALL, datetime=DAYS)
-    se.run(query, se.Settings(tiling="mgrs", damping_factor=1e-7), out=tmp_path / "out")
+    se.run(query, se.Settings(method="damped", tiling="mgrs", damping_factor=1e-7), out=tmp_path / "out")
     tiles = {
         "31UGS": tile_at(32631, "31UGS", ZONE_BORDER, (40, 8), 30, PERFECT),
         "32ULB": tile_at(32632, "32ULB", ZONE_BORDER, (8, 40), 30, PERFECT),
@@ -276,7 +277,7 @@ def test_over_the_antimeridian_there_is_one_day_and_no_hole(
     per_day = {day: {s.epsg for s in scenes if s.day == day} for day in {s.day for s in scenes}}
     assert first in per_day
     assert all(zones == {32760, 32701} for zones in per_day.values())
-    result = se.run(query, out=tmp_path / "out")
+    result = se.run(query, DAMPED, out=tmp_path / "out")
     validate(result.collection)
     assert len(result.days) == 9
     home = next(tile for tile in date_line if tile.epsg == epsg)

@@ -41,8 +41,8 @@ def test_a_model_of_ones_own(belgium: Path, tmp_path: Path) -> None:
     lines = example("own_model.py", belgium, as_bbox(BE_BBOX), "2018-04-15/2018-07-15", tmp_path / "out")
     assert lines[0].startswith("92 days in")
     found = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
-    assert set(found) == {"linear", "KernelSmoother", "guided"}
-    assert found["guided"] > found["KernelSmoother"]
+    assert set(found) == {"linear", "KernelSmoother", "surface"}
+    assert found["surface"] > found["KernelSmoother"]
 
 
 OMNICLOUDMASK = """

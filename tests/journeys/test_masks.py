@@ -14,6 +14,7 @@ from spaceeye_stac.errors import ItemError, ReadError
 from spaceeye_stac.pixels.first_pass import observe_part
 from spaceeye_stac.sources.selection import search
 from tests.support.command import command, options_of
+from tests.support.damped import DAMPED
 from tests.support.items import items_of
 from tests.support.mask_catalogs import boolean, probability, with_asset, without_mask
 from tests.support.same_files import assert_same_rasters
@@ -26,7 +27,9 @@ def test_probability_beside_scl_gives_the_same_days(
 ) -> None:
     """Whatever nodata the raster declares: Earth Search's says 0, which is the surest clear look."""
     catalog = with_asset(simulated, tmp_path / "catalog", "probs", probability, nodata)
-    se.run(replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs"), out=tmp_path / "out")
+    se.run(
+        replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs"), DAMPED, out=tmp_path / "out"
+    )
     assert_same_rasters(simulated_run, tmp_path / "out")
 
 
@@ -53,14 +56,14 @@ def test_a_mask_of_fractions_is_refused_as_whole_numbers_would_make_it_clear(
     )
     query = replace(simulated_query, catalog=catalog, mask="probability", mask_asset="probs")
     with pytest.raises(ReadError, match=r"probs\.tif holds float32, and uint8, int8, uint16 or int16 is read"):
-        se.run(query, out=tmp_path / "out")
+        se.run(query, DAMPED, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_days_do_not_depend_on_the_cells_when_masks_are_dilated(
     simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = se.Settings(mask_dilation=40, normalize_illuminance=False, min_clear_ratio=0)
+    settings = se.Settings(method="damped", mask_dilation=40, normalize_illuminance=False, min_clear_ratio=0)
     se.run(simulated_query, settings, out=tmp_path / "one")
     solve_in_cells(monkeypatch, settings, cell=32)
     se.run(simulated_query, settings, out=tmp_path / "many")
@@ -91,7 +94,7 @@ def test_a_scene_without_its_mask_is_refused_cleared_or_dropped(
     assert [scene.id for scene in scenes if scene.labels is None] == [name]
     assert len(scenes) == len(dropped) + 1
     assert f"Scene {name}: it has no mask asset; taken as clear." in scenes.left_out
-    job = grid_job(scenes, cleared, se.Settings(mask_dilation=100))
+    job = grid_job(scenes, cleared, se.Settings(method="damped", mask_dilation=100))
     clear = observe_part(job, job.grid.geobox).clear[[scene.id for scene in job.scenes].index(name)]
     assert clear.all()
 
@@ -101,7 +104,7 @@ def test_a_run_of_scenes_all_taken_as_clear_publishes_them_as_they_are(
 ) -> None:
     catalog, _ = without_mask(simulated, tmp_path / "catalog", list(range(len(items_of(simulated)))))
     query = replace(simulated_query, catalog=catalog, unmasked="clear")
-    se.run(query, se.Settings(damping_factor=1e-6, normalize_illuminance=False), out=tmp_path / "out")
+    se.run(query, se.Settings(method="damped", damping_factor=1e-6, normalize_illuminance=False), out=tmp_path / "out")
     collection = pystac.Collection.from_file(str(tmp_path / "out" / "collection.json"))
     item = next(collection.get_items())
     with rasterio.open(tmp_path / "out" / item.id / "B04.tif") as day:

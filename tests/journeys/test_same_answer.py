@@ -34,7 +34,7 @@ def test_a_finished_run_that_is_asked_for_again_stays_as_it_is(simulated_query: 
     assert done.returncode == 0, done.stderr
     assert "Nothing to do: the run there is what was asked for." in done.stdout
     with pytest.raises(OutputError, match="already holds a run"):
-        se.run(query, se.Settings(damping_factor=0.5), out=out)
+        se.run(query, se.Settings(method="damped", damping_factor=0.5), out=out)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

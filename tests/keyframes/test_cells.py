@@ -25,7 +25,7 @@ from tests.support.small_cells import solve_in_cells
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Simulation]:
-    """A region of 1024 x 1024 pixels: three guided cells a side."""
+    """A region of 1024 x 1024 pixels: three cells of the surface a side."""
     simulation = Simulation(shape=(1024, 1024), days=8, revisit=4, bands=("B04", "B08"), cloudiness=0.4, seed=11)
     return simulation.write(tmp_path_factory.mktemp("wide")), simulation
 
@@ -50,8 +50,8 @@ def days_of(catalog: Path, simulation: Simulation, out: Path, settings: se.Setti
 
 def test_no_seam_shows_at_the_borders_of_cells(wide: tuple[Path, Simulation], tmp_path: Path) -> None:
     catalog, simulation = wide
-    images, truths = days_of(catalog, simulation, tmp_path / "out", se.Settings(method="guided", duration=16))
-    cell = method_of(se.Settings(method="guided")).cell
+    images, truths = days_of(catalog, simulation, tmp_path / "out", se.Settings(appearance="as_seen", duration=16))
+    cell = method_of(se.Settings()).cell
     for axis in (1, 2):
         # the landscape has lines of its own: a step counts in units of the truth's step at the same place
         steps = [np.abs(np.diff(cube, axis=axis)).mean(axis=(0, 3 - axis)) for cube in (images, truths)]
@@ -63,8 +63,8 @@ def test_no_seam_shows_at_the_borders_of_cells(wide: tuple[Path, Simulation], tm
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> se.Settings:
-    """Guided with cells so small that a simulated region holds several."""
-    settings = se.Settings(method="guided")
+    """The surface as seen, with cells so small that a simulated region holds several."""
+    settings = se.Settings(appearance="as_seen")
     solve_in_cells(monkeypatch, settings, cell=40, halo=16, margin=8)
     return settings
 

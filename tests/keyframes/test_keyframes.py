@@ -19,7 +19,7 @@ from spaceeye_stac.keyframes.store import KeyframeStore
 from spaceeye_stac.resources import Output, Resources
 from tests.support.same_files import assert_same_files
 
-SETTINGS = se.Settings(duration=12)
+SETTINGS = se.Settings(method="damped", duration=12)
 
 
 @pytest.fixture(scope="module")

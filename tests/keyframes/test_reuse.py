@@ -16,7 +16,7 @@ from tests.support.same_files import assert_same_files
 from tests.support.small_cells import solve_in_cells
 
 KEEP = Output(keep_keyframes=True)
-SETTINGS = se.Settings(duration=8, normalize_illuminance=False)
+SETTINGS = se.Settings(method="damped", duration=8, normalize_illuminance=False)
 SHORT, LONG = "2023-04-01/2023-04-20", "2023-04-01/2023-04-24"
 
 
@@ -33,7 +33,7 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int]]]
     return found
 
 
-@pytest.fixture(params=["damped", "guided", "surface"])
+@pytest.fixture(params=["damped", "surface"])
 def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> se.Settings:
     """One cell, or several that are blended."""
     if request.param == "damped":

@@ -29,7 +29,7 @@ DAYS = (0, 4, 5, 9, 30, 33)
 
 
 # by itself, with every clear look used; the surface method takes some out first
-AS_SEEN = Method("as_seen", AsSeenRun, cell=384, halo=64, margin=32, strips=True, learns=True, patches=True, shows=True)
+AS_SEEN = Method("as_seen", AsSeenRun, cell=384, halo=64, margin=32, strips=True, learns=True, shows=True)
 
 
 def simulated(seed: int = 0, shape: tuple[int, int] = (70, 70), bands: int = 3, dates: int = 6) -> CellLooks:

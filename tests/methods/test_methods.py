@@ -23,7 +23,7 @@ def looks(seed: int = 0) -> CellLooks:
     return CellLooks(torch.where(clear, values, 0), clear, (1, 4, 9, 20), range(24))
 
 
-@pytest.mark.parametrize("name", ["damped", "guided", "surface", "reference"])
+@pytest.mark.parametrize("name", ["damped", "surface", "reference"])
 def test_never_clear_pixels_are_marked_and_no_other(name: str) -> None:
     settings = se.Settings(method=name)
     state = method_of(settings).solve(looks(), settings)
@@ -32,15 +32,36 @@ def test_never_clear_pixels_are_marked_and_no_other(name: str) -> None:
         assert image.isnan().sum() == image.shape[0] * image.shape[1] * int((~looks().clear.any(0)).sum())
 
 
-def test_guided_shows_what_was_seen_unless_asked_for_the_smooth_state() -> None:
+def test_surface_shows_its_smooth_state_unless_asked_for_what_was_seen() -> None:
     cell = looks()
-    seen = method_of(se.Settings(method="guided")).solve(cell, se.Settings(method="guided"))
+    settings = se.Settings(appearance="as_seen")
+    seen = method_of(settings).solve(cell, settings)
     assert seen.as_seen is not None
-    assert torch.equal(seen.as_seen[:, cell.clear], cell.values[:, cell.clear])
-    settings = se.Settings(method="guided", appearance="smooth")
-    smooth = method_of(settings).solve(cell, settings)
-    assert smooth.as_seen is None
-    assert torch.equal(smooth.smooth.nan_to_num(), seen.smooth.nan_to_num())
+    assert seen.clear.sum() > 0.5 * cell.clear.sum()
+    assert torch.equal(seen.as_seen[:, seen.clear], cell.values[:, seen.clear])
+    for settings in (se.Settings(), se.Settings(method="surface", appearance="smooth")):
+        smooth = method_of(settings).solve(cell, settings)
+        assert smooth.as_seen is None
+        assert torch.equal(smooth.smooth.nan_to_num(), seen.smooth.nan_to_num())
+
+
+def test_as_seen_takes_memory_of_its_own() -> None:
+    """More than its smooth state; damped, which has no such days, takes the same."""
+    smooth, seen = (se.Settings(appearance=appearance) for appearance in ("smooth", "as_seen"))
+    needs = method_of(smooth).memory
+    assert needs(seen).worked > needs(smooth).worked
+    assert needs(seen).around is not None
+    assert needs(smooth).around is None
+    damped = method_of(se.Settings(method="damped")).memory
+    assert damped(smooth) == damped(seen)
+
+
+def test_the_method_that_was_replaced_is_refused_with_what_replaces_it() -> None:
+    said = (
+        "method 'guided' is not allowed; method surface with appearance as_seen .--method surface --appearance as_seen"
+    )
+    with pytest.raises(InvalidInputError, match=said):
+        se.Settings(method="guided")
 
 
 def test_reference_gives_every_day_by_its_own_rule() -> None:
@@ -109,6 +130,7 @@ constant = Constant()
 
 def test_own_durations() -> None:
     days = parse_datetime("2020")
-    assert se.Settings(method="guided").window_days(days) == 96
+    assert se.Settings().window_days(days) == se.Settings(method="surface").window_days(days) == 96
+    assert se.Settings(method="damped").window_days(days) == 48
     assert se.Settings(method="reference").window_days(days) == 48
-    assert se.Settings(method="guided", duration=30).window_days(days) == 30
+    assert se.Settings(method="surface", duration=30).window_days(days) == 30

@@ -17,6 +17,7 @@ from spaceeye_stac.pixels.first_pass import sample_part
 from spaceeye_stac.pixels.offset_check import SAMPLE_PIXELS, Sample, Sampling, offset_warnings
 from spaceeye_stac.sources.selection import search
 from tests.support.command import as_bbox, command
+from tests.support.damped import DAMPED
 from tests.support.items import NOON, edit, items_of, scene
 from tests.support.material import BE_BBOX
 from tests.support.same_files import assert_same_files
@@ -177,13 +178,13 @@ def shifted(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> tuple
 def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_is_cut(
     shifted: tuple[se.Query, str], simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert se.run(simulated_query, out=tmp_path / "right").warnings == ()
+    assert se.run(simulated_query, DAMPED, out=tmp_path / "right").warnings == ()
     query, wrong = shifted
-    found = se.run(query, out=tmp_path / "one").warnings
+    found = se.run(query, DAMPED, out=tmp_path / "one").warnings
     assert len(found) >= 2
     assert all(wrong in text for text in found)
-    solve_in_cells(monkeypatch, se.Settings(), cell=32, halo=8)
-    again = se.run(query, out=tmp_path / "many").warnings
+    solve_in_cells(monkeypatch, DAMPED, cell=32, halo=8)
+    again = se.run(query, DAMPED, out=tmp_path / "many").warnings
     assert again == found
 
 
@@ -212,7 +213,7 @@ def test_warnings_outlive_a_run_that_dies_when_windows_are_marked(
 def test_a_longer_range_says_of_all_scenes_what_a_run_that_reads_all_says(
     shifted: tuple[se.Query, str], tmp_path: Path
 ) -> None:
-    query, settings = shifted[0], se.Settings(duration=8, normalize_illuminance=False)
+    query, settings = shifted[0], se.Settings(method="damped", duration=8, normalize_illuminance=False)
     for days, name in (("01/2023-04-14", "out"), ("01/2023-04-24", "out"), ("01/2023-04-24", "fresh")):
         asked = replace(query, datetime=f"2023-04-{days}")
         last = se.run(asked, settings, out=tmp_path / name, update=name == "out")

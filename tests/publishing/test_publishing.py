@@ -247,7 +247,9 @@ def test_what_is_not_ours_stays_as_it_is(finished: Path, days: Path, tmp_path: P
 
 
 def test_another_run_is_replaced_only_when_asked(finished: Path, simulated_query: se.Query, tmp_path: Path) -> None:
-    other = se.run(simulated_query, se.Settings(duration=24, damping_factor=1.0), out=tmp_path / "other")
+    other = se.run(
+        simulated_query, se.Settings(method="damped", duration=24, damping_factor=1.0), out=tmp_path / "other"
+    )
     out = tmp_path / "out"
     se.publish(finished, out)
     before = documents(out)

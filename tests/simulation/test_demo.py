@@ -24,7 +24,8 @@ def test_the_demo_recovers_what_clouds_hide_and_scores_every_day(tmp_path: Path)
     assert "Published 60 days" in done.stdout
     rows = {line.split("│")[1].strip(): line.split("│")[2:5] for line in done.stdout.splitlines() if "│" in line}
     assert {"every day", "days between acquisitions", "seen, with undetected cloud", "- mowing", "- fire"} <= set(rows)
-    assert 0 < float(rows["every day"][0]) < 0.05 < float(rows["seen, with undetected cloud"][0])
+    assert 0 < float(rows["every day"][0]) < 0.03
+    assert 0 < float(rows["seen, with undetected cloud"][0]) < 0.05, "a plain line has 0.1"
     with Image.open(tmp_path / "demo" / "before_after.png") as picture:
         assert min(picture.size) > 600
     assert (tmp_path / "demo" / "days" / "collection.json").is_file()

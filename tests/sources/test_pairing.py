@@ -23,6 +23,7 @@ from spaceeye_stac.sources.scenes import masks_from_items
 from spaceeye_stac.sources.selection import search
 from spaceeye_stac.sources.sensing import solar_day
 from tests.support.command import command, options_of
+from tests.support.damped import DAMPED
 from tests.support.failing_api import FlakyApi
 from tests.support.items import NOON, absolute, items_of, labels_of, scene
 from tests.support.loopback import serving
@@ -233,7 +234,7 @@ def test_masks_of_another_catalog_by_path_and_by_api(
 def test_a_run_with_paired_masks_equals_one_with_the_same_classes_and_links_to_both(
     query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
-    result = se.run(query, out=tmp_path / "paired")
+    result = se.run(query, DAMPED, out=tmp_path / "paired")
     assert_same_rasters(simulated_run, tmp_path / "paired")
     collection = pystac.Collection.from_file(str(tmp_path / "paired" / "collection.json"))
     scenes = {s.id: labels_of(s).source for s in search(query)}

@@ -28,6 +28,7 @@ from spaceeye_stac.errors import SpaceEyeError, exhausted
 from spaceeye_stac.pipeline import run
 from spaceeye_stac.publishing import DayStream, PublishOptions
 from spaceeye_stac.resources import Resources
+from tests.support.damped import DAMPED
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Starter:
     process: subprocess.Popen[str]
 
     def start(self, query: se.Query, out: Path, **options: Any) -> int:
-        """Start a run; gives the process's id.
+        """Start a damped run; gives the process's id.
 
         Options: those of Resources, `kill_after` seconds, `file_bytes`, the `limits` of the process by their names;
         `kill_at`: SIGKILL at the n-th time that a file is opened, renamed or removed beside `out` (0: never, and their
@@ -215,6 +216,7 @@ def _make(
     stream = None if to is None else DayStream(to, PublishOptions())
     run(
         se.Query(**query),
+        DAMPED,
         out=out,
         update=update,
         output=se.Output(**(output or {})),

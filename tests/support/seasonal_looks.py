@@ -53,7 +53,7 @@ def doubting(wide: float = 0.01, name: str = "doubting") -> Candidate:
 
         return solve
 
-    return Candidate(name, Settings(), prepare)
+    return Candidate(name, Settings(duration=48), prepare)
 
 
 def of_rule(name: str, rule: Callable[[LookStack, int], Any]) -> Candidate:
@@ -66,7 +66,7 @@ def of_rule(name: str, rule: Callable[[LookStack, int], Any]) -> Candidate:
 
         return solve
 
-    return Candidate(name, Settings(), prepare)
+    return Candidate(name, Settings(duration=48), prepare)
 
 
 def trial_of(looks: LookStack, *tried: Candidate | str, bands: tuple[str, ...] = BANDS, **options: Any) -> Trial:
