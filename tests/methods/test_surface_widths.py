@@ -1,6 +1,5 @@
 """How far the surface method trusts itself: on looks of known noise, and on hidden pixels of simulated farmland."""
 
-import numpy as np
 import pytest
 import torch
 
