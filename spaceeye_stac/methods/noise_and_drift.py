@@ -69,10 +69,12 @@ def _differences(values: Tensor, weights: Tensor, days: Sequence[int], gaps: tup
 def robust_scatter(differences: Tensor, freedom: float = 4.0, steps: int = 6) -> Tensor:
     """Scatter `(band, band)` about 0 of `(band, n)` float64, as a multivariate t distribution would have it."""
     bands, count = differences.shape
-    least = 1e-8 * torch.eye(bands, dtype=torch.float64)
+    unit = torch.eye(bands, dtype=torch.float64)
+    least = 1e-8 * unit
     scatter = differences @ differences.T / count + least
     for _ in range(steps):
-        distance = (differences * torch.linalg.solve(scatter, differences)).sum(0)
+        whitening = torch.linalg.solve_triangular(torch.linalg.cholesky(scatter), unit, upper=False)
+        distance = (whitening @ differences).square_().sum(0)
         weight = (freedom + bands) / (freedom + distance)
         scatter = (differences * weight) @ differences.T / count + least
     return scatter
