@@ -91,7 +91,7 @@ def tuned(values: Tensor, clear: Tensor, weights: Tensor, days: Sequence[int], a
     dampings = Dampings(tuple(tried.flatten().tolist()), (1,) * tried.numel())
     sides = two_sided((values * weights).repeat(len(FACTORS), 1, 1), weights, days, dampings)
     left_out = (sides.before + sides.after).mul_(sides.information.clamp(min=EPSILON).reciprocal_())
-    by_factor = (every.unflatten(0, tried.shape) for every in (left_out, sides.information))
+    by_factor = (every.view(*tried.shape, *every.shape[1:]) for every in (left_out, sides.information))
     errors = []
     for predicted, information in zip(*by_factor, strict=True):
         seen = clear & (information > TUNING_KNOWN).all(0) & (weights > TUNING_USED)

@@ -61,11 +61,11 @@ def test_few_dates_have_widths_of_their_own(dates: int) -> None:
 
 @pytest.fixture(scope="module")
 def covered() -> dict[str, dict[str, float]]:
-    known = Farmland(seed=12, shape=(32, 32), days=150).stack()
+    known = Farmland(seed=11, shape=(24, 24), days=120).stack()
     tried = candidates(["surface"], se.Settings(duration=96), StackFacts(4.0, known.bands))
     methods = {name: one.reconstructor() for name, one in tried.items()}
     days = tuple(known.acquisition_days)
-    found = score(known.values, known.clear, days, methods, bands=known.bands, duration=96, limit=5).as_json()
+    found = score(known.values, known.clear, days, methods, bands=known.bands, duration=96, limit=12).as_json()
     return dict(found["coverage"]["surface"])
 
 
