@@ -14,7 +14,7 @@ from math import exp, log
 import torch
 from torch import Tensor
 
-from spaceeye_stac.methods.two_filter import Dampings, two_sided
+from spaceeye_stac.methods.two_filter import EPSILON, Dampings, two_sided
 
 NEAR, FAR = (1, 8), (16, 36)
 PAIR_PIXELS, ALL_PIXELS, FEWEST_PAIR, FEWEST_PIXELS = 600, 40_000, 20, 500
@@ -69,10 +69,12 @@ def _differences(values: Tensor, weights: Tensor, days: Sequence[int], gaps: tup
 def robust_scatter(differences: Tensor, freedom: float = 4.0, steps: int = 6) -> Tensor:
     """Scatter `(band, band)` about 0 of `(band, n)` float64, as a multivariate t distribution would have it."""
     bands, count = differences.shape
-    least = 1e-8 * torch.eye(bands, dtype=torch.float64)
+    unit = torch.eye(bands, dtype=torch.float64)
+    least = 1e-8 * unit
     scatter = differences @ differences.T / count + least
     for _ in range(steps):
-        distance = (differences * torch.linalg.solve(scatter, differences)).sum(0)
+        whitening = torch.linalg.solve_triangular(torch.linalg.cholesky(scatter), unit, upper=False)
+        distance = (whitening @ differences).square_().sum(0)
         weight = (freedom + bands) / (freedom + distance)
         scatter = (differences * weight) @ differences.T / count + least
     return scatter
@@ -85,18 +87,19 @@ def tuned(values: Tensor, clear: Tensor, weights: Tensor, days: Sequence[int], a
     """
     some = slice(None, None, max(1, values.shape[2] // TUNING_PIXELS))
     values, clear, weights = values[..., some].contiguous(), clear[:, some], weights[:, some].contiguous()
-    errors, tried = [], [(alpha * factor).clamp(LOWEST, HIGHEST) for factor in FACTORS]
-    for one in tried:
-        dampings = Dampings(tuple(one.tolist()), (1,) * len(one))
-        sides = two_sided(values * weights, weights, days, dampings)
-        information = sides.information
+    tried = torch.stack([(alpha * factor).clamp(LOWEST, HIGHEST) for factor in FACTORS])
+    dampings = Dampings(tuple(tried.flatten().tolist()), (1,) * tried.numel())
+    sides = two_sided((values * weights).repeat(len(FACTORS), 1, 1), weights, days, dampings)
+    left_out = (sides.before + sides.after).mul_(sides.information.clamp(min=EPSILON).reciprocal_())
+    by_factor = (every.view(*tried.shape, *every.shape[1:]) for every in (left_out, sides.information))
+    errors = []
+    for predicted, information in zip(*by_factor, strict=True):
         seen = clear & (information > TUNING_KNOWN).all(0) & (weights > TUNING_USED)
         if int(seen.sum()) < FEWEST_TUNING:
             return alpha
-        error = values - sides.left_out(information, torch.zeros(len(one)))
-        errors.append((error[:, seen].square() / 4).log1p().mean(1))
+        errors.append(((values - predicted)[:, seen].square() / 4).log1p().mean(1))
     best = torch.stack(errors).argmin(0)
-    return torch.stack(tried)[best, torch.arange(len(alpha))]
+    return tried[best, torch.arange(len(alpha))]
 
 
 def grouped(alpha: Tensor) -> tuple[Tensor, Dampings]:

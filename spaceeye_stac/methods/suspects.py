@@ -23,6 +23,7 @@ FILTERS, SHADOW = 3, 2
 BOXES = (1, 3, 7, 15)
 LEAST_EFFECT = 0.010
 EVENT_SHARE = 0.3
+PIXELS_AT_ONCE = 32_768  # of small images some dates at once, for each step costs some time however small it is
 SCORE_LOW, SCORE_HIGH, LEAST_WEIGHT = 2.0, 4.0, 0.003
 DOUBTED_SCORE = SCORE_LOW  # above it a look has less than its full weight
 EXPLAINED_LOW, EXPLAINED_HIGH = 0.5, 0.75
@@ -75,9 +76,9 @@ class Evidence:
         for field in fields(self):
             getattr(self, field.name)[..., part] = getattr(found, field.name)
 
-    def on(self, date: int, shape: tuple[int, int, int]) -> "Evidence":
-        """Of one date, as images `(..., patch, y, x)`."""
-        return Evidence(*(getattr(self, field.name)[..., date, :].unflatten(-1, shape) for field in fields(self)))
+    def on(self, dates: Tensor, shape: tuple[int, int, int]) -> "Evidence":
+        """Of some dates, as images `(..., time, patch, y, x)`."""
+        return Evidence(*(getattr(self, field.name)[..., dates, :].unflatten(-1, shape) for field in fields(self)))
 
 
 def trust_of(information: Tensor) -> Tensor:
@@ -139,19 +140,18 @@ def suspicion(found: Evidence, seen: Tensor, shape: tuple[int, int, int], norms:
     `norms` `(filter, box)`: what the scores of this cell scatter by, at least 1.
     """
     score = torch.zeros(len(seen), *shape)
-    for date in range(len(seen)):
-        if bool(seen[date].any()):
-            score[date] = _date_score(found.on(date, shape), norms) * seen[date].unflatten(-1, shape)
+    for dates in seen.any(1).nonzero()[:, 0].split(max(1, PIXELS_AT_ONCE // seen.shape[1])):
+        score[dates] = _scores(found.on(dates, shape), norms) * seen[dates].unflatten(-1, shape)
     return score
 
 
-def _date_score(found: Evidence, norms: Tensor) -> Tensor:
-    """Score `(patch, y, x)` of one date."""
+def _scores(found: Evidence, norms: Tensor) -> Tensor:
+    """Score `(time, patch, y, x)` of some dates."""
     score = torch.zeros(found.total.shape)
     boxes = (box_sums(image, BOXES) for image in (found.num, found.den, found.explained, found.total))
     for n, (num, den, explained, total) in enumerate(zip(*boxes, strict=True)):
         floor = den.clamp(min=1e-6)
-        z = num / floor.sqrt() / norms[:, n, None, None, None]
+        z = num / floor.sqrt() / norms[:, n, None, None, None, None]
         z.mul_((num.abs() / floor).mul_(found.effect).div_(LEAST_EFFECT).sub_(0.5).clamp_(0, 1))
         share = explained / total.clamp(min=1e-6)
         z[SHADOW] *= ((share - EXPLAINED_LOW) / (EXPLAINED_HIGH - EXPLAINED_LOW)).clamp_(0, 1)

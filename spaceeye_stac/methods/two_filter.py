@@ -44,6 +44,8 @@ class Dampings:
 
     def multiply(self, images: Tensor, by_group: Tensor) -> Tensor:
         """Multiply images `(band, ...)` in place by what their group has, `(group, ...)`."""
+        if len(by_group) == len(images):
+            return images.mul_(by_group)
         for bands, factor in zip(self.bands, by_group, strict=True):
             images[bands] *= factor
         return images
@@ -127,12 +129,15 @@ def _swept(
     state = torch.empty_like(weighted)
     information[:, dates[0]] = 0
     state[:, dates[0]] = 0
+    factors = torch.tensor(dampings.factors, dtype=torch.float64)[:, None]
     for before, date in pairwise(dates):
         gap = min(before, date)
-        for group, (factor, bands) in enumerate(zip(dampings.factors, dampings.bands, strict=True)):
-            coupling = factor / gaps[gap] if loose is None else loose[gap] * (factor / gaps[gap])
-            known = weights[before] + information[group, before]
-            gain = (known + coupling).reciprocal_().mul_(coupling)
-            torch.mul(gain, known, out=information[group, date])
-            torch.add(weighted[bands, before], state[bands, before], out=state[bands, date]).mul_(gain)
+        coupling = (factors / gaps[gap]).float()
+        if loose is not None:
+            coupling = coupling * loose[gap]
+        known = weights[before] + information[:, before]
+        gain = (known + coupling).reciprocal_().mul_(coupling)
+        torch.mul(gain, known, out=information[:, date])
+        torch.add(weighted[:, before], state[:, before], out=state[:, date])
+        dampings.multiply(state[:, date], gain)
     return information, state
