@@ -10,6 +10,7 @@ from spaceeye_stac.engine.cell import CellSolve, stretches
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.errors import SourceWarning
 from spaceeye_stac.keyframes import CellLayout, WindowKeyframes
+from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Cell, GridJob, Illuminance
 from spaceeye_stac.pixels import MemoryPixels, ScenePixels, read_part, survey
 
@@ -38,8 +39,9 @@ def solved_windows(job: GridJob, illuminance: Illuminance, cell: Cell, read: Sce
     for doubt in (doubt for doubts in read.doubts for doubt in doubts):
         warnings.warn(doubt, SourceWarning, stacklevel=2)
     source = MemoryPixels(read, cell.view)
-    return [
-        part
-        for stretch in stretches(job, illuminance)
-        for part in CellSolve(source, illuminance, job, cell, stretch).whole()
-    ]
+    with one_torch_thread():
+        return [
+            part
+            for stretch in stretches(job, illuminance)
+            for part in CellSolve(source, illuminance, job, cell, stretch).whole()
+        ]

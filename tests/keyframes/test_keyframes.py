@@ -148,7 +148,7 @@ def remove_all(store: Path) -> None:
 
 
 DAMAGES = {
-    damage_version: "are of format 99, and this version reads 4; make them again",
+    damage_version: "are of format 99, and this version reads 5; make them again",
     damage_chunk: "damaged: images of cell .* cannot be read .* remove the folder and run again",
     shorten_chunk: "damaged: images of cell",
     empty_chunk: "damaged: look_flags of cell",
