@@ -95,7 +95,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("film.webp"))
     given = parser.parse_args()
     bbox = [float(part) for part in given.bbox.split(",")]
-    query = se.Query(catalog=given.catalog, bbox=bbox, datetime=given.datetime, bands=TRUE_COLOUR[::-1])
+    # all bands: what tells haze and shadow from land is in the infrared as well
+    query = se.Query(catalog=given.catalog, bbox=bbox, datetime=given.datetime)
     captions, cubes = [], []
     with tempfile.TemporaryDirectory() as folder:
         for method in given.methods.split(","):

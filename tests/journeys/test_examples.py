@@ -90,3 +90,17 @@ def test_the_picture_of_a_border_needs_no_catalog(tmp_path: Path) -> None:
     lines = example("pictures.py", "--out", tmp_path)
     assert len(lines) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["zone_border.png"]
+
+
+def test_the_film_shows_every_day_of_each_method_side_by_side(belgium: Path, tmp_path: Path) -> None:
+    out = tmp_path / "film.webp"
+    options = "--bbox", as_bbox(BE_BBOX), "--datetime", "2018-05-01/2018-05-03", "--methods", "damped,reference"
+    (line,) = example("film.py", belgium, *options, "--enlarged", 2, "--out", out)
+    assert line.startswith(f"{out}: 3 days.")
+    with Image.open(out) as film:
+        assert film.n_frames == 3  # type: ignore[attr-defined]
+        frame = np.asarray(film.convert("RGB"))
+    height, width, _ = frame.shape
+    assert width > 2 * 120
+    for half in (frame[20:, : width // 2], frame[20:, width // 2 :]):
+        assert half.std() > 15
