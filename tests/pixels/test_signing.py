@@ -118,6 +118,7 @@ def azure(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
         use_service(f"{store.url}/token", monkeypatch)
         monkeypatch.setenv("GDAL_HTTP_PROXY", store.url.removeprefix("http://"))
         monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+        monkeypatch.setattr("spaceeye_stac.pixels.patience.FIRST_WAIT_SECONDS", 0.01)
 
         def changed(**changes: Any) -> Store:
             for name, value in changes.items():
@@ -240,8 +241,14 @@ def test_files_that_cannot_be_had_stop_the_read(
         store.answers = {name: int(damage)}
     with pytest.raises(ReadError) as caught:
         read(remote, simulation)
-    expected = "does not exist" if damage in {"404", "gone"} else "cannot be read"
-    assert str(caught.value).startswith(f"Scene {remote[1].id}: asset {remote[1].bands['B02'].href} {expected}; ")
+    said = {
+        "truncated": "cannot be read; ",
+        "500": "could not be had from its store (GDAL: HTTP response code: 500), tried 5 times; check the network",
+    }
+    expected = f"asset {remote[1].bands['B02'].href} {said.get(damage, 'does not exist; ')}"
+    assert str(caught.value).startswith(f"Scene {remote[1].id}: {expected}")
+    if damage == "truncated":
+        assert "where its connection is cut off, tried 5 times, run again" in str(caught.value)
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
     assert SECRET not in told
     assert caught.value.__context__ is None
