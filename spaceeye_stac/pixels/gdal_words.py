@@ -7,9 +7,8 @@ REFUSED = re.compile(
     r"HTTP response code: 40[13]\b|AccessDenied|Access Denied|InvalidAccessKeyId|SignatureDoesNotMatch"
 )
 CUT_OFF = re.compile(r"Read failed")  # in the middle of a file GDAL does not tell a refusal from a damage
-# what GDAL tries again by itself, and what of the rest may pass as well
+# what GDAL tries again by itself
 TRIED_BY_GDAL = re.compile(r"HTTP response code: (?:429|502|503|504)\b")
-PASSING = re.compile(r"Read failed|CURL error|not recognized|HTTP response code: (?:408|425|5\d\d)\b")
 CONNECTION = re.compile(r"CURL error|HTTP response code: (?:408|425|429|5\d\d)\b")
 GONE = re.compile(r"No such file|HTTP response code: 404\b|does not exist|NoSuchKey|NoSuchBucket")
 KEYLESS = re.compile(r"configuration options? not defined|InvalidCredentials|credentials not filled")
@@ -35,8 +34,11 @@ def in_words(said: str) -> str:
 
 
 def may_pass(said: str) -> bool:
-    """Whether it may be had by another try: GDAL itself tries only some of this again."""
-    return PASSING.search(said) is not None and TRIED_BY_GDAL.search(said) is None
+    """Whether another try may help: all but what a store says on purpose, and what GDAL itself has tried again.
+
+    Of an answer that was cut GDAL says all kinds of damage.
+    """
+    return not any(words.search(said) for words in (REFUSED, KEYLESS, GONE, TRIED_BY_GDAL))
 
 
 def gdals_reason(said: str, place: str) -> str:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -15,7 +14,6 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
-from stackstac.raster_spec import RasterSpec
 from stackstac.rio_env import LayeredEnv
 from stackstac.rio_reader import AutoParallelRioReader
 
@@ -32,7 +30,8 @@ from spaceeye_stac.pixels.gdal_words import (
     in_words,
     may_pass,
 )
-from spaceeye_stac.pixels.headers import SAME_PIXELS, code_of, has_alpha
+from spaceeye_stac.pixels.headers import has_alpha
+from spaceeye_stac.pixels.lattice import Lattice, lattice_of
 from spaceeye_stac.pixels.patience import waits
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
@@ -145,7 +144,7 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         return "; ".join(map(repr, chain)), None
 
     def _pixels(self, dataset: DatasetReader, crs: CRS, window: Window) -> NDArray[np.uint16]:
-        lattice = _lattice(dataset, crs, self.spec)
+        lattice = lattice_of(dataset, crs, self.spec)
         values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
             return self._copied(dataset, values, window, lattice)
@@ -166,59 +165,10 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         )
 
     def _copied(
-        self, dataset: DatasetReader, values: "Labels | BandValues", window: Window, lattice: "_Lattice"
+        self, dataset: DatasetReader, values: "Labels | BandValues", window: Window, lattice: Lattice
     ) -> NDArray[np.uint16]:
         """The file's pixels as they are, each so many times, the fill value outside."""
-        rows = _Span.of(lattice.top + window.row_off, window.height, lattice.factor, dataset.height)
-        columns = _Span.of(lattice.left + window.col_off, window.width, lattice.factor, dataset.width)
-        if rows.count <= 0 or columns.count <= 0:
-            return self._nothing(window)
-        found = values.read(dataset, Window(columns.start, rows.start, columns.count, rows.count))
-        if found.shape == (window.height, window.width) and lattice.factor == 1:
-            return found
-        if lattice.factor > 1:
-            found = found.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
-        out = self._nothing(window)
-        out[rows.target, columns.target] = found[rows.part, columns.part]
-        return out
-
-
-@dataclass(frozen=True)
-class _Lattice:
-    """A file whose pixels are `factor` of the grid's wide and fall on its lines.
-
-    `left`, `top`: where the grid's corner lies in the file, in the grid's pixels.
-    """
-
-    factor: int
-    left: int
-    top: int
-
-
-def _lattice(dataset: DatasetReader, crs: CRS, spec: RasterSpec) -> _Lattice | None:
-    """How a file in that CRS fits the grid; None where it has to be warped."""
-    here, there = dataset.transform, spec.transform
-    if code_of(crs) != spec.epsg or here.b or here.d or here.e != -here.a:
-        return None
-    exact = here.a / there.a, (there.c - here.c) / there.a, (there.f - here.f) / there.e
-    factor, left, top = (round(value) for value in exact)
-    off = max(abs(a - b) for a, b in zip(exact, (factor, left, top), strict=True))
-    return _Lattice(factor, left, top) if factor >= 1 and off < SAME_PIXELS else None
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Along one axis: `count` file pixels from `start`; the `part` of them, repeated, that goes to the `target`."""
-
-    start: int
-    count: int
-    part: slice
-    target: slice
-
-    @classmethod
-    def of(cls, first: int, length: int, factor: int, size: int) -> "_Span":
-        """Cover `length` grid pixels from `first`, which counts from the file's edge, by a file of `size` pixels."""
-        start, stop = max(first, 0), min(first + length, size * factor)
-        low, high = start // factor, -(-stop // factor)
-        part = slice(start - low * factor, stop - low * factor)
-        return cls(low, high - low, part, slice(start - first, stop - first))
+        place = lattice.placed(window, dataset.shape)
+        return (
+            self._nothing(window) if place is None else place.laid(values.read(dataset, place.window), self.fill_value)
+        )

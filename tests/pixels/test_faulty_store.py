@@ -12,6 +12,7 @@ import spaceeye_stac as se
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import Scene
 from spaceeye_stac.pixels.loader import Stacked, load
+from spaceeye_stac.pixels.network import NetworkUse
 from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.simulation.landscape import Simulation
 from spaceeye_stac.sources.selection import search
@@ -23,8 +24,9 @@ CUTS, BUSY = 0.03, 0.03
 RUNS = 10
 
 
-@pytest.fixture
-def store(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+@pytest.fixture(params=["auto", "stackstac"])
+def store(simulated: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Store]:
+    monkeypatch.setattr("spaceeye_stac.pixels.network._use", [NetworkUse(loader=request.param)])
     monkeypatch.setattr("spaceeye_stac.pixels.patience.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
     with serving(Store(simulated.parent)) as store:
