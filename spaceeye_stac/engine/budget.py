@@ -10,7 +10,7 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes import CellLayout, views_of
 from spaceeye_stac.methods import cached_rows, method_of
 from spaceeye_stac.model import Block, Cell, GridJob, Window
-from spaceeye_stac.pixels import READ_THREADS, asking_bytes, files_at_once, network_use
+from spaceeye_stac.pixels import READ_THREADS, asking_bytes, file_bytes, files_at_once, network_use
 
 PROGRAM_BYTES = 420 * 2**20
 SPARE = 1.05  # what is taken varies by as much
@@ -18,7 +18,7 @@ WORKER_BYTES = 50 * 2**20  # of threads that read, and between what is in use
 OVERLAP = 0.8  # of what they need at most, all workers but one together: they do not need it at the same moment
 ENCODER_BYTES = 48 * 2**20
 DN_BYTES, FLOAT_BYTES, VERDICT_BYTES = 2, 4, 1
-READ_COPIES, STORE_COPIES = 2, 3  # images on their way into the array of what is read, from a disk and from a store
+READ_COPIES = 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
 WORKING = {"damped": 5.6, "guided": 6.5, "reference": 5.0, "surface": 8.0}  # floats a value that is worked on
 OTHER_WORKING = 8.0
@@ -178,10 +178,12 @@ def solving_bytes(job: GridJob, layout: CellLayout, cells: tuple[Cell, ...], how
 def reading_bytes(job: GridJob, block: Block) -> int:
     """Memory of one worker that reads and holds the pixels of a block in one window."""
     dn = held_bytes(job, block)
-    images = READ_THREADS * READ_COPIES
+    coming: float = min(READ_THREADS * READ_COPIES * DN_BYTES * math.prod(block.shape), dn)
     if any("://" in band.href for scene in job.scenes for band in scene.bands.values()):
-        images = max(images, files_at_once(block.shape, network_use().connections) * STORE_COPIES)
-    return WORKER_BYTES + asking_bytes(job) + dn + min(images * DN_BYTES * math.prod(block.shape), dn)
+        files = max(scenes_in(job)) * (len(job.bands) + 1)
+        at_once = files_at_once(block.shape, network_use().connections)
+        coming = max(coming, min(files, at_once) * file_bytes(block.shape))
+    return int(WORKER_BYTES + asking_bytes(job) + dn + coming)
 
 
 def held_bytes(job: GridJob, block: Block) -> int:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 AUTO, STACKSTAC = "auto", "stackstac"
-READ_BYTES = 2**27  # of images on their way, together
-COPIES, PIXEL_BYTES = 3, 2  # of a pixel on its way: compressed, decoded, and where it is put together
+READ_BYTES = 2**26  # of images on their way, together
+PIXEL_BYTES, COMPRESSED_BYTES = 2, 1.5  # of a pixel where it is put together, and in the tiles that it comes in
+TILE_SIDE = 1024  # of the largest that are usual
 FEWEST_FILES = 4
 CONNECT_SECONDS, SILENT_SECONDS, LONGEST_SECONDS = 30, 60, 600
 LARGEST_REQUEST = 2**21
@@ -188,7 +189,12 @@ def network() -> Network:
 
 def files_at_once(shape: Sequence[int], connections: int) -> int:
     """How many images of that shape are read at once: one for each connection, as far as memory goes."""
-    return max(FEWEST_FILES, min(connections, READ_BYTES // (COPIES * PIXEL_BYTES * math.prod(shape))))
+    return max(FEWEST_FILES, min(connections, int(READ_BYTES / file_bytes(shape))))
+
+
+def file_bytes(shape: Sequence[int]) -> float:
+    """Memory that an image of that shape takes on its way: itself, and the tiles that it lies in."""
+    return PIXEL_BYTES * math.prod(shape) + COMPRESSED_BYTES * math.prod(side + TILE_SIDE for side in shape)
 
 
 @lru_cache(maxsize=STORES)
