@@ -69,6 +69,7 @@ LEAST_BYTES = 2**30
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 STATM = Path("/proc/self/statm")
 LOCAL = ("threads", "processes")
+LOADERS = ("auto", "stackstac")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,10 @@ class Resources:
     scheduler
         "threads", "processes", or the address of a dask.distributed scheduler ("tcp://..."). Left out, the
         `dask.distributed.Client` that is active, else threads.
+    connections
+        Requests for parts of files that are in flight at once, whatever `workers` is.
+    loader
+        "auto": async-tiff reads what it can of files in stores, stackstac the rest and local files. "stackstac": all.
 
     Raises InvalidInputError, with the value and the remedy.
 
@@ -92,10 +97,16 @@ class Resources:
     memory: int | str | None = None
     workers: int | None = None
     scheduler: str | None = None
+    connections: int = 32
+    loader: str = "auto"
 
     def __post_init__(self) -> None:
         if self.memory is not None:
             object.__setattr__(self, "memory", _bytes(self.memory))
+        if not isinstance(self.connections, int) or isinstance(self.connections, bool) or self.connections < 1:
+            raise InvalidInputError(f"connections {self.connections!r} is not allowed; give a whole number from 1.")
+        if self.loader not in LOADERS:
+            raise InvalidInputError(f"loader {self.loader!r} is not allowed; choose from {', '.join(LOADERS)}.")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InvalidInputError(f"workers {self.workers!r} is not allowed; give a whole number from 1.")
         if self.scheduler is not None and self.scheduler not in LOCAL and "://" not in self.scheduler:

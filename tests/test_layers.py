@@ -46,7 +46,8 @@ DOORS = {
     "typer": {"cli/commands", "cli/options"},
     "rich": {"cli/printing"},
     "matplotlib": {"evaluation/plots", "simulation/picture"},
-    "obstore": {"publishing/store"},
+    "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
+    "async_tiff": {"pixels/tiles", "pixels/tiff_header"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},
 }

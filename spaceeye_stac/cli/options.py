@@ -141,9 +141,11 @@ def resources_from(
     memory: Annotated[str | None, typer.Option(help="For all workers, as 2GB; half of what is free.")] = None,
     workers: Annotated[int | None, typer.Option(help="Tasks at once; the number of cores.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="threads, processes, or tcp://... of dask.distributed.")] = None,
+    connections: Annotated[int, typer.Option(help="Requests for parts of files in flight at once.")] = 32,
+    loader: Annotated[str, typer.Option(help="auto, or stackstac for all files.")] = "auto",
 ) -> Resources:
     """Make Resources of the options that say how much to use."""
-    return Resources(memory=memory, workers=workers, scheduler=scheduler)
+    return Resources(memory=memory, workers=workers, scheduler=scheduler, connections=connections, loader=loader)
 
 
 def output_from(

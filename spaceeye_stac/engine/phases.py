@@ -48,7 +48,15 @@ from spaceeye_stac.keyframes import (
 )
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import GridJob, Progress
-from spaceeye_stac.pixels import CachedPixels, PixelSource, Sample, StreamedPixels, offset_warnings, survey
+from spaceeye_stac.pixels import (
+    CachedPixels,
+    PixelSource,
+    Sample,
+    StreamedPixels,
+    network_use,
+    offset_warnings,
+    survey,
+)
 from spaceeye_stac.query import Json
 from spaceeye_stac.resources import Output
 
@@ -160,7 +168,8 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     if update:
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
-    solving = SolveTask(job, illuminance, store.path, wanted, how, whole)
+    use = network_use().among(workers.programs - 1)
+    solving = SolveTask(job, illuminance, store.path, wanted, how, whole, use)
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
     return FilledGrid(work, kept, empty, _warnings(work, found))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spaceeye_stac import methods
 from spaceeye_stac.model import Scene
-from spaceeye_stac.pixels import READ_THREADS, reason_unreadable
+from spaceeye_stac.pixels import network_use, reason_unreadable
 from spaceeye_stac.query import Query
 from spaceeye_stac.settings import Settings
 from spaceeye_stac.sources import SceneList, Unreadable
@@ -66,7 +66,7 @@ class _Check:
 
     def unreadable(self, scenes: Sequence[Scene]) -> list[Unreadable]:
         """The scenes of which a file cannot be opened."""
-        with ThreadPoolExecutor(READ_THREADS) as pool:
+        with ThreadPoolExecutor(network_use().connections) as pool:
             reasons = list(pool.map(lambda scene: reason_unreadable(scene, self.also), scenes))
         return [
             Unreadable(scene, f"Scene {scene.id} left out: {why}.")

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
 from spaceeye_stac.model import Progress
+from spaceeye_stac.pixels import NetworkUse, use_network
 from spaceeye_stac.resources import LOCAL, Resources
 
 CONNECT_SECONDS = 10
@@ -60,6 +61,7 @@ class Workers(Protocol):
 def open_workers(resources: Resources) -> Iterator[Workers]:
     """Give the workers that the resources name; InvalidInputError where a scheduler cannot be reached."""
     keep_few_heaps()
+    use_network(NetworkUse(resources.connections, resources.loader))
     address = resources.scheduler
     active = _active_client() if address is None else None
     if active is not None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.keyframes import KeyframeStore, views_of
 from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Scene
-from spaceeye_stac.pixels import CachedPixels, OnRead, Sample, ScenePixels, StreamedPixels, sampled
+from spaceeye_stac.pixels import (
+    CachedPixels,
+    NetworkUse,
+    OnRead,
+    Sample,
+    ScenePixels,
+    StreamedPixels,
+    sampled,
+    use_network,
+)
 
 logger = logging.getLogger(__name__)
 SAMPLE_ARRAYS = 3  # of those that are kept of a cell; what follows are sentences
@@ -27,7 +36,7 @@ class SolveTask:
 
     `keys` stand for what each window is made from; a cell that has it already is left alone. `how`: whether the pixels
     of a group are kept in memory, or read anew for every strip of a cell that memory is too small for. `whole`: all
-    pixels, where they are in memory already.
+    pixels, where they are in memory already. `use`: what each process may use of the network.
     """
 
     job: GridJob
@@ -36,10 +45,12 @@ class SolveTask:
     keys: tuple[str, ...]
     how: Batching
     whole: CachedPixels | None = None
+    use: NetworkUse = field(default_factory=NetworkUse)
 
     def __call__(self, index: tuple[tuple[int, int], ...]) -> None:
         """Solve the cells of these indices."""
         keep_few_heaps()
+        use_network(self.use)
         store = KeyframeStore.open(self.store)
         cells = [store.contents.layout.cell(*place) for place in index]
         todo = {c.index: {w for w, key in enumerate(self.keys) if key and not store.has(c, w, key)} for c in cells}

@@ -11,6 +11,11 @@ from .loader import READ_THREADS as READ_THREADS
 from .mask_squares import asked_share as asked_share
 from .mask_squares import asking_bytes as asking_bytes
 from .mask_squares import model_bands as model_bands
+from .network import NetworkUse as NetworkUse
+from .network import file_bytes as file_bytes
+from .network import files_at_once as files_at_once
+from .network import network_use as network_use
+from .network import use_network as use_network
 from .observing import Observations as Observations
 from .observing import no_looks as no_looks
 from .observing import observe as observe

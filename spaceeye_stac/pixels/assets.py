@@ -71,6 +71,12 @@ class AssetToRead:
             f"asset {redacted(self.asset.href)} {why}",
         )
 
+    def lost(self, why: str) -> ReadError:
+        """Return the error that blames the connection, not the source."""
+        href = redacted(self.asset.href)
+        said = f"Scene {self.scene.id}: asset {href} {why}; check the network, and run again: what is finished is kept."
+        return ReadError(said, f"asset {href} {why}")
+
     def check(self, header: DatasetReader, *, away: bool) -> CRS:
         """Compare a file's header with what the item says of it; the CRS to read it in, or ReadError that names both.
 

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 import stackstac
@@ -17,6 +18,7 @@ from stackstac.rio_reader import DEFAULT_GDAL_ENV
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import NO_LABEL, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
+from spaceeye_stac.pixels.network import STACKSTAC, files_at_once, network_use
 from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources import profile_named
@@ -74,9 +76,24 @@ def load(
     read: list[AssetToRead] = []
     for names, box in parts:
         sources = _sources(scenes, {name: how[name] for name in names}, sign)
-        _read(_Into(found, sources), scenes, names, box)
+        had = _read_tiles(sources, box)
+        for place, image in had.items():
+            scene, name = map(int, place.split("-"))
+            (found.labels[scene] if sources[place].is_label else found.values[scene, name])[:] = image
+        left = {place: source for place, source in sources.items() if place not in had}
+        if left:
+            _read(_Into(found, left), scenes, names, box)
         read += sources.values()
     return replace(found, doubts=[_doubts(scene, read) for scene in scenes])
+
+
+def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uint16]]:
+    """What async-tiff reads, where it is installed and wanted."""
+    if network_use().loader == STACKSTAC or find_spec("async_tiff") is None:
+        return {}
+    from spaceeye_stac.pixels.tiles import read_tiles  # noqa: PLC0415 - only where it is there
+
+    return read_tiles(sources, geobox)
 
 
 def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:
@@ -121,7 +138,7 @@ class _Into(Opaque):
 
     def __setitem__(self, at: tuple[slice, ...], chunk: NDArray[np.uint16]) -> None:
         scene = at[0].start
-        for name, image in enumerate(chunk[0]):
+        for name, image in enumerate(chunk[0], at[1].start or 0):
             source = self.sources.get(place_name(scene, name))
             if source is not None:
                 target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
@@ -129,8 +146,10 @@ class _Into(Opaque):
 
 
 def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: GeoBox) -> None:
-    """Read by stackstac, scene by scene into its place."""
+    """Read by stackstac: local files scene by scene, those in stores all bands at once."""
     box = geobox.boundingbox
+    remote = any("://" in source.asset.href for source in into.sources.values())
+    threads = files_at_once(geobox.shape, network_use().connections) if remote else READ_THREADS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
         array = stackstac.stack(
@@ -140,7 +159,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
             bounds=(box.left, box.bottom, box.right, box.top),
             resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
             snap_bounds=False,
-            chunksize=(1, -1, -1, -1),
+            chunksize=(1, 1 if remote else -1, -1, -1),
             dtype=np.dtype("uint16"),
             fill_value=np.uint16(0),
             rescale=False,
@@ -152,7 +171,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
             reader=Readers(into.sources),
             gdal_env=_environment(scenes),
         )
-        array.data.store(into, lock=False, scheduler=threaded.get, num_workers=READ_THREADS)
+        array.data.store(into, lock=False, scheduler=threaded.get, num_workers=threads)
 
 
 def _environment(scenes: Sequence[Scene]) -> LayeredEnv:

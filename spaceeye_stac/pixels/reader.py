@@ -1,8 +1,8 @@
 """Scenes and a geobox to DN and labels on one grid; with `loader`, the only module that imports stackstac."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -14,17 +14,30 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
-from stackstac.raster_spec import RasterSpec
+from stackstac.rio_env import LayeredEnv
 from stackstac.rio_reader import AutoParallelRioReader
 
 from spaceeye_stac.errors import ReadError, exhausted, keep_secrets_from
 from spaceeye_stac.model import NO_LABEL
 from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS, AssetToRead
-from spaceeye_stac.pixels.gdal_words import CUT_OFF, REFUSED, UNREADABLE, gdal_name, gdals_reason, in_words
-from spaceeye_stac.pixels.headers import SAME_PIXELS, code_of, has_alpha
+from spaceeye_stac.pixels.gdal_words import (
+    CUT_OFF,
+    LOST,
+    REFUSED,
+    UNREADABLE,
+    gdal_name,
+    gdals_reason,
+    in_words,
+    may_pass,
+)
+from spaceeye_stac.pixels.headers import has_alpha
+from spaceeye_stac.pixels.lattice import Lattice, lattice_of
+from spaceeye_stac.pixels.patience import waits
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JPEG2000")
+# of a file that is tried again, as from its cache GDAL gives the short block of an answer that was cut once more
+UNCACHED = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/:/vsiadls/:/vsioss/:/vsiswift/"}
 EXACT_PIXELS = 1e-9  # 0 is none at all for GDAL
 _large_blocks = Lock()  # files in blocks of many megabytes are decoded one after the other
 
@@ -84,20 +97,36 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         """What is taken of the file, where need be with a fresh token; ReadError where that fails."""
         href, signing = self.source.asset.href, self.source.signing
         place = signing(href)
-        why, found = self._tried(place, take)
+        why, found = self._tried(place, take, self.gdal_env)
         again = signing.renewed(href, place) if REFUSED.search(why) or CUT_OFF.search(why) else None
         if again is not None:
-            why, found = self._tried(again, take)
+            why, found = self._tried(again, take, self.gdal_env)
+        tries = 1
+        for wait in waits() if "://" in href else ():
+            if found is not None or not may_pass(why):
+                break
+            time.sleep(wait)
+            place, tries = signing(href), tries + 1
+            why, found = self._tried(place, take, self.gdal_env.updated(UNCACHED))
         if found is None:
-            words = in_words(why)
-            raise self.source.error(words, gdals_reason(why, place) if words == UNREADABLE else "")
+            raise self._error(why, place, tries)
         return found
 
-    def _tried(self, place: str, take: Callable[[DatasetReader, CRS], Found]) -> tuple[str, Found | None]:
+    def _error(self, why: str, place: str, tries: int) -> ReadError:
+        """What is said of a file that is not had, whatever is tried."""
+        words, tried = in_words(why), f", tried {tries} times" if tries > 1 else ""
+        if words == LOST:
+            return self.source.lost(f"{words}{gdals_reason(why, place)}{tried}")
+        cut = f"; where its connection is cut off{tried}, run again" if tried else ""
+        return self.source.error(words, f"{gdals_reason(why, place) if words == UNREADABLE else ''}{cut}")
+
+    def _tried(
+        self, place: str, take: Callable[[DatasetReader, CRS], Found], env: LayeredEnv
+    ) -> tuple[str, Found | None]:
         """What is taken of the file, or what GDAL said; nothing stays open."""
         try:
-            # one environment for all: each new one searches the disk for GDAL's data
-            with self.gdal_env.open, DatasetReader(gdal_name(place), driver=list(DRIVERS), sharing=False) as dataset:
+            # one environment for all first tries: each new one searches the disk for GDAL's data
+            with env.open, DatasetReader(gdal_name(place), driver=list(DRIVERS), sharing=False) as dataset:
                 away = self.spec is not None and self.source.is_away_from(self.spec.epsg, self.spec.bounds)
                 crs = self.source.check(dataset, away=away)
                 rows, columns = dataset.block_shapes[0]
@@ -115,7 +144,7 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         return "; ".join(map(repr, chain)), None
 
     def _pixels(self, dataset: DatasetReader, crs: CRS, window: Window) -> NDArray[np.uint16]:
-        lattice = _lattice(dataset, crs, self.spec)
+        lattice = lattice_of(dataset, crs, self.spec)
         values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
             return self._copied(dataset, values, window, lattice)
@@ -136,59 +165,10 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         )
 
     def _copied(
-        self, dataset: DatasetReader, values: "Labels | BandValues", window: Window, lattice: "_Lattice"
+        self, dataset: DatasetReader, values: "Labels | BandValues", window: Window, lattice: Lattice
     ) -> NDArray[np.uint16]:
         """The file's pixels as they are, each so many times, the fill value outside."""
-        rows = _Span.of(lattice.top + window.row_off, window.height, lattice.factor, dataset.height)
-        columns = _Span.of(lattice.left + window.col_off, window.width, lattice.factor, dataset.width)
-        if rows.count <= 0 or columns.count <= 0:
-            return self._nothing(window)
-        found = values.read(dataset, Window(columns.start, rows.start, columns.count, rows.count))
-        if found.shape == (window.height, window.width) and lattice.factor == 1:
-            return found
-        if lattice.factor > 1:
-            found = found.repeat(lattice.factor, axis=0).repeat(lattice.factor, axis=1)
-        out = self._nothing(window)
-        out[rows.target, columns.target] = found[rows.part, columns.part]
-        return out
-
-
-@dataclass(frozen=True)
-class _Lattice:
-    """A file whose pixels are `factor` of the grid's wide and fall on its lines.
-
-    `left`, `top`: where the grid's corner lies in the file, in the grid's pixels.
-    """
-
-    factor: int
-    left: int
-    top: int
-
-
-def _lattice(dataset: DatasetReader, crs: CRS, spec: RasterSpec) -> _Lattice | None:
-    """How a file in that CRS fits the grid; None where it has to be warped."""
-    here, there = dataset.transform, spec.transform
-    if code_of(crs) != spec.epsg or here.b or here.d or here.e != -here.a:
-        return None
-    exact = here.a / there.a, (there.c - here.c) / there.a, (there.f - here.f) / there.e
-    factor, left, top = (round(value) for value in exact)
-    off = max(abs(a - b) for a, b in zip(exact, (factor, left, top), strict=True))
-    return _Lattice(factor, left, top) if factor >= 1 and off < SAME_PIXELS else None
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Along one axis: `count` file pixels from `start`; the `part` of them, repeated, that goes to the `target`."""
-
-    start: int
-    count: int
-    part: slice
-    target: slice
-
-    @classmethod
-    def of(cls, first: int, length: int, factor: int, size: int) -> "_Span":
-        """Cover `length` grid pixels from `first`, which counts from the file's edge, by a file of `size` pixels."""
-        start, stop = max(first, 0), min(first + length, size * factor)
-        low, high = start // factor, -(-stop // factor)
-        part = slice(start - low * factor, stop - low * factor)
-        return cls(low, high - low, part, slice(start - first, stop - first))
+        place = lattice.placed(window, dataset.shape)
+        return (
+            self._nothing(window) if place is None else place.laid(values.read(dataset, place.window), self.fill_value)
+        )

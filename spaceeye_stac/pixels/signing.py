@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 8.0
 RETRY_SECONDS = 14.0
-FRESH_SECONDS = 300
+FRESH_SECONDS = 300  # with less left, another token is asked for
+VALID_SECONDS = 10  # with less left, a token is not used
+AGAIN_SECONDS = 60.0  # between two requests for a token while the one there is still valid
 BLOB_DOMAIN = ".blob.core.windows.net"
 PUBLIC_ACCOUNT = "ai4edatasetspublicassets"
 SIGNED_FIELDS = frozenset({"st", "se", "sp", "sig"})
 _one_at_a_time = Lock()
 _failed: dict[str, tuple[float, str]] = {}  # when and why no token was had: threads that wait need not try again
+_asked: dict[str, float] = {}  # when one was asked for last
+_given_again: set[str] = set()  # tokens that were refused, and that the service gave once more
 
 
 class PlainHrefs:
@@ -40,8 +44,9 @@ class PlainHrefs:
 class AzureTokens:
     """Hrefs in Azure's blob storage with a token of Planetary Computer's service; other hrefs as they are.
 
-    Tokens are in planetary-computer's own cache, one for each container, renewed when less than `FRESH_SECONDS`
-    remain. Raises ReadError, within half a minute, when none can be had.
+    Tokens are in planetary-computer's own cache, one for each container. With less than `FRESH_SECONDS` left another is
+    asked for, once for all, and the one there is used as long as it is valid. Raises ReadError, within half a minute,
+    when none can be had.
     """
 
     def __call__(self, href: str) -> str:
@@ -62,8 +67,11 @@ class AzureTokens:
         if place is None:
             return None
         with _one_at_a_time:
-            if _token(place).sign(href).href == refused:  # else another thread has renewed it by now
+            token = _token(place)
+            if token.sign(href).href == refused and token.token not in _given_again:  # else it is renewed by now
                 del TOKEN_CACHE[place]
+                if _token(place).token == token.token:
+                    _given_again.add(token.token)
             again = str(_token(place).sign(href).href)
         return None if again == refused else again
 
@@ -133,10 +141,13 @@ def _token(place: str) -> "SASToken":
     from planetary_computer.settings import Settings as Service  # noqa: PLC0415
 
     token = TOKEN_CACHE.get(place)
-    if token is not None and token.ttl() >= FRESH_SECONDS:
+    valid = token is not None and token.ttl() >= VALID_SECONDS
+    lately = monotonic() - _asked.get(place, -AGAIN_SECONDS) < AGAIN_SECONDS
+    if token is not None and (token.ttl() >= FRESH_SECONDS or (valid and lately)):
         return token
     when, why = _failed.get(place, (-RETRY_SECONDS, ""))
     if monotonic() - when >= RETRY_SECONDS:
+        _asked[place] = monotonic()
         key = Service.get().subscription_key
         headers = {"Ocp-Apim-Subscription-Key": key} if key else None
         try:
@@ -147,5 +158,7 @@ def _token(place: str) -> "SASToken":
             _failed[place] = monotonic(), why
         else:
             return token
+    if token is not None and valid:
+        return token
     account = "/".join(place.rsplit("/", 2)[1:])
     raise ReadError(f"Assets in {account} cannot be signed: {why}; check the network and try again.")

@@ -3,8 +3,9 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a/B02.tif"
 def scenes(simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
     """Scenes of the Planetary Computer's kind, with no token in its cache."""
     monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {})
+    monkeypatch.setattr("spaceeye_stac.pixels.signing._asked", {})
     monkeypatch.setattr("spaceeye_stac.sources.transport.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(planetary_computer.sas.Settings.get(), "subscription_key", SECRET)
     found = list(search(simulated_query))[:3]
@@ -118,6 +120,7 @@ def azure(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
         use_service(f"{store.url}/token", monkeypatch)
         monkeypatch.setenv("GDAL_HTTP_PROXY", store.url.removeprefix("http://"))
         monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+        monkeypatch.setattr("spaceeye_stac.pixels.patience.FIRST_WAIT_SECONDS", 0.01)
 
         def changed(**changes: Any) -> Store:
             for name, value in changes.items():
@@ -212,14 +215,46 @@ def test_a_token_that_ends_while_a_file_is_read_is_renewed(azure: Stores, scenes
     assert len(store.issued) == 2
 
 
-def test_a_token_is_renewed_before_it_ends(azure: Stores, remote: list[Scene], simulation: Simulation) -> None:
+def test_a_token_is_renewed_before_it_ends(
+    azure: Stores, remote: list[Scene], simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = azure(lifetime=timedelta(minutes=4))
     read(remote[:1], simulation)
-    assert len(store.issued) >= 4, "with less than five minutes left, each opening asks for a new one"
+    assert len(store.issued) == 1, "it is valid, and used though less than five minutes remain"
     store.lifetime = timedelta(minutes=45)
-    before = len(store.issued)
+    monkeypatch.setattr("spaceeye_stac.pixels.signing.AGAIN_SECONDS", 0.0)
     read(remote[1:], simulation)
-    assert len(store.issued) == before + 1
+    assert len(store.issued) == 2, "one request renews it for all"
+
+
+def test_a_token_that_is_valid_is_used_when_the_service_is_gone(
+    sign: AzureTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spaceeye_stac.pixels.signing.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("spaceeye_stac.pixels.signing.RETRY_SECONDS", 0.2)
+    ends = datetime.now(UTC) + timedelta(minutes=2)
+    token = planetary_computer.sas.SASToken(**{"msft:expiry": ends.isoformat(), "token": "sig=valid"})
+    use_service("http://127.0.0.1:9/token", monkeypatch)
+    place = "http://127.0.0.1:9/token/sentinel2l2a01/sentinel2-l2"
+    monkeypatch.setattr(planetary_computer.sas, "TOKEN_CACHE", {place: token})
+    assert sign(BLOB) == f"{BLOB}?sig=valid"
+
+
+def test_a_hundred_reads_that_are_refused_ask_once(azure: Stores, remote: list[Scene], sign: AzureTokens) -> None:
+    store = azure()
+    href = remote[0].bands["B04"].href
+    old = sign(href)
+    with ThreadPoolExecutor(20) as pool:
+        again = set(pool.map(lambda _: sign.renewed(href, old), range(100)))
+    assert len(again) == 1
+    assert old not in again
+    assert len(store.issued) == 2
+    store.same_token = True
+    store.issued[0] = store.issued[-1]
+    current = sign(href)
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(lambda _: sign.renewed(href, current), range(100))) == {None}
+    assert len(store.issued) == 3, "the same token once more, which is not asked for a hundred times"
 
 
 @pytest.mark.parametrize("damage", ["404", "500", "truncated", "gone"])
@@ -240,8 +275,14 @@ def test_files_that_cannot_be_had_stop_the_read(
         store.answers = {name: int(damage)}
     with pytest.raises(ReadError) as caught:
         read(remote, simulation)
-    expected = "does not exist" if damage in {"404", "gone"} else "cannot be read"
-    assert str(caught.value).startswith(f"Scene {remote[1].id}: asset {remote[1].bands['B02'].href} {expected}; ")
+    said = {
+        "truncated": "cannot be read; ",
+        "500": "could not be had from its store (GDAL: HTTP response code: 500), tried 5 times; check the network",
+    }
+    expected = f"asset {remote[1].bands['B02'].href} {said.get(damage, 'does not exist; ')}"
+    assert str(caught.value).startswith(f"Scene {remote[1].id}: {expected}")
+    if damage == "truncated":
+        assert "where its connection is cut off, tried 5 times, run again" in str(caught.value)
     told = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
     assert SECRET not in told
     assert caught.value.__context__ is None

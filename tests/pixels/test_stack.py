@@ -225,7 +225,7 @@ def test_jpeg_2000_is_read(scenes: list[Scene], tmp_path: Path) -> None:
 
 
 def test_each_header_is_read_once(scenes: list[Scene]) -> None:
-    """One HEAD and one GET for a small file: the check costs no request."""
+    """One GET for a small file: the check costs no request."""
     folder = Path(scenes[0].bands["B04"].href).parent
     with serving(Store(folder)) as store:
         bands = {name: replace(a, href=f"{store.url}/{name}.tif") for name, a in scenes[0].bands.items()}

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tests.support.loopback import Handler
 
 SECRET = "geheim"  # noqa: S105 - nobody's
+CUT = -1
 ACCOUNT = "http://made.blob.core.windows.net/container"
 
 
@@ -43,6 +44,10 @@ class _Handler(Handler):
     do_GET = do_HEAD = _get  # noqa: N815 - http.server's names
 
     def _file(self, name: str) -> None:
+        fault = next(self.served.faults, 0) if self.command == "GET" else 0
+        if fault > 0:
+            self.send(fault)
+            return
         path = self.served.root / name
         if name not in self.served.pages and not path.is_file():
             self.send(404)
@@ -58,7 +63,11 @@ class _Handler(Handler):
         if start >= len(data):
             self.send(416)
             return
-        self.send(206, data[start:stop], {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"})
+        place = {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}
+        if fault == CUT:
+            self.send(206, data[start : (start + stop) // 2], place, promised=stop - start)
+        else:
+            self.send(206, data[start:stop], place)
 
 
 @dataclass
@@ -69,7 +78,8 @@ class Store:
     every read needs one that `/token/...` has issued and that is in here (a test takes it out to let it expire).
     `keys`: S3 id and secret that signatures are checked against. `payer`: the requester must offer to pay. `answers`
     gives a status instead of the file of that name, `pages` its bytes, and `parts` how many bytes of it are left;
-    at the GET of number `ends_at`, from 0, every token ends.
+    at the GET of number `ends_at`, from 0, every token ends. `faults`: of each GET of a file, 0 for none, a status, or
+    CUT for half of what it promises.
     """
 
     handler: ClassVar[type[Handler]] = _Handler
@@ -82,6 +92,7 @@ class Store:
     pages: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
     ends_at: int | None = None
+    faults: Iterator[int] = field(default_factory=lambda: iter(()))
     same_token: bool = False
     issued: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)

@@ -1,0 +1,87 @@
+"""A store that cuts answers and is busy: a read ends with the right bytes, or blames the connection."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spaceeye_stac as se
+from spaceeye_stac.errors import ReadError
+from spaceeye_stac.model import Scene
+from spaceeye_stac.pixels.loader import Stacked, load
+from spaceeye_stac.pixels.network import NetworkUse
+from spaceeye_stac.pixels.signing import signed
+from spaceeye_stac.simulation.landscape import Simulation
+from spaceeye_stac.sources.selection import search
+from tests.support.image_store import CUT, Store
+from tests.support.items import labels_of
+from tests.support.loopback import serving
+
+CUTS, BUSY = 0.03, 0.03
+RUNS = 10
+
+
+@pytest.fixture(params=["auto", "stackstac"])
+def store(simulated: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Store]:
+    monkeypatch.setattr("spaceeye_stac.pixels.network._use", [NetworkUse(loader=request.param)])
+    monkeypatch.setattr("spaceeye_stac.pixels.patience.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    with serving(Store(simulated.parent)) as store:
+        yield store
+
+
+@pytest.fixture
+def scenes(simulated_query: se.Query) -> list[Scene]:
+    return list(search(simulated_query))[:3]
+
+
+def there(scene: Scene, store: Store, run: int = 0) -> Scene:
+    """The scene with its assets in the store, under addresses that were never asked for."""
+
+    def moved(href: str) -> str:
+        return f"{store.url}/{Path(href).relative_to(store.root)}?run={run}"
+
+    bands = {name: replace(asset, href=moved(asset.href)) for name, asset in scene.bands.items()}
+    return replace(scene, bands=bands, labels=replace(labels_of(scene), href=moved(labels_of(scene).href)))
+
+
+def read(scenes: list[Scene], simulation: Simulation) -> Stacked:
+    return load(scenes, simulation.geobox, resampling=dict.fromkeys(scenes[0].bands, "nearest"), sign=signed)
+
+
+def faults(seed: int, counts: dict[int, int]) -> Iterator[int]:
+    """Faults of a store of which so many answers are cut and so many refused, for now."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    while True:
+        drawn = rng.random()
+        fault = CUT if drawn < CUTS else 503 if drawn < CUTS + BUSY else 0
+        counts[fault] = counts.get(fault, 0) + 1
+        yield fault
+
+
+def test_every_run_through_a_faulty_store_ends_with_the_right_bytes(
+    store: Store, scenes: list[Scene], simulation: Simulation
+) -> None:
+    expected, counts = read(scenes, simulation), dict[int, int]()
+    for run in range(RUNS):
+        store.faults = faults(run, counts)
+        found = read([there(scene, store, run) for scene in scenes], simulation)
+        np.testing.assert_array_equal(found.values, expected.values)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+    assert counts[CUT] >= 3
+    assert counts[503] >= 3
+
+
+@pytest.mark.parametrize("fault", [CUT, 503])
+def test_a_fault_that_does_not_pass_blames_the_connection(
+    store: Store, scenes: list[Scene], simulation: Simulation, fault: int
+) -> None:
+    store.faults = iter(lambda: fault, 0)
+    with pytest.raises(ReadError) as caught:
+        read([there(scenes[0], store)], simulation)
+    assert f"Scene {scenes[0].id}: asset {store.url}/" in str(caught.value)
+    assert "run=" not in str(caught.value)
+    assert "tried 5 times" in str(caught.value)
