@@ -72,7 +72,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     if not (folder / "data").is_dir():
         subprocess.run([sys.executable, programs / "mkdata.py"], env=bench.environment, check=True)
     subprocess.run([sys.executable, programs / "mkitems.py", str(port)], env=bench.environment, check=True)
-    line = [sys.executable, programs / "server.py", str(port)]
+    line = [sys.executable, str(programs / "server.py"), str(port)]
     server = subprocess.Popen(line, env=bench.environment, stderr=subprocess.DEVNULL)  # what it says of lost clients
     try:
         for _ in range(100):
