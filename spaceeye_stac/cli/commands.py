@@ -51,7 +51,7 @@ from spaceeye_stac.cli.printing import (
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, exhausted
 from spaceeye_stac.query import Query
 from spaceeye_stac.resources import Output, Resources
-from spaceeye_stac.settings import DEFAULT_METHOD, Settings, method_names
+from spaceeye_stac.settings import DEFAULT_METHOD, REPLACED, Settings, method_names
 
 if TYPE_CHECKING:
     from spaceeye_stac.pipeline import Holdout
@@ -213,6 +213,8 @@ def evaluate(
     named = None if methods is None else methods.split(",")
     unknown = sorted(set(named or ()) - {*BASELINE_NAMES, *method_names()})
     if unknown:
+        for name in set(unknown) & REPLACED.keys():
+            Settings(method=name)  # says what replaces it
         known = ", ".join([*BASELINE_NAMES, *method_names()])
         raise InvalidInputError(f"methods {', '.join(unknown)} are not known; choose from {known}.")
     if picture is not None and not picture.parent.is_dir():

@@ -168,8 +168,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     if update:
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
-    use = network_use().among(workers.programs - 1)
-    solving = SolveTask(job, illuminance, store.path, wanted, how, whole, use)
+    solving = SolveTask(job, illuminance, store.path, wanted, how, whole, network_use().among(workers.programs - 1))
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
     return FilledGrid(work, kept, empty, _warnings(work, found))
 

@@ -156,7 +156,7 @@ def test_two_tiles_of_one_zone_give_the_bytes_of_one(neighbours: Sequence[Simula
         catalog = write_catalog(tiles, tmp_path / name)
         se.run(se.Query(catalog=catalog, bbox=box, datetime="2023-04-01/2023-04-09"), out=tmp_path / f"out_{name}")
     files = sorted((tmp_path / "out_two").glob("*/*.tif"))
-    assert len(files) == 9 * 5
+    assert len(files) == 9 * 6
     for path in files:
         twin = tmp_path / "out_one" / path.relative_to(tmp_path / "out_two")
         assert path.read_bytes() == twin.read_bytes(), path

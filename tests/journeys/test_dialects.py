@@ -256,7 +256,7 @@ def test_every_dialect_gives_the_same_pixels(
     spoken = [speak(item, source) for item in source.items]
     assert {found.profile for found in se.scenes_from_items(spoken)} == {profile}
     found = published(source, speak, tmp_path / "x")
-    assert len(found) == 6 * (len(BANDS) + 3)
+    assert len(found) == 6 * (len(BANDS) + 4)
     assert found == expected
 
 

@@ -56,7 +56,7 @@ def test_a_folder_gets_everything_and_is_valid(finished: Path, tmp_path: Path) -
     out = tmp_path / "deep" / "there"
     report = se.publish(finished, out)
     assert len(report.sent) == DAYS
-    assert report.files == DAYS * 7
+    assert report.files == DAYS * 9
     assert report.lost_links == 0
     collection = pystac.Collection.from_file(str(out / "collection.json"))
     validate(collection)
@@ -345,7 +345,7 @@ def test_hrefs_to_this_machine_are_only_for_this_machine(finished: Path, tmp_pat
         se.publish(finished, "https://host.example")
     with serving(SmallApi()) as api:
         report = se.publish(finished, api.url, assets_to=tmp_path / "files", asset_base_url="https://files.example/x")
-        assert report.files == DAYS * 7 + 2
+        assert report.files == DAYS * 9 + 2
         assert api.items[item_id(2)]["assets"]["B02"]["href"] == f"https://files.example/x/{item_id(2)}/B02.tif"
         assert (tmp_path / "files" / item_id(2) / "B02.tif").is_file()
         assert (

@@ -28,7 +28,7 @@ from tests.support.failing_api import FlakyApi
 from tests.support.items import NOON, absolute, items_of, labels_of, scene
 from tests.support.loopback import serving
 from tests.support.mask_catalogs import with_collection
-from tests.support.same_files import assert_same_rasters
+from tests.support.same_files import assert_same_but_for_classes
 from tests.support.servers import rustac_api
 
 BOOLEAN = MaskChoice("boolean", None, (0,), separate=True)
@@ -235,7 +235,7 @@ def test_a_run_with_paired_masks_equals_one_with_the_same_classes_and_links_to_b
     query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     result = se.run(query, DAMPED, out=tmp_path / "paired")
-    assert_same_rasters(simulated_run, tmp_path / "paired")
+    assert_same_but_for_classes(simulated_run, tmp_path / "paired")
     collection = pystac.Collection.from_file(str(tmp_path / "paired" / "collection.json"))
     scenes = {s.id: labels_of(s).source for s in search(query)}
     for published in collection.get_items():
