@@ -142,6 +142,7 @@ def _loaded(folder: Path, odc_stac: Any) -> Sequence[NDArray[np.uint16]]:
     return [by_odc[name].to_numpy() for name in BANDS] + [by_stackstac.to_numpy()]
 
 
+@pytest.mark.slow
 def test_the_real_days_are_the_same_and_smaller(belgium: Path, belgium_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = ["run", "--catalog", belgium, "--bbox", as_bbox(BE_BBOX), "--datetime", BE_DAYS, *BY_DAMPED]

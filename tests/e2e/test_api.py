@@ -187,7 +187,7 @@ def test_search_pages_and_filters(finished: Path, api: str, published: list[pyst
     text = client.search(
         collections=["field"],
         method="GET",
-        filter='"spaceeye:method" = \'damped\' AND "spaceeye:median_clear_distance" >= 3',
+        filter='"spaceeye:method" = \'surface\' AND "spaceeye:median_clear_distance" >= 3',
         filter_lang="cql2-text",
     )
     assert {item.id for item in text.items()} == {

@@ -25,7 +25,7 @@ from tests.support.servers import Process, free_port, running
 from tests.support.transactions_api import SmallApi
 
 DAYS = 120
-FILES_A_DAY = 8
+FILES_A_DAY = 10
 SECRET = "hunter22secret"  # noqa: S105 - of a server on loopback
 
 

@@ -117,6 +117,7 @@ WAYS += [se.Settings(method="surface", appearance="as_seen")]
     strips=st.integers(1, 3),
     dates=st.integers(1, 5),
 )
+@pytest.mark.slow
 def test_strips_change_no_bit(
     options: se.Settings, height: int, width: int, seed: int, strips: int, dates: int
 ) -> None:

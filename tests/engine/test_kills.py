@@ -22,7 +22,7 @@ SMALL = Simulation(shape=(64, 64), days=8, revisit=2, seed=5, bands=("B04", "B11
 KILLED = [-signal.SIGKILL]
 EVERY = pytest.mark.slow
 SHORT, LONG = "2023-04-01/2023-04-04", "2023-04-01/2023-04-06"
-FIRST_PLACES, LAST_PLACES = 5, 13
+FIRST_PLACES, LAST_PLACES = 3, 9
 
 
 @pytest.fixture(scope="module")

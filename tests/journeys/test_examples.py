@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -37,6 +38,7 @@ def test_publishing(belgium: Path, tmp_path: Path) -> None:
     assert lines[1].startswith("field_2018-05-01 seen ")
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own(belgium: Path, tmp_path: Path) -> None:
     lines = example("own_model.py", belgium, as_bbox(BE_BBOX), "2018-04-15/2018-07-15", tmp_path / "out")
     assert lines[0].startswith("92 days in")
@@ -75,6 +77,7 @@ def pixels(path: Path) -> NDArray[np.int64]:
         return np.asarray(image.convert("RGB"), np.int64)
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_pages(belgium: Path, tmp_path: Path) -> None:
     """Those in examples/ are what the script draws, and are bright enough to see fields."""
     example("pictures.py", "--catalog", belgium, "--out", tmp_path)
