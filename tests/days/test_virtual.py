@@ -281,6 +281,7 @@ def test_worker_processes_write_the_same_bytes(simulated_query: se.Query, tmp_pa
     assert_same_files(tmp_path / "threads", tmp_path / "processes")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(simulated_query: se.Query, tmp_path: Path) -> None:
     query = replace(simulated_query, bands=["B02", "B04"])
     line = ["run", *options_of(query), *BY_DAMPED, "--days", "virtual", "--quiet", "--out"]

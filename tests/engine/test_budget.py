@@ -45,7 +45,7 @@ def least(query: se.Query, options: se.Settings, how: Batching) -> int:
     return math.ceil(PROGRAM_BYTES + SPARE * solving_bytes(job, layout, layout.groups(1)[0], how)) + 1
 
 
-@pytest.mark.parametrize("method", ["damped", "surface"])
+@pytest.mark.parametrize("method", ["damped", pytest.param("surface", marks=pytest.mark.slow)])
 def test_a_cell_that_does_not_fit_is_made_strip_by_strip_with_the_same_result(
     wide: se.Query, method: str, tmp_path: Path
 ) -> None:

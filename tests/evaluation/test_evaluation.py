@@ -84,6 +84,7 @@ def test_a_callable_is_scored_beside_the_others(belgium: Path) -> None:
     assert film["events"]["mowing"]["all"]["grey"]["kept"] == 0
 
 
+@pytest.mark.slow
 def test_what_a_run_publishes_is_of_windows_of_48_days_alone(belgium: Path) -> None:
     query = se.Query(catalog=belgium, bbox=BE_BBOX, datetime="2018-04-11/2018-06-30", bands=["B04", "B08"])
     scenes = se.search(query)
