@@ -1,3 +1,5 @@
+from .assets import UNCERTAINTY as UNCERTAINTY
+from .assets import uncertainty_of as uncertainty_of
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
 from .day import DayQuality as DayQuality
@@ -7,6 +9,7 @@ from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
 from .flags import FLAGS_STYLE as FLAGS_STYLE
 from .flags import Flag as Flag
+from .flags import flag_name as flag_name
 from .flags import qgis_style as qgis_style
 from .folder import COG_TYPE as COG_TYPE
 from .folder import COLLECTION_FILE as COLLECTION_FILE

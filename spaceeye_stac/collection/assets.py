@@ -31,6 +31,11 @@ BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
 }
 
 
+def uncertainty_of(band: str) -> str:
+    """Key of the uncertainty of one band."""
+    return f"{UNCERTAINTY}_{band}"
+
+
 def renders(keys: Iterable[str], rgb_bands: Sequence[str]) -> Json:
     """Say how tile servers should show what there is: the visual, vegetation, an infrared view, and the quality."""
     have = set(keys)

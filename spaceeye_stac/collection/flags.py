@@ -54,7 +54,7 @@ COLOUR_ORDER = (
 )
 
 
-def name_of(flag: Flag) -> str:
+def flag_name(flag: Flag) -> str:
     """Its name in lower case."""
     return str(flag.name).lower()
 
@@ -63,13 +63,13 @@ def bitfields() -> list[Json]:
     """`classification:bitfields` of the asset (STAC classification extension 2.0)."""
     return [
         {
-            "name": name_of(flag),
+            "name": flag_name(flag),
             "description": meaning,
             "offset": int(flag).bit_length() - 1,
             "length": 1,
             "classes": [
-                {"value": 0, "name": f"not_{name_of(flag)}"},
-                {"value": 1, "name": name_of(flag), "color_hint": colour.upper()},
+                {"value": 0, "name": f"not_{flag_name(flag)}"},
+                {"value": 1, "name": flag_name(flag), "color_hint": colour.upper()},
             ],
         }
         for flag, (meaning, colour) in MEANINGS.items()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spaceeye_stac.collection import Flag
+from spaceeye_stac.collection import Flag, flag_name
 from spaceeye_stac.days.blending import DayGroup, DayView, day_groups
 from spaceeye_stac.keyframes import (
     DONE,
@@ -204,7 +204,7 @@ def dataset(grid: Grid, days: DateRange, bands: Sequence[str], arrays: Sequence[
         {
             "long_name": "how each pixel was made, 0 = no data",
             "flag_masks": np.array([int(flag) for flag in Flag], np.uint8),
-            "flag_meanings": " ".join(str(flag.name).lower() for flag in Flag),
+            "flag_meanings": " ".join(map(flag_name, Flag)),
             **here,
         },
     )

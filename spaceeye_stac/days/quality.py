@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,11 +112,13 @@ class NearLooks:
         None of them is after the first of `days` and not after the last.
         """
         later = int(np.searchsorted(looked, days[0], side="right"))
-        before = Nearest.among(((looked[n], look(n)) for n in reversed(range(later))), -NEVER, shape)
+        on_knot = look(later - 1) if later and looked[later - 1] == days[0] else None
+        earlier = ((looked[n], look(n)) for n in reversed(range(later - (on_knot is not None))))
+        before = Nearest.among(earlier if on_knot is None else chain([(days[0], on_knot)], earlier), -NEVER, shape)
         after = Nearest.among(((looked[n], look(n)) for n in range(later, len(looked))), NEVER, shape)
         suspect = None
-        if later and looked[later - 1] == days[0]:
-            suspect = np.where(has(look(later - 1), LookFlag.SUSPECT), np.uint8(Flag.SUSPECT), np.uint8(0))
+        if on_knot is not None:
+            suspect = np.where(has(on_knot, LookFlag.SUSPECT), np.uint8(Flag.SUSPECT), np.uint8(0))
         return cls(days, before, after, suspect)
 
     def on(self, day: int) -> Quality:

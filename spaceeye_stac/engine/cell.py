@@ -17,11 +17,10 @@ from spaceeye_stac.methods import (
     Places,
     Scales,
     State,
-    alike_pixels,
     cached_rows,
     method_of,
 )
-from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, LookFlag, Window, metres_per_pixel
+from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, LookFlag, Window
 from spaceeye_stac.pixels import Observations, PixelSource, ScenePixels, no_looks, observe, snow_and_water
 
 
@@ -194,7 +193,6 @@ class CellSolve:
             self._days,
             self.stretch.read,
             None if carried is None else torch.from_numpy(carried[:, list(self.stretch.acquisitions)]),
-            alike_pixels(metres_per_pixel(self.job.grid.geobox)),
             self.job.bands,
             origin=_origin(self.cell),
         )

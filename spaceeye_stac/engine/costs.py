@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from spaceeye_stac.collection import UNCERTAINTY, uncertainty_of
 from spaceeye_stac.days import OVERVIEWS_ABOVE_PIXELS, THUMBNAIL_PIXELS, display_bands
 from spaceeye_stac.engine.budget import (
     Budget,
@@ -159,8 +160,8 @@ def day_bytes(job: GridJob, sources: SourceRates, output: Output, squeezed: floa
     found |= dict.fromkeys(("clear_distance", "flags"), pixels * DISTANCE_RATE * squeezed)
     method = job.settings.method_name
     if method in UNCERTAINTY_RATE:
-        each = [f"uncertainty_{name}" for name in job.bands if output.uncertainty == "bands"]
-        found |= dict.fromkeys(("uncertainty", *each), pixels * UNCERTAINTY_RATE[method] * squeezed)
+        each = [uncertainty_of(name) for name in job.bands if output.uncertainty == "bands"]
+        found |= dict.fromkeys((UNCERTAINTY, *each), pixels * UNCERTAINTY_RATE[method] * squeezed)
     height, width = (max(1, round(side * THUMBNAIL_PIXELS / max(shape))) for side in shape)
     small = len(rgb_bands) / 3 * min(height, shape[0]) * min(width, shape[1])
     found["thumbnail"] = small * (THUMBNAIL_RATE if max(shape) >= THUMBNAIL_PIXELS else ENLARGED_RATE)

@@ -12,11 +12,13 @@ import rasterio
 
 from spaceeye_stac.collection import (
     FINGERPRINT,
+    UNCERTAINTY,
     DayFiles,
     DayImages,
     Statistics,
     day_item,
     item_id,
+    uncertainty_of,
     write_json,
 )
 from spaceeye_stac.days import (
@@ -42,7 +44,7 @@ from spaceeye_stac.pixels import Clip
 from spaceeye_stac.query import DateRange
 
 logger = logging.getLogger(__name__)
-QUALITY = ("clear_distance", "flags", "uncertainty")
+QUALITY = ("clear_distance", "flags")
 _Open = dict[str, Raster | VirtualRaster]
 
 
@@ -100,16 +102,16 @@ class WriteTask:
         """What lies outside the outline, for all days and bands."""
         return Clip(self.job.grid)
 
-    @property
+    @cached_property
     def uncertainties(self) -> dict[str, int | None]:
         """Keys of the rasters of uncertainty, and the band of each, None being the one that has the largest."""
         each = {uncertainty_of(name): band for band, name in enumerate(self.job.bands)}
-        return {"uncertainty": None, **(each if self.each_uncertainty else {})}
+        return {UNCERTAINTY: None, **(each if self.each_uncertainty else {})}
 
     def _publish(self, day: int, group: DayGroup, draft: "Draft") -> None:
         """Describe a written day and put it in its place, whole."""
         read = self.job.windows[group.window].read
-        keys = (*self.job.bands, "visual", *QUALITY, *map(uncertainty_of, self.job.bands))
+        keys = (*self.job.bands, "visual", *QUALITY, *self.uncertainties)
         written = {key: draft.written[key] for key in keys if key in draft.written}
         draft.add_pictures(written)
         images = DayImages(
@@ -134,11 +136,6 @@ class WriteTask:
         """Return the scenes with a clear look that was used in this window."""
         looks = self._store.looks(window)
         return tuple(scene for scene, count in zip(self.job.scenes, looks, strict=True) if count)
-
-
-def uncertainty_of(band: str) -> str:
-    """Key of the uncertainty of one band."""
-    return f"uncertainty_{band}"
 
 
 def _statistics(key: str, raster: WrittenRaster) -> list[Statistics]:

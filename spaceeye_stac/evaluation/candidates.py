@@ -61,28 +61,22 @@ def default_methods() -> list[str]:
     return [*BASELINES, *(name for name in METHOD_DURATION if name != SLOW)]
 
 
-@dataclass(frozen=True)
-class StackFacts:
-    """What a method knows of the looks besides: `methods.alike_pixels` of the grid and the names of the bands."""
-
-    alike: float = 1.0
-    bands: tuple[str, ...] = ()
-
-
-def candidates(methods: Sequence[str | MethodCallable], settings: Settings, facts: StackFacts) -> dict[str, Candidate]:
-    """Return by name what is scored.
+def candidates(
+    methods: Sequence[str | MethodCallable], settings: Settings, bands: Sequence[str]
+) -> dict[str, Candidate]:
+    """Return by name what is scored, on looks of these bands, which may be unknown.
 
     A baseline has the window of a method without one of its own. Raises InvalidInputError for an unknown name.
     """
-    return {one.name: one for one in (_candidate(method, settings, facts) for method in methods)}
+    return {one.name: one for one in (_candidate(method, settings, bands) for method in methods)}
 
 
-def _candidate(method: str | MethodCallable, settings: Settings, facts: StackFacts) -> Candidate:
+def _candidate(method: str | MethodCallable, settings: Settings, bands: Sequence[str]) -> Candidate:
     if isinstance(method, str) and method in BASELINES:
         rule = BASELINES[method]
         return Candidate(method, Settings(**{**settings.__dict__, "method": rule}), _by_rule(rule))
     own = Settings(**{**settings.__dict__, "method": method})
-    return Candidate(own.method_name, own, _by_method(method_of(own), own, facts))
+    return Candidate(own.method_name, own, _by_method(method_of(own), own, bands))
 
 
 def _by_rule(rule: Baseline) -> Callable[[LookStack, range], Solve]:
@@ -98,7 +92,7 @@ def _by_rule(rule: Baseline) -> Callable[[LookStack, range], Solve]:
     return prepare
 
 
-def _by_method(method: Method, settings: Settings, facts: StackFacts) -> Callable[[LookStack, range], Solve]:
+def _by_method(method: Method, settings: Settings, bands: Sequence[str]) -> Callable[[LookStack, range], Solve]:
     """Run a method of the product as a run would on one cell, its illuminance from all looks."""
 
     def prepare(looks: LookStack, span: range) -> Solve:
@@ -108,7 +102,7 @@ def _by_method(method: Method, settings: Settings, facts: StackFacts) -> Callabl
             kept = [n for n, day in enumerate(looks.days) if day in read and found.used[n]]
             if not kept:
                 return _nothing(looks)
-            state = method.solve(_cell_looks(looks, kept, found, read, facts), settings)
+            state = method.solve(_cell_looks(looks, kept, found, read, bands), settings)
             # beyond the span all is as at its end
             return lambda day: _estimate(state, day, torch.from_numpy(found.at(min(max(day, span[0]), span[-1]))))
 
@@ -130,7 +124,9 @@ def _illuminance(looks: LookStack, span: range, method: Method, settings: Settin
     return illuminance_of(totals(looks.values, looks.clear, looks.observed), looks.days, span, settings)
 
 
-def _cell_looks(looks: LookStack, kept: Sequence[int], found: Illuminance, read: range, facts: StackFacts) -> CellLooks:
+def _cell_looks(
+    looks: LookStack, kept: Sequence[int], found: Illuminance, read: range, bands: Sequence[str]
+) -> CellLooks:
     days = tuple(looks.days[n] for n in kept)
     bright = found.values[:, np.asarray(days) - found.first]
     return CellLooks(
@@ -139,8 +135,7 @@ def _cell_looks(looks: LookStack, kept: Sequence[int], found: Illuminance, read:
         days,
         read,
         None if found.carried is None else torch.from_numpy(found.carried[:, kept]),
-        facts.alike,
-        facts.bands,
+        tuple(bands),
     )
 
 

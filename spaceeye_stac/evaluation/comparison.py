@@ -7,7 +7,7 @@ from dataclasses import replace
 from spaceeye_stac.engine import grid_job, readable_scenes
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float
-from spaceeye_stac.evaluation.candidates import StackFacts, candidates, default_methods
+from spaceeye_stac.evaluation.candidates import candidates, default_methods
 from spaceeye_stac.evaluation.date_errors import DateErrors, date_errors
 from spaceeye_stac.evaluation.film_scores import score_film
 from spaceeye_stac.evaluation.hidden import KINDS
@@ -15,8 +15,8 @@ from spaceeye_stac.evaluation.holdout import Measure, score
 from spaceeye_stac.evaluation.looks import LookStack
 from spaceeye_stac.evaluation.scores import Scores
 from spaceeye_stac.evaluation.trial import Trial
-from spaceeye_stac.methods import alike_pixels, one_torch_thread
-from spaceeye_stac.model import GridJob, Progress, Scene, metres_per_pixel, silent
+from spaceeye_stac.methods import one_torch_thread
+from spaceeye_stac.model import GridJob, Progress, Scene, silent
 from spaceeye_stac.pixels import observe_part
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.settings import OTHER_DURATION, MethodCallable, Settings
@@ -110,7 +110,7 @@ def read_trial(
 ) -> Trial:
     """Read the region and lay the trial; no pixel is read before all that was asked for is known."""
     job = _job(scenes, query, settings)
-    tried = candidates(methods, settings, StackFacts(alike_pixels(metres_per_pixel(job.grid.geobox)), job.bands))
+    tried = candidates(methods, settings, job.bands)
     height, width = job.grid.shape
     if max(height, width) > LARGEST_PIXELS:
         raise InvalidInputError(

@@ -3,7 +3,6 @@ from .base import Method as Method
 from .base import MethodRun as MethodRun
 from .base import Places as Places
 from .base import State as State
-from .base import alike_pixels as alike_pixels
 from .bridge import bridged as bridged
 from .mask_models import MaskModel as MaskModel
 from .mask_models import mask_model_of as mask_model_of

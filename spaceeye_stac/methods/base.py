@@ -14,7 +14,6 @@ from spaceeye_stac.methods.uncertainty import Scales
 from spaceeye_stac.settings import Settings
 
 CELL_PIXELS = 512
-LABEL_METRES = 20.0
 SAMPLE_SIDE = 128
 PATCHES = 4
 PER_PIXEL = ("clear", "smooth", "as_seen", "information", "weights", "suspect")
@@ -25,8 +24,8 @@ class CellLooks:
     """One window of one cell, or of some of its pixels: values `(band, time, y, x)` float32, 0 where not clear.
 
     `clear` `(time, y, x)`; `days`: the acquisition days; `read`: the days of the window.
-    `carried` `(band, time)`: each day's illuminance as the other days would give it, over its own. `alike`: pixels of
-    the grid in one of 20 m, the pixel of the labels and of most bands. `bands`: their names, where they are known.
+    `carried` `(band, time)`: each day's illuminance as the other days would give it, over its own. `bands`: their
+    names, where they are known.
     `patches` `(y, x)`: how many patches of neighbouring pixels lie beside each other, as `Places` picks them.
     `origin`: row and column of the cell's first pixel, counted from a border of cells: what a method tiles with a side
     that divides its cells is tiled alike in all.
@@ -37,7 +36,6 @@ class CellLooks:
     days: tuple[int, ...]
     read: range
     carried: Tensor | None = None
-    alike: float = 1.0
     bands: tuple[str, ...] = ()
     patches: tuple[int, int] = (1, 1)
     origin: tuple[int, int] = (0, 0)
@@ -76,11 +74,6 @@ def _runs(side: int) -> NDArray[np.int64]:
     length = SAMPLE_SIDE // PATCHES
     starts = np.linspace(0, side - length, PATCHES).round().astype(np.int64)
     return starts[:, None] + np.arange(length)
-
-
-def alike_pixels(resolution: float) -> float:
-    """Pixels of a grid of that many metres that share one pixel of the labels."""
-    return max(1.0, (LABEL_METRES / resolution) ** 2)
 
 
 @dataclass(frozen=True)

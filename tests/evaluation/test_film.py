@@ -12,7 +12,7 @@ import spaceeye_stac as se
 from spaceeye_stac.engine.jobs import grid_job
 from spaceeye_stac.evaluation import candidates as candidates_file
 from spaceeye_stac.evaluation.baselines import Estimate, linear_on, nearest_on
-from spaceeye_stac.evaluation.candidates import StackFacts, candidates, default_methods
+from spaceeye_stac.evaluation.candidates import candidates, default_methods
 from spaceeye_stac.evaluation.clouds import PlantedCloud, planted_cloud, roc, score_clouds
 from spaceeye_stac.evaluation.comparison import scored
 from spaceeye_stac.evaluation.consistency import consistency, fidelity
@@ -51,7 +51,7 @@ def test_a_film_shows_what_a_run_publishes(method: Any, belgium: Path) -> None:
     scenes, query, looks, bands = read(belgium, "2018-04-11/2018-06-20", ["B04", "B08"])
     settings = se.Settings(method=method, duration=32)
     published = se.interpolate(scenes, query, settings)["reflectance"].to_numpy()
-    (one,) = candidates([method], se.Settings(duration=32), StackFacts(4.0, tuple(bands))).values()
+    (one,) = candidates([method], se.Settings(duration=32), tuple(bands)).values()
     index = vegetation_index(bands)
     assert index is not None
     windows = windows_of(query.days, one.settings)
@@ -76,7 +76,7 @@ def test_figures_of_the_specification_on_a_real_stack(method: str, belgium: Path
     first, jump, rough, outside, near, near_bands = SPECIFIED[method]
     _, query, looks, bands = read(belgium, BE_ALL)
     index = vegetation_index(bands)
-    one = candidates([method], se.Settings(), StackFacts(4.0))[method]
+    one = candidates([method], se.Settings(), ())[method]
     days = one.settings.window_days(query.days)
     starts = range(first - days // 2, len(query.days), days // 2)
     windows = [Window(range(s, s + days), range(s + days // 4, s + 3 * days // 4)) for s in starts]
@@ -239,7 +239,7 @@ def test_each_method_has_its_own_window_and_a_given_one_wins() -> None:
     named = ["linear", "damped", "surface"]
 
     def windows(duration: Any) -> dict[str, int]:
-        return Trial(looks, BANDS, ASKED, candidates(named, se.Settings(duration=duration), StackFacts())).windows
+        return Trial(looks, BANDS, ASKED, candidates(named, se.Settings(duration=duration), ())).windows
 
     assert windows(None) == {"linear": 48, "damped": 48, "surface": 96}
     assert windows(30) == dict.fromkeys(named, 30)
@@ -281,7 +281,7 @@ def test_the_suspicion_of_a_method_comes_from_its_state(monkeypatch: pytest.Monk
 
     method = Method("doubter", lambda _settings, _shape: Doubter(lambda few: (few.days, few.values)))
     monkeypatch.setattr(candidates_file, "method_of", lambda _settings: method)
-    one = candidates(["damped"], se.Settings(), StackFacts())["damped"]
+    one = candidates(["damped"], se.Settings(), ())["damped"]
     on = one.window(looks, range(200))
     np.testing.assert_array_equal(on(looks.days[5]).suspect, looks.values[0, 5] * 100)
     assert on(looks.days[5] + 1).suspect is None
@@ -302,7 +302,7 @@ def test_area_under_the_curve_by_hand() -> None:
 
 def test_where_it_was_seen_the_interval_is_that_of_one_look(belgium: Path) -> None:
     _, _, looks, _ = read(belgium, "2018-05-01/2018-06-30", ["B04", "B08"])
-    on = candidates(["damped"], se.Settings(), StackFacts(4.0))["damped"].window(looks, range(60))
+    on = candidates(["damped"], se.Settings(), ())["damped"].window(looks, range(60))
     target = next(t for t in range(4, len(looks.days)) if 0.2 < looks.clear[t].mean() < 0.8)
     halves = on(looks.days[target]).half_widths()
     assert halves is not None
@@ -314,7 +314,7 @@ def test_where_it_was_seen_the_interval_is_that_of_one_look(belgium: Path) -> No
 
 def test_a_window_without_a_look_is_nothing() -> None:
     looks = seasonal()
-    for name, one in candidates(["nearest", "linear", "damped", "surface"], se.Settings(), StackFacts()).items():
+    for name, one in candidates(["nearest", "linear", "damped", "surface"], se.Settings(), ()).items():
         image = one.window(looks, range(400, 448))(420).values
         assert image.shape == (4, 40, 36), name
         assert np.isnan(image).all()

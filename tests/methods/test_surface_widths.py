@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import spaceeye_stac as se
-from spaceeye_stac.evaluation.candidates import StackFacts, candidates
+from spaceeye_stac.evaluation.candidates import candidates
 from spaceeye_stac.evaluation.holdout import score
 from spaceeye_stac.methods.surface_fit import Scale
 from spaceeye_stac.methods.surface_passes import Looks, solved
@@ -62,7 +62,7 @@ def test_few_dates_have_widths_of_their_own(dates: int) -> None:
 @pytest.fixture(scope="module")
 def covered() -> dict[str, dict[str, float]]:
     known = Farmland(seed=11, shape=(24, 24), days=120).stack()
-    tried = candidates(["surface"], se.Settings(duration=96), StackFacts(4.0, known.bands))
+    tried = candidates(["surface"], se.Settings(duration=96), known.bands)
     methods = {name: one.reconstructor() for name, one in tried.items()}
     days = tuple(known.acquisition_days)
     found = score(known.values, known.clear, days, methods, bands=known.bands, duration=96, limit=12).as_json()

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,12 @@ import pytest
 import spaceeye_stac as se
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import Scene
-from spaceeye_stac.pixels.loader import Stacked, load
 from spaceeye_stac.pixels.network import NetworkUse
-from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.simulation.landscape import Simulation
 from spaceeye_stac.sources.selection import search
 from tests.support.image_store import CUT, Store
-from tests.support.items import labels_of
 from tests.support.loopback import serving
+from tests.support.stored_scenes import moved, read
 
 CUTS, BUSY = 0.03, 0.03
 RUNS = 10
@@ -40,16 +37,7 @@ def scenes(simulated_query: se.Query) -> list[Scene]:
 
 def there(scene: Scene, store: Store, run: int = 0) -> Scene:
     """The scene with its assets in the store, under addresses that were never asked for."""
-
-    def moved(href: str) -> str:
-        return f"{store.url}/{Path(href).relative_to(store.root)}?run={run}"
-
-    bands = {name: replace(asset, href=moved(asset.href)) for name, asset in scene.bands.items()}
-    return replace(scene, bands=bands, labels=replace(labels_of(scene), href=moved(labels_of(scene).href)))
-
-
-def read(scenes: list[Scene], simulation: Simulation) -> Stacked:
-    return load(scenes, simulation.geobox, resampling=dict.fromkeys(scenes[0].bands, "nearest"), sign=signed)
+    return moved(scene, lambda href: f"{store.url}/{Path(href).relative_to(store.root)}?run={run}")
 
 
 def faults(seed: int, counts: dict[int, int]) -> Iterator[int]:

@@ -18,14 +18,14 @@ from odc.geo.geobox import GeoBox
 import spaceeye_stac as se
 from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import BandAsset, Scene
-from spaceeye_stac.pixels.loader import Stacked, load
+from spaceeye_stac.pixels.loader import load
 from spaceeye_stac.pixels.signing import AzureTokens, PlainHrefs, signed
 from spaceeye_stac.simulation.landscape import Simulation
 from spaceeye_stac.sources.selection import search
 from tests.support.failing_api import FlakyApi
 from tests.support.image_store import ACCOUNT, SECRET, Store
-from tests.support.items import labels_of
 from tests.support.loopback import serving
+from tests.support.stored_scenes import moved, read
 
 BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a/B02.tif"
 
@@ -132,16 +132,7 @@ def azure(simulated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
 
 def there(scene: Scene, folder: Path) -> Scene:
     """The scene with its assets at ACCOUNT."""
-
-    def moved(href: str) -> str:
-        return f"{ACCOUNT}/{Path(href).relative_to(folder)}"
-
-    bands = {name: replace(asset, href=moved(asset.href)) for name, asset in scene.bands.items()}
-    return replace(scene, bands=bands, labels=replace(labels_of(scene), href=moved(labels_of(scene).href)))
-
-
-def read(scenes: list[Scene], simulation: Simulation) -> Stacked:
-    return load(scenes, simulation.geobox, resampling=dict.fromkeys(scenes[0].bands, "nearest"), sign=signed)
+    return moved(scene, lambda href: f"{ACCOUNT}/{Path(href).relative_to(folder)}")
 
 
 @pytest.fixture

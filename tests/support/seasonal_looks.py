@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spaceeye_stac.evaluation.baselines import Estimate, linear_on
-from spaceeye_stac.evaluation.candidates import Candidate, Reconstruction, Solve, StackFacts, candidates
+from spaceeye_stac.evaluation.candidates import Candidate, Reconstruction, Solve, candidates
 from spaceeye_stac.evaluation.looks import LookStack
 from spaceeye_stac.evaluation.trial import Trial
 from spaceeye_stac.query import parse_datetime
@@ -71,6 +71,6 @@ def of_rule(name: str, rule: Callable[[LookStack, int], Any]) -> Candidate:
 
 def trial_of(looks: LookStack, *tried: Candidate | str, bands: tuple[str, ...] = BANDS, **options: Any) -> Trial:
     """A trial of candidates, or of methods by name."""
-    known = candidates([one for one in tried if isinstance(one, str)], Settings(), StackFacts())
+    known = candidates([one for one in tried if isinstance(one, str)], Settings(), ())
     known |= {one.name: one for one in tried if isinstance(one, Candidate)}
     return replace(Trial(looks, bands, ASKED, known), **options)
