@@ -2,7 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -150,6 +152,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
     box = geobox.boundingbox
     remote = any("://" in source.asset.href for source in into.sources.values())
     threads = files_at_once(geobox.shape, network_use().connections) if remote else READ_THREADS
+    readers = Readers(into.sources)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
         array = stackstac.stack(
@@ -168,10 +171,23 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
             properties=False,
             band_coords=False,
             errors_as_nodata=(),
-            reader=Readers(into.sources),
+            reader=readers,
             gdal_env=_environment(scenes),
         )
-        array.data.store(into, lock=False, scheduler=threaded.get, num_workers=threads)
+        with _pool(readers, threads) as pool:
+            array.data.store(into, lock=False, scheduler=threaded.get, pool=pool)
+
+
+@contextmanager
+def _pool(readers: Readers, threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that read; after an error none of them goes on behind the caller's back."""
+    with ThreadPoolExecutor(threads, "read") as pool:
+        try:
+            yield pool
+        except BaseException:
+            readers.ended.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _environment(scenes: Sequence[Scene]) -> LayeredEnv:

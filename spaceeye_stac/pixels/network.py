@@ -64,13 +64,14 @@ class RefusedError(Exception):
 class RemoteFile:
     """A file in a store, as async-tiff reads it: by parts. Every request waits for a place among those in flight.
 
-    `failure`: why a part was not had, which async-tiff raises as an error of its own. `start`: the first bytes, once
-    they are had; a small file has its tiles there.
+    `ended`: once it is set, nothing more is asked for. `failure`: why a part was not had, which async-tiff raises as an
+    error of its own. `start`: the first bytes, once they are had; a small file has its tiles there.
     """
 
     store: HTTPStore
     path: str
     network: "Network"
+    ended: asyncio.Event
     failure: LostError | RefusedError | SpaceEyeError | None = None
     start: obstore.Bytes | None = None
 
@@ -91,6 +92,8 @@ class RemoteFile:
             await asyncio.sleep(wait)
             try:
                 async with self.network.free:
+                    if self.ended.is_set():  # async-tiff goes on when its caller is cancelled
+                        break
                     found = await obstore.get_range_async(self.store, self.path, start=start, end=stop)
                 self.start = found if start == 0 else self.start
                 return found  # noqa: TRY300 - what follows is for errors
@@ -151,11 +154,11 @@ class Network:
         self._loop = asyncio.new_event_loop()
         Thread(target=self._loop.run_forever, name="network", daemon=True).start()
 
-    def file(self, url: str) -> RemoteFile:
-        """A file at a URL that `reads` allows."""
+    def file(self, url: str, ended: asyncio.Event) -> RemoteFile:
+        """A file at a URL that `reads` allows, which is read until `ended` is set."""
         parts = urlsplit(url)
         token = f"?{parts.query}" if parts.query else ""
-        return RemoteFile(_store(f"{parts.scheme}://{parts.netloc}{token}"), parts.path.lstrip("/"), self)
+        return RemoteFile(_store(f"{parts.scheme}://{parts.netloc}{token}"), parts.path.lstrip("/"), self, ended)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do some work on that thread, and wait for it."""

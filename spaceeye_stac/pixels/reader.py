@@ -1,9 +1,8 @@
 """Scenes and a geobox to DN and labels on one grid; with `loader`, the only module that imports stackstac."""
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,14 +57,14 @@ class Opaque:
 
 
 class Readers(Opaque):
-    """Makes stackstac's readers."""
+    """Makes stackstac's readers; once `ended` is set, none of them tries anything again."""
 
     def __init__(self, sources: Sources) -> None:
-        self.sources = sources
+        self.sources, self.ended = sources, Event()
 
     def __call__(self, *, url: str, **options: Any) -> "_StrictReader":  # noqa: ANN401 - as stackstac hands them
         """Return the reader of the source that is called so."""
-        return _StrictReader(self.sources[url], url=url, **options)
+        return _StrictReader(self.sources[url], self.ended, url=url, **options)
 
 
 class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
@@ -76,9 +75,9 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     masks of cloud probability often declare 0, which is a sure clear look.
     """
 
-    def __init__(self, source: AssetToRead, **options: Any) -> None:  # noqa: ANN401 - as stackstac hands them
+    def __init__(self, source: AssetToRead, ended: Event, **options: Any) -> None:  # noqa: ANN401 - stackstac's
         super().__init__(**options | {"fill_value": NO_LABEL if source.is_label else 0})
-        self.source, self.resampling = source, source.resampling
+        self.source, self.resampling, self.ended = source, source.resampling, ended
 
     def read(self, window: Window, **_options: object) -> NDArray[np.uint16]:
         """Read a window; ReadError where that fails, without a cause, as the cause may tell the signed address."""
@@ -103,9 +102,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
             why, found = self._tried(again, take, self.gdal_env)
         tries = 1
         for wait in waits() if "://" in href else ():
-            if found is not None or not may_pass(why):
+            if found is not None or not may_pass(why) or self.ended.wait(wait):
                 break
-            time.sleep(wait)
             place, tries = signing(href), tries + 1
             why, found = self._tried(place, take, self.gdal_env.updated(UNCACHED))
         if found is None:

@@ -26,7 +26,7 @@ from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS, AssetToRead
 from spaceeye_stac.pixels.gdal_words import LOST
 from spaceeye_stac.pixels.headers import Bounds
 from spaceeye_stac.pixels.lattice import Placed, lattice_of
-from spaceeye_stac.pixels.network import LostError, files_at_once, network, reads
+from spaceeye_stac.pixels.network import LostError, RemoteFile, files_at_once, network, reads
 from spaceeye_stac.pixels.raw_values import BandValues, Labels
 from spaceeye_stac.pixels.tiff_header import TiffHeader
 
@@ -59,23 +59,24 @@ def read_tiles(sources: Mapping[str, AssetToRead], geobox: GeoBox) -> dict[str, 
     signed = {name: place for name, source in sources.items() if reads(place := source.signing(source.asset.href))}
     if not signed or grid.epsg is None:
         return {}
-    line = network()
+    line, ended = network(), asyncio.Event()
     limit = asyncio.Semaphore(files_at_once(grid.shape, line.connections))
 
     async def one(name: str) -> Image | None:
         async with limit:
-            return await _image(sources[name], signed[name], grid)
+            return await _image(sources[name], line.file(signed[name], ended), grid)
 
-    found = line.run(_all_of([one(name) for name in signed]))
+    found = line.run(_all_of([one(name) for name in signed], ended))
     return {name: image for name, image in zip(signed, found, strict=True) if image is not None}
 
 
-async def _all_of(work: Sequence[Coroutine[Any, Any, Image | None]]) -> list[Image | None]:
-    """Do all at once; the first error ends the others."""
+async def _all_of(work: Sequence[Coroutine[Any, Any, Image | None]], ended: asyncio.Event) -> list[Image | None]:
+    """Do all at once; the first error ends the others, and sets `ended`."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
+        ended.set()
         for task in tasks:
             task.cancel()
     for error in [task.exception() for task in done]:
@@ -84,13 +85,12 @@ async def _all_of(work: Sequence[Coroutine[Any, Any, Image | None]]) -> list[Ima
     return [task.result() for task in tasks]
 
 
-async def _image(source: AssetToRead, place: str, grid: TileGrid) -> Image | None:
+async def _image(source: AssetToRead, file: RemoteFile, grid: TileGrid) -> Image | None:
     """One asset on the grid; None where it is left to GDAL."""
     assert grid.epsg is not None  # noqa: S101 - see `read_tiles`
     away = source.is_away_from(grid.epsg, grid.bounds)
     if away and source.is_elsewhere(grid.epsg, grid.bounds):
         return np.full(grid.shape, NO_LABEL if source.is_label else 0, np.uint16)
-    file = network().file(place)
     try:
         image = await _read(await TIFF.open("", store=file, prefetch=HEADER_BYTES), source, grid, away=away)
     except Exception as error:

@@ -1,6 +1,8 @@
 """A store that cuts answers and is busy: a read ends with the right bytes, or blames the connection."""
 
 import random
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,25 @@ def test_a_fault_that_does_not_pass_blames_the_connection(
     assert f"Scene {scenes[0].id}: asset {store.url}/" in str(caught.value)
     assert "run=" not in str(caught.value)
     assert "tried 5 times" in str(caught.value)
+    asked = len(store.requests)
+    time.sleep(1)
+    assert len(store.requests) == asked, "nothing goes on reading"
+
+
+@pytest.mark.parametrize("store", ["stackstac"], indirect=True)  # auto tries what is busy before it blames what is not
+def test_after_an_error_nothing_goes_on_reading(
+    store: Store, scenes: list[Scene], simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file is missing while the others are cut: the error does not wait for them, and leaves no thread behind."""
+    monkeypatch.setattr("spaceeye_stac.pixels.patience.FIRST_WAIT_SECONDS", 0.5)
+    missing = Path(scenes[0].bands["B04"].href)
+    store.answers = {str(missing.relative_to(store.root)): 404}
+    store.faults = iter(lambda: CUT, 0)
+    before, began = set(threading.enumerate()), time.monotonic()
+    with pytest.raises(ReadError, match=r"B04.tif"):
+        read([there(scene, store) for scene in scenes], simulation)
+    assert time.monotonic() - began < 4, "the waits of one file are 7.5 seconds and more"
+    assert not [one.name for one in set(threading.enumerate()) - before if one.name.startswith("read")]
+    asked = len(store.requests)
+    time.sleep(1)
+    assert len(store.requests) == asked
