@@ -14,6 +14,7 @@ RESAMPLING = ("nearest", "bilinear", "cubic")
 DEFAULT_METHOD = "surface"
 METHOD_DURATION = {"surface": 96, "damped": 48, "reference": 48}
 REPLACED = {"guided": "method surface with appearance as_seen (--method surface --appearance as_seen) replaces it"}
+SMOOTH_METHODS = ("damped", "reference")
 OTHER_DURATION = 48
 METHOD_GROUP = "spaceeye_stac.methods"
 MASK_GROUP = "spaceeye_stac.masks"
@@ -123,6 +124,8 @@ class Settings:
             self.appearance is None or self.appearance in APPEARANCES,
             f"choose from {', '.join(APPEARANCES)}",
         )
+        can = self.appearance != "as_seen" or keeps_looks(self.method)
+        yield "appearance", can, f"method {self.method_name} cannot keep looks; leave it out, or choose method surface"
         yield "tolerance", 0 <= self.tolerance < math.inf, "give a number from 0"
         yield "max_iterations", self.max_iterations >= 1, "give a whole number from 1"
         yield "check_interval", self.check_interval >= 1, "give a whole number from 1"
@@ -216,3 +219,8 @@ def _is_projected(crs: str | int) -> bool:
     except CRSError:
         return False
     return bool(found.is_projected) and found.to_epsg() is not None
+
+
+def keeps_looks(method: str | MethodCallable) -> bool:
+    """Whether acquisition days of a method can be as they were seen; all that others have is what they solve."""
+    return isinstance(method, str) and method not in SMOOTH_METHODS

@@ -21,7 +21,7 @@ from spaceeye_stac.evaluation.looks import LookStack
 from spaceeye_stac.methods import CellLooks, Method, Scales, State, method_of
 from spaceeye_stac.model import Illuminance
 from spaceeye_stac.pixels import illuminance_of, totals, unit_illuminance
-from spaceeye_stac.settings import METHOD_DURATION, MethodCallable, Settings
+from spaceeye_stac.settings import METHOD_DURATION, MethodCallable, Settings, keeps_looks
 
 BASELINES: dict[str, Baseline] = {"nearest": nearest_on, "linear": linear_on}
 SLOW = "reference"
@@ -72,10 +72,11 @@ def candidates(
 
 
 def _candidate(method: str | MethodCallable, settings: Settings, bands: Sequence[str]) -> Candidate:
+    plain = {**settings.__dict__, "appearance": None}
     if isinstance(method, str) and method in BASELINES:
         rule = BASELINES[method]
-        return Candidate(method, Settings(**{**settings.__dict__, "method": rule}), _by_rule(rule))
-    own = Settings(**{**settings.__dict__, "method": method})
+        return Candidate(method, Settings(**{**plain, "method": rule}), _by_rule(rule))
+    own = Settings(**{**plain, "method": method, "appearance": settings.appearance if keeps_looks(method) else None})
     return Candidate(own.method_name, own, _by_method(method_of(own), own, bands))
 
 

@@ -64,6 +64,13 @@ def test_the_method_that_was_replaced_is_refused_with_what_replaces_it() -> None
         se.Settings(method="guided")
 
 
+@pytest.mark.parametrize("method", ["damped", "reference", lambda values, _clear, _days: values])
+def test_days_as_seen_are_refused_where_a_method_has_none(method: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"appearance 'as_seen' is not allowed; method .* cannot keep looks"):
+        se.Settings(method=method, appearance="as_seen")
+    assert se.Settings(method=method, appearance="smooth").method == method
+
+
 def test_reference_gives_every_day_by_its_own_rule() -> None:
     cell = looks()
     settings = se.Settings(method="reference", max_iterations=7)
