@@ -19,6 +19,7 @@ from stackstac.rio_reader import AutoParallelRioReader
 from spaceeye_stac.errors import ReadError, exhausted, keep_secrets_from
 from spaceeye_stac.model import NO_LABEL
 from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS, AssetToRead
+from spaceeye_stac.pixels.gdal_signals import lost_directories
 from spaceeye_stac.pixels.gdal_words import (
     CUT_OFF,
     LOST,
@@ -123,13 +124,9 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     ) -> tuple[str, Found | None]:
         """What is taken of the file, or what GDAL said; nothing stays open."""
         try:
-            # one environment for all first tries: each new one searches the disk for GDAL's data
-            with env.open, DatasetReader(gdal_name(place), driver=list(DRIVERS), sharing=False) as dataset:
-                away = self.spec is not None and self.source.is_away_from(self.spec.epsg, self.spec.bounds)
-                crs = self.source.check(dataset, away=away)
-                rows, columns = dataset.block_shapes[0]
-                with _large_blocks if rows * columns > LARGE_BLOCK_PIXELS else nullcontext():
-                    return "", take(dataset, crs)
+            with lost_directories() as lost:
+                found = self._opened(place, take, env)
+            return ("; ".join(lost), None) if lost else ("", found)
         except ReadError:
             raise
         except Exception as error:  # GDAL and rasterio raise many kinds; none may pass
@@ -140,6 +137,15 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
             if lack is not None:  # of the machine, and no fault of the file
                 raise lack from error
         return "; ".join(map(repr, chain)), None
+
+    def _opened(self, place: str, take: Callable[[DatasetReader, CRS], Found], env: LayeredEnv) -> Found:
+        # one environment for all first tries: each new one searches the disk for GDAL's data
+        with env.open, DatasetReader(gdal_name(place), driver=list(DRIVERS), sharing=False) as dataset:
+            away = self.spec is not None and self.source.is_away_from(self.spec.epsg, self.spec.bounds)
+            crs = self.source.check(dataset, away=away)
+            rows, columns = dataset.block_shapes[0]
+            with _large_blocks if rows * columns > LARGE_BLOCK_PIXELS else nullcontext():
+                return take(dataset, crs)
 
     def _pixels(self, dataset: DatasetReader, crs: CRS, window: Window) -> NDArray[np.uint16]:
         lattice = lattice_of(dataset, crs, self.spec)
