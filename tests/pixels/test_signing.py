@@ -189,22 +189,27 @@ def test_the_same_token_again_is_not_tried(azure: Stores, remote: list[Scene], s
     assert sum(status == 403 for _, _, status in store.requests) == 1
 
 
-def test_a_token_that_ends_while_a_file_is_read_is_renewed(azure: Stores, scenes: list[Scene], tmp_path: Path) -> None:
-    """The file has 1 MB, of which the first request brings the header alone."""
+@pytest.mark.parametrize("files", [1, 2, 5])
+def test_a_token_that_ends_while_files_are_read_is_renewed(
+    azure: Stores, scenes: list[Scene], tmp_path: Path, files: int
+) -> None:
+    """Each file has 1 MB, of which the first request brings the header alone."""
     geobox = GeoBox.from_bbox((500_000, 5_600_000, 507_680, 5_607_680), "EPSG:32631", resolution=10, tight=True)
     image = np.random.default_rng(5).integers(1, 60_000, geobox.shape, dtype=np.uint16)
     options = {"height": 768, "width": 768, "count": 1, "dtype": "uint16", "crs": "EPSG:32631", "nodata": 0}
-    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", tiled=True, transform=geobox.affine, **options) as file:
-        file.write(image, 1)
-    asset = BandAsset(f"{ACCOUNT}/a.tif", 1e-4, 0.0, 0, 10.0)
-    scene = replace(
-        scenes[0], bands={"B04": asset}, labels=None
-    )  # one file alone, so that its second request is refused
-    store = azure(root=tmp_path, ends_at=1)  # the second request of the one file is refused
-    found = load([scene], geobox, resampling={"B04": "nearest"}, sign=signed)
-    np.testing.assert_array_equal(found.values[0, 0], image)
+    bands = {f"B{n:02}": BandAsset(f"{ACCOUNT}/{n}.tif", 1e-4, 0.0, 0, 10.0) for n in range(files)}
+    for n in range(files):
+        place = {"tiled": True, "transform": geobox.affine}
+        with rasterio.open(tmp_path / f"{n}.tif", "w", driver="GTiff", **place, **options) as file:
+            file.write(image, 1)
+    store = azure(root=tmp_path, ends_at=2 * files - 1)  # the second request of a file is refused at least
+    found = load(
+        [replace(scenes[0], bands=bands, labels=None)], geobox, resampling=dict.fromkeys(bands, "nearest"), sign=signed
+    )
+    for band in range(files):
+        np.testing.assert_array_equal(found.values[0, band], image)
     assert any(status == 403 for _, _, status in store.requests)
-    assert len(store.issued) == 2
+    assert len(store.issued) == 2, "one request renews it for all"
 
 
 def test_a_token_is_renewed_before_it_ends(

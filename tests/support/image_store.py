@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -29,13 +30,14 @@ class _Handler(Handler):
             self.send(200, json.dumps(self.served.issue()).encode())
             return
         name = path.removeprefix("/container/").removeprefix("/")
-        reads = sum(1 for method, _, _ in self.served.requests if method == "GET")
-        if self.served.tokens is not None and reads == self.served.ends_at:
-            self.served.tokens.clear()
-            self.served.ends_at = None
-        status = self.served.demands(self.command, self.path, dict(self.headers.items()))
-        status = self.served.answers.get(name, status)
-        self.served.requests.append((self.command, self.path, status))
+        with self.served.one_at_a_time:
+            reads = sum(1 for method, _, _ in self.served.requests if method == "GET")
+            if self.served.tokens is not None and reads == self.served.ends_at:
+                self.served.tokens.clear()
+                self.served.ends_at = None
+            status = self.served.demands(self.command, self.path, dict(self.headers.items()))
+            status = self.served.answers.get(name, status)
+            self.served.requests.append((self.command, self.path, status))
         if status == 200:
             self._file(name)
         else:
@@ -97,6 +99,7 @@ class Store:
     issued: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     url: str = ""
+    one_at_a_time: Lock = field(default_factory=Lock)
 
     def issue(self) -> dict[str, str]:
         """A token as Planetary Computer's service gives it."""
