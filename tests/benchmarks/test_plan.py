@@ -15,7 +15,7 @@ from tests.benchmarks.test_run_speed import ours
 def test_plan_and_run(side: int, method: str, tmp_path: Path) -> None:
     query, out = catalog((side, side), tmp_path / "catalog"), tmp_path / "out"
     plan = se.plan(query, se.Settings(method=method), resources=se.Resources(workers=2)).cost
-    run = ours(query, out, method=method)
+    run = ours(query, out, {"method": method})
     disk = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"\n{side} x {side}, {method}: predicted / taken")
     for name, said, took, unit in (
