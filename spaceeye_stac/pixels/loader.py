@@ -21,6 +21,7 @@ from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import NO_LABEL, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
 from spaceeye_stac.pixels.network import STACKSTAC, files_at_once, network_use
+from spaceeye_stac.pixels.overviews import OVERVIEWS
 from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources import profile_named
@@ -50,11 +51,14 @@ class Stacked:
     doubts: Sequence[tuple[str, ...]] = ()
 
 
-def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str) -> dict[str, str]:
-    """Return how each band gets onto the grid: averaged where the grid is coarser than its pixels, else by `choice`."""
+def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str, *, coarser: str = "average") -> dict[str, str]:
+    """Return how each band gets onto the grid: by `coarser` where that is coarser than its pixels, else by `choice`.
+
+    `coarser` is `average`, of full pixels, or OVERVIEWS.
+    """
     size = metres_per_pixel(geobox)
     return {
-        name: "average" if any((pixel_metres(s.bands[name], s) or size) < COARSER * size for s in scenes) else choice
+        name: coarser if any((pixel_metres(s.bands[name], s) or size) < COARSER * size for s in scenes) else choice
         for name in scenes[0].bands
     }
 
@@ -95,7 +99,9 @@ def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uin
         return {}
     from spaceeye_stac.pixels.tiles import read_tiles  # noqa: PLC0415 - only where it is there
 
-    return read_tiles(sources, geobox)
+    # what is averaged is left to GDAL, so that its header is not read twice
+    copied = {place: source for place, source in sources.items() if source.resampling != Resampling.average}
+    return read_tiles(copied, geobox)
 
 
 def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:
@@ -128,7 +134,8 @@ def _sources(scenes: Sequence[Scene], resampling: Mapping[str, str], sign: Signe
         for n, (name, method) in enumerate(resampling.items()):
             asset = scene.labels if name == LABELS else scene.bands[name]
             if asset is not None:
-                found[place_name(i, n)] = AssetToRead(scene, name, asset, signing, Resampling[method])
+                known = Resampling["average" if method == OVERVIEWS else method]
+                found[place_name(i, n)] = AssetToRead(scene, name, asset, signing, known, overviews=method == OVERVIEWS)
     return found
 
 
