@@ -99,9 +99,10 @@ def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uin
         return {}
     from spaceeye_stac.pixels.tiles import read_tiles  # noqa: PLC0415 - only where it is there
 
-    # what is averaged is left to GDAL, so that its header is not read twice
-    copied = {place: source for place, source in sources.items() if source.resampling != Resampling.average}
-    return read_tiles(copied, geobox)
+    # pixels that are finer than the grid's are left to GDAL, so that no header is read twice
+    size = metres_per_pixel(geobox)
+    coarse = {k: s for k, s in sources.items() if (pixel_metres(s.asset, s.scene) or size) >= COARSER * size}
+    return read_tiles(coarse, geobox)
 
 
 def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Scenes and a geobox to DN and labels on one grid; with `loader`, the only module that imports stackstac."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from spaceeye_stac.pixels.gdal_words import (
 )
 from spaceeye_stac.pixels.headers import has_alpha
 from spaceeye_stac.pixels.lattice import Lattice, lattice_of
-from spaceeye_stac.pixels.overviews import coarsest
+from spaceeye_stac.pixels.overviews import Target, coarsest
 from spaceeye_stac.pixels.patience import waits
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
@@ -147,20 +147,18 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
             return self._copied(dataset, values, window, lattice)
-        options = {"sharing": False, "src_crs": crs, **self._warp(dataset, crs, values)}
-        with self._averaged(dataset, crs, values) as pixels, WarpedVRT(pixels, **options) as vrt:
+        if self.source.overviews and isinstance(values, BandValues):
+            pixel = max(pixel_scales(dataset, crs, self.spec.epsg, self._grid))
+            with coarsest(dataset, values, pixel) as overview:
+                if overview is not None:
+                    target = Target.of(self.spec.epsg, self._grid, window)
+                    found = target.averaged(overview, crs, values.nodata, tolerance=EXACT_PIXELS)
+                    return values.converted(found, None)
+        with WarpedVRT(dataset, sharing=False, src_crs=crs, **self._warp(dataset, crs, values)) as vrt:
             found = vrt.read(window=window, masked=not self.source.is_label)
         # a second band is the alpha of a warped raster
         inside = found[1] != 0 if len(found) > 1 else ~np.ma.getmaskarray(found[0])
         return values.converted(np.ma.getdata(found[0]), inside)
-
-    def _averaged(
-        self, dataset: DatasetReader, crs: CRS, values: "Labels | BandValues"
-    ) -> AbstractContextManager[DatasetReader]:
-        """What is warped: the file's full pixels, or an overview of them."""
-        if isinstance(values, Labels) or not self.source.overviews:
-            return nullcontext(dataset)
-        return coarsest(dataset, values, max(pixel_scales(dataset, crs, self.spec.epsg, self._grid)))
 
     @property
     def _grid(self) -> Affine:

@@ -12,8 +12,7 @@ import numpy as np
 import odc.stac
 import pystac
 
-sys.path.insert(0, str(Path(__file__).parent))
-from coarse_grid import bands_of, grid_of
+from tests.benchmarks.coarse_grid import bands_of, grid_of
 
 
 def main(given: dict[str, str]) -> None:
