@@ -1,4 +1,4 @@
-"""Much coarser grids: which of a file's overviews they are averaged from, and the averaging.
+"""Much coarser grids: which of a file's overviews they are averaged from.
 
 It is the coarsest overview that is not coarser than the grid. A file of which something speaks against its overviews is
 averaged from its full pixels.
@@ -8,45 +8,86 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from rasterio import DatasetReader
+from rasterio import DatasetReader, MemoryFile
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
-from rasterio.warp import reproject, transform_bounds
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from spaceeye_stac.pixels.assets import LARGE_BLOCK_PIXELS
-from spaceeye_stac.pixels.raw_values import BandValues
+from spaceeye_stac.pixels.raw_values import BandValues, pixel_scales
 
 OVERVIEWS = "overviews"
 """How a band gets onto a grid: averaged, from an overview where one fits."""
 TIFF = "GTiff"
 SAID = (("IMAGE_STRUCTURE", "OVERVIEW_RESAMPLING"), ("", "OVR_RESAMPLING_ALG"))  # by GDAL 3.12 and rio-cogeo
-PICKED = ("NEAREST", "MODE")  # of which an overview's pixel is one of the pixels under it, and no mean of them
+MEANS = ("AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS")
 ROUNDING = 1e-6
 MARGIN = 2  # pixels of the overview around what is averaged
 EDGE_POINTS = 21
 
 
-@contextmanager
-def coarsest(dataset: DatasetReader, values: BandValues, pixel: float) -> Iterator[DatasetReader | None]:
-    """The overview to average, None where full pixels are; `pixel`: how many of the grid's one of the file is wide.
+@dataclass(frozen=True)
+class GridWindow:
+    """A window of a grid."""
 
-    The overview lies where GDAL has it, by its own size: of a side that is no multiple of its factor, its pixels are a
-    little larger or smaller than so many full ones.
+    epsg: int
+    grid: Affine
+    window: Window
+
+    def of(self, overview: DatasetReader, crs: CRS) -> Window | None:
+        """What of an overview in that CRS has a part in the window; None where nothing has."""
+        corner = self.grid * Affine.translation(self.window.col_off, self.window.row_off)
+        (left, top), (right, bottom) = corner * (0, 0), corner * (self.window.width, self.window.height)
+        box = min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+        try:
+            there = transform_bounds(CRS.from_epsg(self.epsg), crs, *box, densify_pts=EDGE_POINTS)
+        except RasterioError:
+            there = overview.bounds
+        west, south, east, north = there if np.isfinite(there).all() else overview.bounds
+        ends = zip(*(~overview.transform * end for end in ((west, north), (east, south))), strict=True)
+        spans = [
+            (max(0, math.floor(min(along)) - MARGIN), min(size, math.ceil(max(along)) + MARGIN))
+            for along, size in zip(ends, (overview.width, overview.height), strict=True)
+        ]
+        (column, right_end), (row, end) = spans
+        return Window(column, row, right_end - column, end - row) if column < right_end and row < end else None
+
+
+@contextmanager
+def coarsest(dataset: DatasetReader, crs: CRS, values: BandValues, target: GridWindow) -> Iterator[DatasetReader]:
+    """What is to be averaged to a window of a grid: a part of an overview, else the dataset as it is.
+
+    An overview lies where GDAL has it, by its own size: of a side that is no multiple of its factor, its pixels are a
+    little larger or smaller than so many full ones. The part is in memory, as GDAL searches the store for files beside
+    an image whose overview it warps.
     """
+    pixel = max(pixel_scales(dataset, crs, target.epsg, target.grid))
     fitting = [(factor, level) for level, factor in enumerate(dataset.overviews(1)) if factor * pixel <= 1 + ROUNDING]
     for factor, level in sorted(fitting, reverse=True) if fitting and _are_means(dataset, values) else ():
         with DatasetReader(dataset.name, driver=TIFF, sharing=False, OVERVIEW_LEVEL=level) as overview:
             if _is_sound(overview, dataset, factor, pixel):
-                yield overview
-                return
-    yield None
+                part = target.of(overview, crs)
+                if part is not None:
+                    with _held(overview, crs, part) as held:
+                        yield held
+                    return
+    yield dataset
+
+
+@contextmanager
+def _held(overview: DatasetReader, crs: CRS, part: Window) -> Iterator[DatasetReader]:
+    """A part of an overview as a dataset in memory."""
+    shape = {"height": part.height, "width": part.width, "count": 1, "dtype": overview.dtypes[0]}
+    place = overview.transform * Affine.translation(part.col_off, part.row_off)
+    with MemoryFile() as memory:
+        with memory.open(driver=TIFF, crs=crs, transform=place, nodata=overview.nodata, **shape) as copy:
+            copy.write(overview.read(1, window=part), 1)
+        with memory.open() as held:
+            yield held
 
 
 def _are_means(dataset: DatasetReader, values: BandValues) -> bool:
@@ -55,8 +96,8 @@ def _are_means(dataset: DatasetReader, values: BandValues) -> bool:
     - JPEG 2000 has samples of a low-pass instead, which lie up to half an overview's pixel to the upper left.
     - Where the nodata stands in the item alone, or a mask beside the pixels, whoever made the overviews did not know of
       it: 0 was averaged into their pixels at the edges of the data.
-    - Overviews that are picked pixels lie to the upper left, too. gdaladdo picks unless it is told otherwise, and does
-      not say so; the COG driver does not pick, and others say what they did.
+    - Overviews that are picked pixels, and GDAL's of a Gaussian, lie to the upper left, too. gdaladdo picks unless it
+      is told otherwise, and does not say so; the COG driver does not pick, and others say what they did.
     """
     place = dataset.transform
     if dataset.driver != TIFF or place.b or place.d or abs(place.e) != place.a:
@@ -65,7 +106,7 @@ def _are_means(dataset: DatasetReader, values: BandValues) -> bool:
         return False
     said = [dataset.tags(ns=space).get(name, "").upper() for space, name in SAID]
     if any(said):
-        return not any(one in PICKED for one in said)
+        return all(one in MEANS for one in said if one)
     return bool(dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG")
 
 
@@ -76,60 +117,3 @@ def _is_sound(overview: DatasetReader, dataset: DatasetReader, factor: int, pixe
             return False
     alike = overview.dtypes == dataset.dtypes and overview.nodata == dataset.nodata
     return bool(alike and math.prod(overview.block_shapes[0]) <= LARGE_BLOCK_PIXELS)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A part of a grid that is read."""
-
-    crs: CRS
-    transform: Affine
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(cls, epsg: int, grid: Affine, window: Window) -> "Target":
-        """A window of a grid."""
-        corner = grid * Affine.translation(window.col_off, window.row_off)
-        return cls(CRS.from_epsg(epsg), corner, (window.height, window.width))
-
-    def averaged(self, overview: DatasetReader, crs: CRS, nodata: int, **options: float) -> NDArray[np.integer]:
-        """Means of an overview's valid pixels, by the area that each has in a pixel of the grid; nodata where none is.
-
-        From memory: GDAL's warped view of an overview would search the store for files beside it.
-        """
-        out: NDArray[Any] = np.full(self.shape, nodata, overview.dtypes[0])
-        window = self._within(overview, crs)
-        if window is not None:
-            reproject(
-                overview.read(1, window=window),
-                out,
-                src_transform=overview.transform * Affine.translation(window.col_off, window.row_off),
-                src_crs=crs,
-                src_nodata=nodata,
-                dst_transform=self.transform,
-                dst_crs=self.crs,
-                dst_nodata=nodata,
-                resampling=Resampling.average,
-                **options,
-            )
-        return out
-
-    def _within(self, overview: DatasetReader, crs: CRS) -> Window | None:
-        """What of an overview in that CRS has a part in the target; None where nothing has."""
-        height, width = self.shape
-        (left, top), (right, bottom) = self.transform * (0, 0), self.transform * (width, height)
-        box = left, min(top, bottom), right, max(top, bottom)
-        try:
-            west, south, east, north = transform_bounds(self.crs, crs, *box, densify_pts=EDGE_POINTS)
-        except RasterioError:
-            west, south, east, north = overview.bounds
-        if not np.isfinite((west, south, east, north)).all():
-            west, south, east, north = overview.bounds
-        ends = [~overview.transform * corner for corner in ((west, north), (east, south))]
-        spans = []
-        for along, size in zip(zip(*ends, strict=True), reversed(overview.shape), strict=True):
-            first = max(0, math.floor(min(along)) - MARGIN)
-            last = min(size, math.ceil(max(along)) + MARGIN)
-            spans.append((first, last - first))
-        (column, columns), (row, rows) = spans
-        return Window(column, row, columns, rows) if rows > 0 and columns > 0 else None

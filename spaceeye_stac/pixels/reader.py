@@ -1,7 +1,7 @@
 """Scenes and a geobox to DN and labels on one grid; with `loader`, the only module that imports stackstac."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from spaceeye_stac.pixels.gdal_words import (
 )
 from spaceeye_stac.pixels.headers import has_alpha
 from spaceeye_stac.pixels.lattice import Lattice, lattice_of
-from spaceeye_stac.pixels.overviews import Target, coarsest
+from spaceeye_stac.pixels.overviews import GridWindow, coarsest
 from spaceeye_stac.pixels.patience import waits
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
@@ -147,14 +147,8 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
             return self._copied(dataset, values, window, lattice)
-        if self.source.overviews and isinstance(values, BandValues):
-            pixel = max(pixel_scales(dataset, crs, self.spec.epsg, self._grid))
-            with coarsest(dataset, values, pixel) as overview:
-                if overview is not None:
-                    target = Target.of(self.spec.epsg, self._grid, window)
-                    found = target.averaged(overview, crs, values.nodata, tolerance=EXACT_PIXELS)
-                    return values.converted(found, None)
-        with WarpedVRT(dataset, sharing=False, src_crs=crs, **self._warp(dataset, crs, values)) as vrt:
+        options = {"sharing": False, "src_crs": crs, **self._warp(dataset, crs, values)}
+        with self._finest(dataset, crs, values, window) as pixels, WarpedVRT(pixels, **options) as vrt:
             found = vrt.read(window=window, masked=not self.source.is_label)
         # a second band is the alpha of a warped raster
         inside = found[1] != 0 if len(found) > 1 else ~np.ma.getmaskarray(found[0])
@@ -163,6 +157,14 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
     @property
     def _grid(self) -> Affine:
         return Affine(*self.spec.transform[:6])
+
+    def _finest(
+        self, dataset: DatasetReader, crs: CRS, values: "Labels | BandValues", window: Window
+    ) -> AbstractContextManager[DatasetReader]:
+        """The pixels that are warped: those of the file, or of an overview."""
+        if isinstance(values, Labels) or not self.source.overviews:
+            return nullcontext(dataset)
+        return coarsest(dataset, crs, values, GridWindow(self.spec.epsg, self._grid, window))
 
     def _warp(self, dataset: DatasetReader, crs: CRS, values: "Labels | BandValues") -> dict[str, Any]:
         """Exact for every pixel, so that the result does not depend on how the grid is cut."""

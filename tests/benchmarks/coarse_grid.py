@@ -1,4 +1,4 @@
-"""The grid of a region of the cloud-store bench, as it is or coarser; peers import it, so it needs no package of ours."""
+"""The grid of a region of the cloud-store bench, as it is or coarser. Peers use it too: it imports nothing of ours."""
 
 import json
 from pathlib import Path
