@@ -68,9 +68,10 @@ def load(
 ) -> Stacked:
     """Read every band and the labels of the scenes on the grid of `geobox`, labels with `label_halo` pixels around it.
 
-    Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each (nodata never
-    mixes in), labels always by nearest neighbour. Hrefs are signed here, at read time. Raises ReadError with the
-    scene's id and the unsigned href when an asset is missing or unreadable: a failed read is never nodata.
+    Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each, by a method of
+    GDAL or OVERVIEWS (nodata never mixes in), labels always by nearest neighbour from full pixels. Hrefs are signed
+    here, at read time. Raises ReadError with the scene's id and the unsigned href when an asset is missing or
+    unreadable: a failed read is never nodata.
     """
     padded = geobox.pad(label_halo)
     found = Stacked(

@@ -309,6 +309,16 @@ def cog(folder: Path, name: str, image: Image, **options: Any) -> Path:
     return folder / name
 
 
+def test_an_overview_a_little_coarser_than_the_grid_is_passed_over(tmp_path: Path) -> None:
+    """The COG driver leaves out the last pixels that are no whole number, so that the others are larger."""
+    path, box = cog(tmp_path, "B04.tif", noise(), OVERVIEW_COUNT=3), grid(80)
+    with rasterio.open(path, OVERVIEW_LEVEL=2) as overview:
+        assert 80.1 < overview.res[0] < 80.2
+    assert np.abs(band(scene_at(path), box, OVERVIEWS) - mean_of(path, 1, box)).max() <= 0.51
+    wider = grid(81)
+    assert np.abs(band(scene_at(path), wider, OVERVIEWS) - mean_of(path, 2, wider)).max() <= 0.51
+
+
 @pytest.mark.parametrize("loader", ["auto", "stackstac"])
 def test_a_store_is_asked_for_the_overview_alone(loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The header once, then the tiles of the overview; labels are full pixels, of which overviews would invent some."""
