@@ -74,7 +74,8 @@ class Settings:
     resolution, crs
         Of the output; left out, those of the finest band and of the scenes.
     resampling
-        "nearest", "bilinear" or "cubic" for bands that are not on the output grid; labels are always nearest.
+        "nearest", "bilinear" or "cubic" for bands that are not on the output grid; labels are always nearest. On a
+        coarser grid bands are averaged, from twice the pixel on from an overview where one can be believed.
     tiling
         None: one grid over the region's envelope. "mgrs": one grid, and one item a day, per MGRS tile in its own zone.
     clip

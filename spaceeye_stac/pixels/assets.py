@@ -40,7 +40,10 @@ class Signing(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AssetToRead:
-    """One asset to read, and how its href is signed; `doubts` are sentences on it, in the order they arose."""
+    """One asset to read, and how its href is signed; `doubts` are sentences on it, in the order they arose.
+
+    `overviews`: an average may be taken of one of the file's overviews.
+    """
 
     scene: Scene
     name: str
@@ -48,6 +51,7 @@ class AssetToRead:
     signing: Signing
     resampling: Resampling
     doubts: dict[str, None] = field(default_factory=dict)
+    overviews: bool = False
 
     @property
     def is_label(self) -> bool:

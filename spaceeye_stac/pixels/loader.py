@@ -21,6 +21,7 @@ from spaceeye_stac.errors import ReadError
 from spaceeye_stac.model import NO_LABEL, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
 from spaceeye_stac.pixels.network import STACKSTAC, files_at_once, network_use
+from spaceeye_stac.pixels.overviews import OVERVIEWS
 from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources import profile_named
@@ -50,11 +51,14 @@ class Stacked:
     doubts: Sequence[tuple[str, ...]] = ()
 
 
-def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str) -> dict[str, str]:
-    """Return how each band gets onto the grid: averaged where the grid is coarser than its pixels, else by `choice`."""
+def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str, *, coarser: str = "average") -> dict[str, str]:
+    """Return how each band gets onto the grid: by `coarser` where that is coarser than its pixels, else by `choice`.
+
+    `coarser` is `average`, of full pixels, or OVERVIEWS.
+    """
     size = metres_per_pixel(geobox)
     return {
-        name: "average" if any((pixel_metres(s.bands[name], s) or size) < COARSER * size for s in scenes) else choice
+        name: coarser if any((pixel_metres(s.bands[name], s) or size) < COARSER * size for s in scenes) else choice
         for name in scenes[0].bands
     }
 
@@ -64,9 +68,10 @@ def load(
 ) -> Stacked:
     """Read every band and the labels of the scenes on the grid of `geobox`, labels with `label_halo` pixels around it.
 
-    Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each (nodata never
-    mixes in), labels always by nearest neighbour. Hrefs are signed here, at read time. Raises ReadError with the
-    scene's id and the unsigned href when an asset is missing or unreadable: a failed read is never nodata.
+    Bands on that grid already are copied bit for bit; others are warped as `resampling` says for each, by a method of
+    GDAL or OVERVIEWS (nodata never mixes in), labels always by nearest neighbour from full pixels. Hrefs are signed
+    here, at read time. Raises ReadError with the scene's id and the unsigned href when an asset is missing or
+    unreadable: a failed read is never nodata.
     """
     padded = geobox.pad(label_halo)
     found = Stacked(
@@ -95,7 +100,10 @@ def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uin
         return {}
     from spaceeye_stac.pixels.tiles import read_tiles  # noqa: PLC0415 - only where it is there
 
-    return read_tiles(sources, geobox)
+    # pixels that are finer than the grid's are left to GDAL, so that no header is read twice
+    size = metres_per_pixel(geobox)
+    coarse = {k: s for k, s in sources.items() if (pixel_metres(s.asset, s.scene) or size) >= COARSER * size}
+    return read_tiles(coarse, geobox)
 
 
 def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:
@@ -128,7 +136,8 @@ def _sources(scenes: Sequence[Scene], resampling: Mapping[str, str], sign: Signe
         for n, (name, method) in enumerate(resampling.items()):
             asset = scene.labels if name == LABELS else scene.bands[name]
             if asset is not None:
-                found[place_name(i, n)] = AssetToRead(scene, name, asset, signing, Resampling[method])
+                known = Resampling["average" if method == OVERVIEWS else method]
+                found[place_name(i, n)] = AssetToRead(scene, name, asset, signing, known, overviews=method == OVERVIEWS)
     return found
 
 

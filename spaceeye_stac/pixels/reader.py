@@ -1,7 +1,7 @@
 """Scenes and a geobox to DN and labels on one grid; with `loader`, the only module that imports stackstac."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from spaceeye_stac.pixels.gdal_words import (
 )
 from spaceeye_stac.pixels.headers import has_alpha
 from spaceeye_stac.pixels.lattice import Lattice, lattice_of
+from spaceeye_stac.pixels.overviews import GridWindow, coarsest
 from spaceeye_stac.pixels.patience import waits
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
@@ -152,17 +153,30 @@ class _StrictReader(AutoParallelRioReader):  # type: ignore[misc]
         values = Labels() if self.source.is_label else BandValues.of(dataset, self.source)
         if lattice is not None and (lattice.factor == 1 or self.resampling == Resampling.nearest):
             return self._copied(dataset, values, window, lattice)
-        with WarpedVRT(dataset, sharing=False, src_crs=crs, **self._warp(dataset, crs, values)) as vrt:
+        options = {"sharing": False, "src_crs": crs, **self._warp(dataset, crs, values)}
+        with self._finest(dataset, crs, values, window) as pixels, WarpedVRT(pixels, **options) as vrt:
             found = vrt.read(window=window, masked=not self.source.is_label)
         # a second band is the alpha of a warped raster
         inside = found[1] != 0 if len(found) > 1 else ~np.ma.getmaskarray(found[0])
         return values.converted(np.ma.getdata(found[0]), inside)
 
+    @property
+    def _grid(self) -> Affine:
+        return Affine(*self.spec.transform[:6])
+
+    def _finest(
+        self, dataset: DatasetReader, crs: CRS, values: "Labels | BandValues", window: Window
+    ) -> AbstractContextManager[DatasetReader]:
+        """The pixels that are warped: those of the file, or of an overview."""
+        if isinstance(values, Labels) or not self.source.overviews:
+            return nullcontext(dataset)
+        return coarsest(dataset, crs, values, GridWindow(self.spec.epsg, self._grid, window))
+
     def _warp(self, dataset: DatasetReader, crs: CRS, values: "Labels | BandValues") -> dict[str, Any]:
         """Exact for every pixel, so that the result does not depend on how the grid is cut."""
         options: dict[str, Any] = {"resampling": self.resampling, "tolerance": EXACT_PIXELS, **self.spec.vrt_params}
         if self.resampling in {Resampling.bilinear, Resampling.cubic}:
-            across, down = pixel_scales(dataset, crs, self.spec.epsg, Affine(*self.spec.transform[:6]))
+            across, down = pixel_scales(dataset, crs, self.spec.epsg, self._grid)
             options |= {"XSCALE": across, "YSCALE": down}
         return (
             options | {"src_nodata": values.warped_nodata} | ({} if has_alpha(dataset) else {"add_alpha": values.alpha})

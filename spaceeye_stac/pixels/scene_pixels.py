@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from spaceeye_stac.model import Block, GridJob, Scene, metres_per_pixel
 from spaceeye_stac.pixels.loader import first_unreadable, load, resampling_of
 from spaceeye_stac.pixels.mask_squares import Verdict, verdicts_of
+from spaceeye_stac.pixels.overviews import OVERVIEWS
 from spaceeye_stac.pixels.signing import signed
 
 
@@ -60,7 +61,7 @@ def read_scenes(
 def read_part(job: GridJob, geobox: GeoBox, scenes: Sequence[int] | None = None) -> ScenePixels:
     """Read scenes, all when left out, on a part of the grid."""
     chosen = range(len(job.scenes)) if scenes is None else scenes
-    how = resampling_of(job.scenes, geobox, job.settings.resampling)
+    how = resampling_of(job.scenes, geobox, job.settings.resampling, coarser=OVERVIEWS)
     return read_scenes(job, geobox, chosen, how, job.grid.geobox)
 
 

@@ -1,6 +1,7 @@
 """Loads from the cloud-store bench against its physical limit and against peers, each in a process of its own.
 
-CLOUD_STORE names the folder of the bench's data, where it is made already (1.1 GB); else it is made here.
+CLOUD_STORE names the folder of the bench's data, where it is made already (1.1 GB); else it is made here. PEERS_PYTHON
+is a Python that has odc-stac, where this one has not.
 """
 
 import importlib.util
@@ -24,6 +25,8 @@ from tests.support.material import ROOT, material
 LATENCY, CONNECT, TOTAL = 0.05, 0.05, 100e6
 ROUNDS = 3
 CONNECTIONS = 32
+COARSE = [(region, metres) for region in ("farm", "county") for metres in (60, 100)]
+MOST_BYTES = 1.3  # of what odc-stac reads
 CASES = [
     ("pc", "field", "4"),
     ("pc", "field", "10"),
@@ -108,3 +111,22 @@ def test_loads_from_a_cloud_store(bench: Bench, style: str, region: str, bands: 
         print(f"  {name:10} {seconds:6.2f} s = {seconds / limit:.2f} x the limit, {found[name][0][2]:.1f} MB")
     assert len({checksum for _, checksum, _ in found["auto"] + found["stackstac"] + found.get("odc", [])}) == 1
     assert best["auto"] <= 1.05 * min(best.values())
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize(("region", "metres"), COARSE)
+def test_bytes_of_coarse_grids(bench: Bench, region: str, metres: int) -> None:
+    given = {"folder": str(bench.folder), "style": "pc", "region": region, "bands": "4", "loader": "auto"}
+    given |= {"resolution": str(metres), "connections": str(CONNECTIONS)}
+    found = {}
+    for how in ("average", "overviews"):
+        line = [sys.executable, "-m", "tests.benchmarks.cloud_load", json.dumps(given | {"coarser": how})]
+        found[how] = bench.load(line)
+    peers = os.environ.get("PEERS_PYTHON") or (sys.executable if importlib.util.find_spec("odc.stac") else None)
+    if peers is not None:
+        found["odc"] = bench.load([peers, "-m", "tests.benchmarks.odc_load", json.dumps(given)])
+    for name, (seconds, _, sent) in found.items():
+        print(f"\n{region} at {metres} m, {name}: {sent:.1f} MB, {seconds:.1f} s", end="")
+    assert found["overviews"][2] < 0.4 * found["average"][2]
+    if "odc" in found:
+        assert found["overviews"][2] <= MOST_BYTES * found["odc"][2]

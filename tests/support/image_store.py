@@ -66,6 +66,7 @@ class _Handler(Handler):
             self.send(416)
             return
         place = {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}
+        self.served.sent += stop - start
         if fault == CUT:
             self.send(206, data[start : (start + stop) // 2], place, promised=stop - start)
         else:
@@ -81,7 +82,7 @@ class Store:
     `keys`: S3 id and secret that signatures are checked against. `payer`: the requester must offer to pay. `answers`
     gives a status instead of the file of that name, `pages` its bytes, and `parts` how many bytes of it are left;
     at the GET of number `ends_at`, from 0, every token ends. `faults`: of each GET of a file, 0 for none, a status, or
-    CUT for half of what it promises.
+    CUT for half of what it promises. `sent`: bytes of all parts of files that were asked for.
     """
 
     handler: ClassVar[type[Handler]] = _Handler
@@ -98,6 +99,7 @@ class Store:
     same_token: bool = False
     issued: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
+    sent: int = 0
     url: str = ""
     one_at_a_time: Lock = field(default_factory=Lock)
 
