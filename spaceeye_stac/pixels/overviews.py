@@ -72,22 +72,22 @@ def coarsest(dataset: DatasetReader, crs: CRS, values: BandValues, target: GridW
             if _is_sound(overview, dataset, factor, pixel):
                 part = target.of(overview, crs)
                 if part is not None:
-                    with _held(overview, crs, part) as held:
-                        yield held
+                    with _in_memory(overview, crs, part) as copy:
+                        yield copy
                     return
     yield dataset
 
 
 @contextmanager
-def _held(overview: DatasetReader, crs: CRS, part: Window) -> Iterator[DatasetReader]:
+def _in_memory(overview: DatasetReader, crs: CRS, part: Window) -> Iterator[DatasetReader]:
     """A part of an overview as a dataset in memory."""
     shape = {"height": part.height, "width": part.width, "count": 1, "dtype": overview.dtypes[0]}
     place = overview.transform * Affine.translation(part.col_off, part.row_off)
     with MemoryFile() as memory:
         with memory.open(driver=TIFF, crs=crs, transform=place, nodata=overview.nodata, **shape) as copy:
             copy.write(overview.read(1, window=part), 1)
-        with memory.open() as held:
-            yield held
+        with memory.open() as copy:
+            yield copy
 
 
 def _are_means(dataset: DatasetReader, values: BandValues) -> bool:
