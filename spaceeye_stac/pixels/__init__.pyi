@@ -1,9 +1,11 @@
+from .first_pass import KeptTotals as KeptTotals
 from .first_pass import observe_part as observe_part
 from .first_pass import survey as survey
 from .grid import Clip as Clip
 from .grid import inside as inside
 from .grid import output_grid as output_grid
 from .grid import tile_grid as tile_grid
+from .illumination import DayTotals as DayTotals
 from .illumination import illuminance_of as illuminance_of
 from .illumination import totals as totals
 from .illumination import unit_illuminance as unit_illuminance
