@@ -1,3 +1,4 @@
+from .assets import LABELS as LABELS
 from .first_pass import KeptTotals as KeptTotals
 from .first_pass import observe_part as observe_part
 from .first_pass import survey as survey
@@ -9,6 +10,7 @@ from .illumination import DayTotals as DayTotals
 from .illumination import illuminance_of as illuminance_of
 from .illumination import totals as totals
 from .illumination import unit_illuminance as unit_illuminance
+from .loader import COARSER as COARSER
 from .loader import READ_THREADS as READ_THREADS
 from .mask_squares import asked_share as asked_share
 from .mask_squares import asking_bytes as asking_bytes
@@ -33,3 +35,8 @@ from .scene_pixels import ScenePixels as ScenePixels
 from .scene_pixels import StreamedPixels as StreamedPixels
 from .scene_pixels import read_part as read_part
 from .scene_pixels import reason_unreadable as reason_unreadable
+from .tile_parts import HEADER_BYTES as HEADER_BYTES
+from .tile_parts import TileLevel as TileLevel
+from .tile_parts import TilePart as TilePart
+from .tile_parts import TileTable as TileTable
+from .tile_sizes import tile_tables as tile_tables

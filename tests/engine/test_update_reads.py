@@ -74,12 +74,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
         yield Source(store, items, tmp_path)
 
 
-@pytest.fixture(params=["one cell", "several cells"])
-def cells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the region is cut, for settings that `cut` is given."""
-    return str(request.param)
-
-
 def cut(cells: str, settings: se.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     if cells == "several cells":
         solve_in_cells(monkeypatch, settings, cell=32, halo=8, margin=4)
@@ -93,6 +87,7 @@ def files_of(query: se.Query, settings: se.Settings, day: date) -> set[str]:
     return {urlsplit(a.href).path for s in scenes for a in (*s.bands.values(), s.labels) if a is not None}
 
 
+@pytest.mark.parametrize("cells", ["one cell", "several cells"])
 @pytest.mark.parametrize("case", CASES)
 def test_only_what_is_new_and_its_windows_are_read(
     case: str, cells: str, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
