@@ -96,8 +96,13 @@ def known_tables(job: GridJob) -> KnownTables:
     )
     chosen = [file for files in sampled for file in files if file is not None][:MOST_HEADERS]
     own = {asset.href: table for (_, asset), table in zip(chosen, tile_tables(chosen), strict=True) if table}
-    alike = {kind: [own[a.href] for _, a in files if a.href in own] for kind, files in kinds.items()}
-    return KnownTables(own, {kind: tables for kind, tables in alike.items() if tables})
+    alike = {kind: _cut_alike([own[a.href] for _, a in files if a.href in own]) for kind, files in kinds.items()}
+    return KnownTables(own, alike)
+
+
+def _cut_alike(tables: Sequence[TileTable]) -> list[TileTable]:
+    """Those that are cut into tiles as the first one is."""
+    return [table for table in tables if table.cut == tables[0].cut]
 
 
 def _kind(scene: Scene, name: str, asset: BandAsset) -> object:
@@ -155,15 +160,15 @@ class _Reading:
         if part is None:
             return None
         size = self.rates.size_of(asset)
-        header = min(HEADER_BYTES, size or HEADER_BYTES)
+        header = min(_header_bytes(asset, known), size or HEADER_BYTES)
         if known:
             scales = [size / table.size if size and how == CARRIED else 1.0 for table in known]
-            each = [part.of(table.levels[level].counts).sum() * s for table, s in zip(known, scales, strict=True)]
-            tiles = round(float(sum(each)) / len(each))
+            ranges = [part.ranges(table.levels[level], header) for table in known]
+            each = [scale * sum(b - a for a, b in one) for scale, one in zip(scales, ranges, strict=True)]
+            tiles = round(sum(each) / len(each))
         else:
             rate = TYPICAL_LABEL_RATE if name == LABELS else self.rates.of_band(name)
             tiles = round(rate * part.count * math.prod(levels[level].tile))
-        ranges = ((0, header), *part.ranges(levels[level])) if how == HEADER else ()
         return FileRead(
             scene=scene.id,
             asset=name,
@@ -173,7 +178,7 @@ class _Reading:
             tiles=(part.top, part.bottom, part.left, part.right),
             level=level,
             known=how,
-            ranges=ranges,
+            ranges=((0, header), *ranges[0]) if how == HEADER else (),
         )
 
     def _level(self, scene: Scene, name: str, asset: BandAsset, levels: Sequence[TileLevel]) -> int:
@@ -210,6 +215,11 @@ class _Reading:
         except RasterioError:
             return None
         return there if all(map(math.isfinite, there)) else None
+
+
+def _header_bytes(asset: BandAsset, known: Sequence[TileTable]) -> int:
+    """What is asked for first of a file in a store; of one on this machine what stands before its tiles."""
+    return min(HEADER_BYTES, known[0].first) if known and "://" not in asset.href else HEADER_BYTES
 
 
 def _usual_levels(scene: Scene, asset: BandAsset) -> list[TileLevel]:

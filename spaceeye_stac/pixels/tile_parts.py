@@ -47,6 +47,16 @@ class TileTable:
         """Bytes of the tiles of all levels, which is about the file's size."""
         return int(sum(level.counts.sum() for level in self.levels))
 
+    @property
+    def first(self) -> int:
+        """Where the first tile begins."""
+        return min(int(level.starts[level.counts > 0].min(initial=HEADER_BYTES)) for level in self.levels)
+
+    @property
+    def cut(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """How it is cut into tiles: shape and tile of every level."""
+        return [(level.shape, level.tile) for level in self.levels]
+
 
 @dataclass(frozen=True)
 class TilePart:
@@ -87,11 +97,13 @@ class TilePart:
         """How many tiles."""
         return (self.bottom - self.top) * (self.right - self.left)
 
-    def of(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Its part of an array `(row, column)` of all tiles."""
-        return values[self.top : self.bottom, self.left : self.right]
+    def ranges(self, level: TileLevel, header: int) -> list[tuple[int, int]]:
+        """First byte and the one after the last of each tile, in the order of the file.
 
-    def ranges(self, level: TileLevel) -> tuple[tuple[int, int], ...]:
-        """First byte and the one after the last of each tile that holds something, in the order of the file."""
-        starts, counts = (self.of(values).ravel() for values in (level.starts, level.counts))
-        return tuple(sorted((int(a), int(a + n)) for a, n in zip(starts, counts, strict=True) if n))
+        Left out are tiles that are empty, and those that came with so many bytes of the header.
+        """
+        found = zip(*(self._of(values) for values in (level.starts, level.counts)), strict=True)
+        return sorted((start, start + count) for start, count in found if count and start + count > header)
+
+    def _of(self, values: NDArray[np.int64]) -> list[int]:
+        return [int(value) for value in values[self.top : self.bottom, self.left : self.right].ravel()]

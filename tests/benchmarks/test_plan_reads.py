@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import spaceeye_stac as se
+from tests.benchmarks import test_cloud_store
 from tests.benchmarks.test_cloud_store import Bench
-from tests.benchmarks.test_cloud_store import bench as bench
 
+bench = test_cloud_store.bench  # the fixture
 BANDS = ["B02", "B03", "B04", "B08"]
 ONE_CELL = {"field": "surface", "farm": "damped"}  # by a method of which a cell is as large
 PLAN_SECONDS = 3  # beside what its own measuring of this machine takes

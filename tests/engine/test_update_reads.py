@@ -98,7 +98,9 @@ def test_only_what_is_new_and_its_windows_are_read(
     se.run(source.query(few), settings, out=out)
     assert source.read()
 
-    se.run(source.query(few), settings, out=out, update=True)
+    plans: list[se.Plan] = []
+    se.run(source.query(few), settings, out=out, update=True, announce=plans.append)
+    assert len(plans) == 1
     assert source.read() == set(), "nothing is new"
     query = source.query(every)
     assert se.run(query, settings, out=out).new_scenes == tuple(
