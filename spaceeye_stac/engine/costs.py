@@ -20,6 +20,7 @@ from spaceeye_stac.engine.budget import (
 )
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.keyframes import keyframe_bytes
+from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import BandAsset, GridJob, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.resources import Output
 
@@ -38,6 +39,7 @@ THUMBNAIL_RATE, ENLARGED_RATE = 1.7, 3.6
 HEADER_BYTES = 700
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first
 COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
+DAY_TOTAL_BYTES, SUM_BYTES = 150, 24
 COLLECTION_FILES = 5  # collection, parquet, schema, record and thumbnail
 SURVEY_SHARE = 1 / 16
 
@@ -151,7 +153,10 @@ def disk_of(job: GridJob, days: int, output: Output, squeezed: float) -> tuple[i
     scenes = max(looks_in(job))
     item = ITEM_BYTES + len(rasters) * ASSET_BYTES + scenes * LINK_BYTES
     collection = len(rasters) * COLLECTION_ASSET_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
-    return int(days * (sum(rasters.values()) + item) + collection), days * (len(rasters) + 2) + COLLECTION_FILES
+    totals = method_of(job.settings).normalised  # which stay in a file, for the next run
+    collection += totals * len(job.acquisitions) * (DAY_TOTAL_BYTES + len(job.bands) * SUM_BYTES)
+    count = days * (len(rasters) + 2) + COLLECTION_FILES + totals
+    return int(days * (sum(rasters.values()) + item) + collection), count
 
 
 def all_knots(job: GridJob) -> list[tuple[int, ...]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ HEADER = 2**14
 SIDE, TILE, RES = 1200, 256, 10.0
 LEFT, TOP = 498_000.0, 5_640_000.0
 BANDS = ["B02", "B04"]
+Raster = TypeVar("Raster", bound=BandAsset)
 
 
 def written(path: Path, dtype: str, seed: int) -> None:
@@ -48,19 +49,20 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield store
 
 
+def placed(asset: Raster, href: str) -> Raster:
+    return replace(asset, href=href, resolution=RES, origin=(LEFT, TOP), shape=(SIDE, SIDE))
+
+
 @pytest.fixture
 def scenes(simulated_query: se.Query, store: Store) -> list[Scene]:
     """Five scenes of large files in a store."""
     found = []
     for n, scene in enumerate(list(se.search(simulated_query))[:5]):
-        assets = {}
         for name in (*BANDS, "SCL"):
             written(store.root / f"{n}-{name}.tif", "uint8" if name == "SCL" else "uint16", n)
-            place = {"resolution": RES, "origin": (LEFT, TOP), "shape": (SIDE, SIDE)}
-            asset = labels_of(scene) if name == "SCL" else scene.bands["B02"]
-            assets[name] = replace(asset, href=f"{store.url}/{n}-{name}.tif", **place)
-        bands = {name: assets[name] for name in BANDS}
-        found.append(replace(scene, bands=bands, labels=assets["SCL"], spare={}, item={**scene.item, "assets": {}}))
+        bands = {name: placed(scene.bands["B02"], f"{store.url}/{n}-{name}.tif") for name in BANDS}
+        labels = placed(labels_of(scene), f"{store.url}/{n}-SCL.tif")
+        found.append(replace(scene, bands=bands, labels=labels, spare={}, item={**scene.item, "assets": {}}))
     return found
 
 
