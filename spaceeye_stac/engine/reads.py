@@ -28,13 +28,15 @@ from spaceeye_stac.pixels import (
     TileTable,
     asked_share,
     model_bands,
+    reads,
     tile_tables,
 )
 
 SAMPLES = 3  # files of a band of a tile of which the header is read
 MOST_HEADERS = 132  # three scenes of four tiles with ten bands and a mask
 USUAL_SIDE, USUAL_OVERVIEWS, WHOLE_TILE_METRES = 512, 5, 109_800
-LARGER_SIDE, LARGER = 1024, ("earth-search", ".jp2")
+LARGER_SIDE, LARGER = 1024, "earth-search"
+JPEG_2000 = ".jp2"
 NEAR_PIXELS = 0.01
 HEADER, CARRIED, ASSUMED = "header", "carried", "assumed"
 Bounds = tuple[float, float, float, float]
@@ -125,7 +127,8 @@ def _files(scene: Scene, named: Scene) -> Iterator[tuple[str, BandAsset]]:
 def reads_of(job: GridJob, layout: CellLayout, tables: KnownTables) -> list[FileRead]:
     """Every file that a run reads, scene by scene: each tile once, whichever cells want it.
 
-    A survey of a region of several cells, and a mask model, read by themselves.
+    Tiles of files in stores are kept while a run is at work, so that a survey of a region of several cells and a mask
+    model get them from there. Other files they read by themselves.
     """
     reading = _Reading(job, tables, SourceRates(job))
     surveyed = len(layout.cells) > 1 and method_of(job.settings).normalised
@@ -135,12 +138,25 @@ def reads_of(job: GridJob, layout: CellLayout, tables: KnownTables) -> list[File
         once = [one for name, asset in _files(scene, scene) if (one := reading.of(scene, name, asset)) is not None]
         found += once
         if surveyed:
-            found += [replace(one, purpose="survey") for one in once]
+            found += [replace(one, purpose="survey") for one in once if not _is_kept(one)]
         if asked:
-            wanted = scene.with_bands(model_bands(job)).bands.items()
-            also = [reading.of(scene, name, asset) for name, asset in wanted]
-            found += [replace(one, purpose="mask model", bytes=round(asked * one.bytes)) for one in also if one]
+            found += _asked_for(reading, scene, asked)
     return found
+
+
+def _asked_for(reading: "_Reading", scene: Scene, share: float) -> Iterator[FileRead]:
+    """What a mask model wants of a scene that it does not get from what is kept; `share`: see `asked_share`."""
+    for name, asset in scene.with_bands(model_bands(reading.job)).bands.items():
+        one = reading.of(scene, name, asset)
+        if one is not None and not _is_kept(one):
+            yield replace(one, purpose="mask model", bytes=round(share * one.bytes))
+        elif one is not None and name not in scene.bands:
+            yield replace(one, purpose="mask model")
+
+
+def _is_kept(read: FileRead) -> bool:
+    """Whether a file's tiles are kept while a run is at work: a tiled TIFF that is read by HTTP."""
+    return reads(read.href) and not read.href.endswith(JPEG_2000)
 
 
 @dataclass(frozen=True)
@@ -224,6 +240,6 @@ def _header_bytes(asset: BandAsset, known: Sequence[TileTable]) -> int:
 
 def _usual_levels(scene: Scene, asset: BandAsset) -> list[TileLevel]:
     """Tiles and overviews as such files have them, of which no header was read."""
-    side = LARGER_SIDE if scene.profile.startswith(LARGER[0]) or asset.href.endswith(LARGER[1]) else USUAL_SIDE
+    side = LARGER_SIDE if scene.profile.startswith(LARGER) or asset.href.endswith(JPEG_2000) else USUAL_SIDE
     shape = asset.shape or (WHOLE_TILE_METRES // round(pixel_metres(asset, scene) or 10),) * 2
     return [TileLevel.usual((-(-shape[0] // 2**n), -(-shape[1] // 2**n)), side) for n in range(USUAL_OVERVIEWS)]

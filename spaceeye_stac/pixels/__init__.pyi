@@ -19,6 +19,7 @@ from .network import NetworkUse as NetworkUse
 from .network import file_bytes as file_bytes
 from .network import files_at_once as files_at_once
 from .network import network_use as network_use
+from .network import reads as reads
 from .network import use_network as use_network
 from .observing import Observations as Observations
 from .observing import no_looks as no_looks

@@ -22,6 +22,7 @@ from tests.support.image_store import SECRET, Store
 from tests.support.items import labels_of
 from tests.support.loopback import serving
 from tests.support.small_cells import solve_in_cells
+from tests.support.stored_scenes import moved
 
 HEADER = 2**14
 SIDE, TILE, RES = 1200, 256, 10.0
@@ -123,17 +124,21 @@ def test_tiles_are_those_that_meet_the_grid(
     assert reads_of(job, layout_of(job), tables) == found, "each tile once, whichever cells want it"
 
 
-def test_a_survey_of_several_cells_is_counted(
-    scenes: list[Scene], simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["in a store", "on this machine"])
+def test_a_survey_of_several_cells_reads_what_is_not_kept(
+    place: str, scenes: list[Scene], store: Store, simulated_query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = se.Settings(method="damped")
-    job = job_of(scenes, simulated_query, settings)
+    here = [moved(scene, lambda href: href.replace(store.url, str(store.root))) for scene in scenes]
+    job = job_of(scenes if place == "in a store" else here, simulated_query, settings)
     tables = known_tables(job)
     whole = reads_of(job, layout_of(job), tables)
+    assert len(whole) == 15
     solve_in_cells(monkeypatch, settings, cell=32, halo=16, margin=4)
     found = reads_of(job, layout_of(job), tables)
     assert [read for read in found if read.purpose == "pixels"] == whole
-    assert [replace(read, purpose="pixels") for read in found if read.purpose == "survey"] == whole
+    again = [replace(read, purpose="pixels") for read in found if read.purpose == "survey"]
+    assert again == ([] if place == "in a store" else whole)
 
 
 def test_a_coarse_grid_is_averaged_from_an_overview(
