@@ -19,7 +19,7 @@ from spaceeye_stac.settings import Settings
 if TYPE_CHECKING:
     import xarray as xr
 
-    from spaceeye_stac.engine import EachDay, Plan, Result
+    from spaceeye_stac.engine import EachDay, Plan, Result, RunRequest
     from spaceeye_stac.sources import SceneList
 
 logger = logging.getLogger(__name__)
@@ -103,15 +103,16 @@ def run(
     _check(settings, output, overwrite=overwrite, update=update)
     place, request = Path(out), engine.RunRequest.of(query, settings, output)
     collection.check_place(place)
+    earlier = None if overwrite else engine.RunRequest.of_finished(place)
     if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
-        return engine.unchanged(place, query, _found(query, settings, scenes))
+        return engine.unchanged(place, query, _found(query, settings, scenes, earlier))
     staged = collection.staged_folder(place, overwrite=overwrite, update=update)
     with engine.reporting(progress=progress) as report, staged as folder, engine.open_workers(resources) as workers:
         request = engine.settled_request(request, folder, place if update else None)
 
         # search
         start = time.perf_counter()
-        found = _found(query, settings, scenes)
+        found = _found(query, settings, scenes, earlier)
         logger.info("search: %d scenes in %.1f s", len(found), time.perf_counter() - start)
         request = request.with_scenes(found, folder)
         budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
@@ -129,10 +130,10 @@ def run(
         return engine.finish(grids, scores, found.unreadable)
 
 
-def _found(query: Query, settings: Settings, scenes: object | None) -> "SceneList":
-    """The scenes that can be read, of those that are at hand or else of a search."""
+def _found(query: Query, settings: Settings, scenes: object | None, earlier: "RunRequest | None") -> "SceneList":
+    """The scenes that can be read, of those that are at hand or else of a search; an `earlier` run has read some."""
     chosen = sources.search(query, settings) if scenes is None else sources.scenes_for(query, settings, scenes)
-    return engine.readable_scenes(chosen, query, settings)
+    return engine.readable_scenes(chosen, query, settings, earlier)
 
 
 def _check(settings: Settings, output: Output, *, overwrite: bool, update: bool) -> None:

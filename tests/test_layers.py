@@ -47,7 +47,7 @@ DOORS = {
     "rich": {"cli/printing"},
     "matplotlib": {"evaluation/plots", "simulation/picture"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
-    "async_tiff": {"pixels/tiles", "pixels/tiff_header"},
+    "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},
 }

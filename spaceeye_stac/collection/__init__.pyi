@@ -13,6 +13,7 @@ from .flags import flag_name as flag_name
 from .flags import qgis_style as qgis_style
 from .folder import COG_TYPE as COG_TYPE
 from .folder import COLLECTION_FILE as COLLECTION_FILE
+from .folder import DAY_TOTALS as DAY_TOTALS
 from .folder import FINGERPRINT as FINGERPRINT
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES

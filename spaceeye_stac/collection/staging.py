@@ -19,6 +19,7 @@ from typing import IO
 from spaceeye_stac.collection.durable import exchange, sync
 from spaceeye_stac.collection.folder import (
     COLLECTION_FILE,
+    DAY_TOTALS,
     KEYFRAMES,
     OTHER_ENTRIES,
     REPLACED_FILE,
@@ -144,7 +145,8 @@ def _discard(folder: Path, out: Path) -> None:
 
 def has_finished(work: Path) -> bool:
     """Whether a work folder holds a finished day or cell."""
-    days = (entry for entry in work.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    others = (DAY_TOTALS,)  # which are soon read again
+    days = (e for e in work.iterdir() if e.is_dir() and not e.name.startswith(".") and e.name not in others)
     return any(days) or any(work.glob("*/*/done/*.json")) or any(work.glob(".*/*/done/*.json"))
 
 

@@ -19,9 +19,9 @@ from spaceeye_stac.engine.budget import (
     writing_bytes,
 )
 from spaceeye_stac.engine.jobs import layout_of, retention_of
-from spaceeye_stac.keyframes import CellLayout, keyframe_bytes, views_of
+from spaceeye_stac.keyframes import keyframe_bytes
+from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import BandAsset, GridJob, Scene, metres_per_pixel, pixel_metres
-from spaceeye_stac.pixels import asked_share, model_bands
 from spaceeye_stac.resources import Output
 
 # bytes a pixel of full resolution, deflate level 1; measured on real and on simulated scenes
@@ -39,6 +39,7 @@ THUMBNAIL_RATE, ENLARGED_RATE = 1.7, 3.6
 HEADER_BYTES = 700
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first
 COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
+DAY_TOTAL_BYTES, SUM_BYTES = 150, 24
 COLLECTION_FILES = 5  # collection, parquet, schema, record and thumbnail
 SURVEY_SHARE = 1 / 16
 
@@ -88,35 +89,13 @@ class SourceRates:
         ]
         return min(median(rates), HIGHEST_RATE) if rates else TYPICAL_RATE
 
-    def read(self, layout: CellLayout) -> int:
-        """Bytes that a run reads: the region's share of every raster, with the halos, and a survey before it.
-
-        What a mask model wants is read by itself.
-        """
-        grid = layout.grid
-        pixels = sum(math.prod(views_of((cell,)).shape) for cell in layout.cells)
-        area = metres_per_pixel(grid.geobox) ** 2 * pixels
-        several = len(layout.cells) > 1
-        once = sum(self._bytes_in(asset, scene, area) for scene in self._job.scenes for asset in _assets(scene))
-        asked = sum(self._bytes_in(asset, s, area) for s in self._job.scenes for asset in _asked(self._job, s))
-        return int(once * (1 + SURVEY_SHARE * several) + asked * asked_share(self._job, surveyed=several))
-
-    def _bytes_in(self, asset: BandAsset, scene: Scene, area: float) -> float:
-        """Bytes of so many square metres of a raster."""
-        size = self._sizes.get(asset.href)
-        pixels = area / (pixel_metres(asset, scene) or metres_per_pixel(self._job.grid.geobox)) ** 2
-        if size is None or asset.shape is None:
-            return pixels * (TYPICAL_RATE if asset.dtype != "uint8" else TYPICAL_LABEL_RATE)
-        return size * min(1.0, pixels / math.prod(asset.shape)) / _pyramid(asset.shape)
+    def size_of(self, asset: BandAsset) -> int | None:
+        """Bytes of a file, where they are known."""
+        return self._sizes.get(asset.href)
 
 
 def _assets(scene: Scene) -> list[BandAsset]:
     return [*scene.bands.values(), *([] if scene.labels is None else [scene.labels])]
-
-
-def _asked(job: GridJob, scene: Scene) -> list[BandAsset]:
-    """What a mask model wants of a scene."""
-    return list(scene.with_bands(model_bands(job)).bands.values())
 
 
 def _known_sizes(scene: Scene) -> Iterable[tuple[BandAsset, int]]:
@@ -174,7 +153,10 @@ def disk_of(job: GridJob, days: int, output: Output, squeezed: float) -> tuple[i
     scenes = max(looks_in(job))
     item = ITEM_BYTES + len(rasters) * ASSET_BYTES + scenes * LINK_BYTES
     collection = len(rasters) * COLLECTION_ASSET_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
-    return int(days * (sum(rasters.values()) + item) + collection), days * (len(rasters) + 2) + COLLECTION_FILES
+    totals = method_of(job.settings).normalised  # which stay in a file, for the next run
+    collection += totals * len(job.acquisitions) * (DAY_TOTAL_BYTES + len(job.bands) * SUM_BYTES)
+    count = days * (len(rasters) + 2) + COLLECTION_FILES + totals
+    return int(days * (sum(rasters.values()) + item) + collection), count
 
 
 def all_knots(job: GridJob) -> list[tuple[int, ...]]:

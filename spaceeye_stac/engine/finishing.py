@@ -22,7 +22,6 @@ from spaceeye_stac.days import display_bands, drop_unused_knot_cogs
 from spaceeye_stac.engine.phases import FilledGrid
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.errors import NoClearLookError
-from spaceeye_stac.keyframes import scene_key
 from spaceeye_stac.model import Scene
 from spaceeye_stac.query import Json, Query
 
@@ -69,7 +68,8 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequenc
     write_static(folder, whole, documents)
     # what was said of scenes, before what it was said from goes: the next run says it again of those it does not read
     said = {text: ids for grid in grids for text, ids in grid.warnings.items()}
-    replace(work.request, warnings=said).write(folder)
+    empty = {name: key for grid in grids for name, key in grid.nothing.items()}
+    replace(work.request, warnings=said, empty=empty).write(folder)
     if work.output.keep_keyframes:
         (folder / SCRATCH).rename(folder / KEYFRAMES)
     drop_strangers(folder, {item.id for item in documents})
@@ -84,8 +84,6 @@ def unchanged(folder: Path, query: Query, scenes: Sequence[Scene]) -> Result:
     collection = pystac.Collection.from_file(str(folder / COLLECTION_FILE))
     names = [Path(link.href).stem.removeprefix(f"{collection.id}_") for link in collection.get_item_links()]
     request = RunRequest.read(folder)
-    known = {} if request is None else request.scenes
-    found = {scene.id: scene_key(scene) for scene in scenes}
     days = sorted({name[-len("2018-04-11") :] for name in names})
     return Result(
         path=folder,
@@ -93,7 +91,7 @@ def unchanged(folder: Path, query: Query, scenes: Sequence[Scene]) -> Result:
         skipped=tuple(day for day in map(str, query.days) if day not in days),
         kept=tuple(name.replace("_", " ") for name in names),
         warnings=tuple(collection.extra_fields.get("spaceeye:warnings", ())),
-        new_scenes=tuple(name for name, key in found.items() if not key.startswith(known.get(name, "-"))),
+        new_scenes=tuple(scene.id for scene in scenes if request is None or not request.has_seen(scene)),
     )
 
 

@@ -34,6 +34,7 @@ from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.engine.schedulers import Workers
 from spaceeye_stac.engine.solving import SAMPLE_ARRAYS, SolveTask, doubts_of
+from spaceeye_stac.engine.surveying import surveyed
 from spaceeye_stac.engine.writing import WriteTask
 from spaceeye_stac.errors import DamagedCellError, NoClearLookError
 from spaceeye_stac.keyframes import (
@@ -50,12 +51,9 @@ from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import GridJob, Progress
 from spaceeye_stac.pixels import (
     CachedPixels,
-    PixelSource,
     Sample,
-    StreamedPixels,
     network_use,
     offset_warnings,
-    survey,
 )
 from spaceeye_stac.query import Json
 from spaceeye_stac.resources import Output
@@ -96,18 +94,24 @@ class GridWork:
 class FilledGrid:
     """Days of a grid by index, those that were there already and those that hold nothing; and what looks wrong.
 
-    `warnings`: sentences, each with the ids of the scenes that it is about.
+    `warnings`: sentences, each with the ids of the scenes that it is about. `keys`: what each day is made from.
     """
 
     work: GridWork
     kept: tuple[int, ...]
     empty: tuple[int, ...]
+    keys: Mapping[int, str] = field(default_factory=dict)
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def full(self) -> list[int]:
         """Days that hold something."""
         return [day for day in range(len(self.work.job.days)) if day not in self.empty]
+
+    @property
+    def nothing(self) -> dict[str, str]:
+        """Names of the days that hold nothing, and what they are made from."""
+        return {self.work.place(day).name: self.keys[day] for day in self.empty if day in self.keys}
 
     def named(self, days: Sequence[int]) -> list[str]:
         """Some days as dates, after the tile where there is one."""
@@ -150,7 +154,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     job, layout = work.job, layout_of(work.job)
     how = work.budget.solving(job, layout)
     whole = CachedPixels(job, layout.cells[0].view) if work.budget.holds_all(job, layout) else None
-    illuminance = survey(job, _whole_source(job, layout, whole))
+    illuminance = surveyed(job, layout, whole, [work.folder, *([work.out] if update else [])])
     give_back()
     contents = contents_of(job, illuminance, layout, retention_of(job.settings))
     shape = "grid %s: %d x %d pixels, %d bands, %d acquisitions, %d windows, %d cells"
@@ -161,7 +165,8 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     if update:
         _take_over(work, keys)
     kept = _kept(work, keys)
-    groups = [group for group in day_groups(contents) if not set(group.days) <= set(kept)]
+    nothing = [day for day, key in keys.items() if work.request.empty.get(work.place(day).name) == key]
+    groups = [group for group in day_groups(contents) if not set(group.days) <= {*kept, *nothing}]
     # a store that is kept is whole, whatever days are there already
     needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
     store = KeyframeStore.create(work.store, contents)
@@ -170,7 +175,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
     solving = SolveTask(job, illuminance, store.path, wanted, how, whole, network_use().among(workers.programs - 1))
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
-    return FilledGrid(work, kept, empty, _warnings(work, found))
+    return FilledGrid(work, kept, tuple({*nothing, *empty}), keys, _warnings(work, found))
 
 
 def _warnings(work: GridWork, found: Sequence[Sequence[NDArray[Any]]]) -> Mapping[str, Sequence[str]]:
@@ -264,13 +269,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _whole_source(job: GridJob, layout: CellLayout, cached: CachedPixels | None) -> PixelSource | None:
-    """Where the pixels of a region of one cell are surveyed; None for a larger one."""
-    if len(layout.cells) > 1:
-        return None
-    return cached or StreamedPixels(job)
 
 
 def _solve(workers: Workers, task: SolveTask, layout: CellLayout, progress: Progress) -> None:

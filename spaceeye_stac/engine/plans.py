@@ -1,6 +1,6 @@
 """What a run would do and cost, found without reading a pixel: the scenes of each window, bytes, memory and time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import groupby, pairwise
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from spaceeye_stac.days import Encoding
 from spaceeye_stac.engine.budget import Budget
-from spaceeye_stac.engine.costs import Cost, SourceRates, disk_of, memory_of, scratch_of
+from spaceeye_stac.engine.costs import Cost, disk_of, memory_of, scratch_of
 from spaceeye_stac.engine.jobs import grid_jobs, layout_of
+from spaceeye_stac.engine.reads import ASSUMED, HEADER, FileRead, KnownTables, known_tables, no_tables, reads_of
 from spaceeye_stac.engine.schedulers import size_of
 from spaceeye_stac.errors import printable
 from spaceeye_stac.model import GridJob
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 MINUTE, HOUR = 60, 3600
+MOST_LISTED = 2000  # files of which the requests are listed
+Tables = Callable[[GridJob], KnownTables]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class GridPlan:
     """What is made on one grid: `shape` is rows and columns, `resolution` in units of the CRS.
 
     `unseen`: requested days in whose window there is no scene at all; clouds are not known before pixels are read.
+    `reads`: what is asked of each file.
     """
 
     name: str
@@ -52,6 +56,17 @@ class GridPlan:
     windows: tuple[WindowPlan, ...]
     unseen: tuple[date, ...]
     cost: Cost
+    reads: tuple[FileRead, ...]
+
+    @property
+    def read_known(self) -> str:
+        """How well it is known what is read, in words."""
+        count = sum(read.known == HEADER for read in self.reads)
+        assumed = sum(read.known == ASSUMED for read in self.reads)
+        if not count:
+            return "an estimate from the usual size of tiles: no header was read"
+        rest = f", and usual tiles of {assumed}" if assumed else ""
+        return f"by the headers of {count} of {len(self.reads)} files{rest}"
 
 
 @dataclass(frozen=True)
@@ -84,8 +99,12 @@ class Plan:
         )
 
     def as_json(self) -> Json:
-        """Everything as plain JSON: dates as text, sizes in bytes."""
+        """Everything as plain JSON: dates as text, sizes in bytes; of each grid what the first 2000 files are asked."""
         found = cast("Json", _plain(asdict(self)))
+        for grid, plain in zip(self.grids, found["grids"], strict=True):
+            reads = plain.pop("reads")
+            plain["read_known"], plain["requests"] = grid.read_known, reads[:MOST_LISTED]
+            plain["requests_left_out"] = max(0, len(reads) - MOST_LISTED)
         return found | {"cost": asdict(self.cost)}
 
     def __str__(self) -> str:
@@ -107,24 +126,28 @@ def plan(
 ) -> Plan:
     """Say what `run` would do and cost with the same arguments, before any pixel is read.
 
-    Searches the catalog, and measures this machine for about a second a grid. Raises what `run` raises before it
+    Searches the catalog, reads the headers of a few files where that is possible, and measures this machine for about a
+    second a grid. Raises what `run` raises before it
     reads: CatalogError, ItemError, NoScenesError, and InvalidInputError where the memory is too little for one cell.
     """
     settings, resources, output = settings or Settings(), resources or Resources(), output or Output()
     budget = Budget(resources.memory_bytes, *size_of(resources))
-    return plan_of_scenes(search(query, settings), query, settings, output, budget)
+    return plan_of_scenes(search(query, settings), query, settings, output, budget, tables=known_tables)
 
 
-def plan_of_scenes(scenes: SceneList, query: Query, settings: Settings, output: Output, budget: Budget) -> Plan:
-    """Plan a run with the scenes that its search found, within a budget."""
+def plan_of_scenes(
+    scenes: SceneList, query: Query, settings: Settings, output: Output, budget: Budget, *, tables: Tables = no_tables
+) -> Plan:
+    """Plan a run with the scenes that its search found, within a budget; `tables`: how headers are read, if at all."""
     jobs = grid_jobs(scenes, query, settings)
     memory = [memory_of(job, budget, output) for job in jobs]  # first: it refuses what is too little
-    grids = tuple(_grid(job, peak, output, budget.workers) for job, peak in zip(jobs, memory, strict=True))
+    reads = [tuple(reads_of(job, layout_of(job), tables(job))) for job in jobs]
+    grids = tuple(_grid(*one, output, budget.workers) for one in zip(jobs, memory, reads, strict=True))
     found = [*scenes.left_out, *scenes.doubts, *(text for job in jobs for text in _gaps(job)), *_holes(grids)]
     return Plan((query.days.start, query.days.stop), grids, tuple(found), budget.workers)
 
 
-def _grid(job: GridJob, memory: int, output: Output, count: int) -> GridPlan:
+def _grid(job: GridJob, memory: int, reads: tuple[FileRead, ...], output: Output, count: int) -> GridPlan:
     unseen = tuple(
         job.days.day(day)
         for window in job.windows
@@ -140,7 +163,8 @@ def _grid(job: GridJob, memory: int, output: Output, count: int) -> GridPlan:
         scenes=len(job.scenes),
         windows=tuple(_windows(job)),
         unseen=unseen,
-        cost=_cost(job, len(job.days) - len(unseen), memory, output, count),
+        cost=_cost(job, len(job.days) - len(unseen), (sum(read.bytes for read in reads), memory), output, count),
+        reads=reads,
     )
 
 
@@ -151,7 +175,8 @@ def _windows(job: GridJob) -> Iterator[WindowPlan]:
         yield WindowPlan(read, write, sum(len(found.scenes) for found in inside), len(inside))
 
 
-def _cost(job: GridJob, days: int, memory: int, output: Output, count: int) -> Cost:
+def _cost(job: GridJob, days: int, taken: tuple[int, int], output: Output, count: int) -> Cost:
+    """All that a job costs; `taken`: bytes that it reads, and its memory."""
     from spaceeye_stac.engine.calibration import measured_speed  # noqa: PLC0415 - torch, which the errors above need not wait for
 
     speed: Speed = measured_speed(job, Encoding.of(output))
@@ -160,7 +185,7 @@ def _cost(job: GridJob, days: int, memory: int, output: Output, count: int) -> C
     if output.keep_keyframes:
         disk, scratch = disk + scratch, 0
     seconds = round(speed.seconds(job, days, count), 1)
-    return Cost(SourceRates(job).read(layout_of(job)), memory, disk, scratch, files, seconds)
+    return Cost(*taken, disk, scratch, files, seconds)
 
 
 def _gaps(job: GridJob) -> Iterator[str]:
@@ -198,6 +223,7 @@ def _lines(grid: GridPlan) -> Iterator[str]:
         yield f"  {read:24}  {write:24}  {window.scenes:>6}  {window.acquisitions:>16}"
     yield f"  days without any scene in their window: {_ranges(grid.unseen) or 'none'}"
     yield from _costs(grid.cost)
+    yield f"  what is read: {grid.read_known}"
 
 
 def _costs(cost: Cost) -> Iterator[str]:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from spaceeye_stac import methods
+from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.model import Scene
 from spaceeye_stac.pixels import network_use, reason_unreadable
 from spaceeye_stac.query import Query
@@ -12,20 +13,24 @@ from spaceeye_stac.settings import Settings
 from spaceeye_stac.sources import SceneList, Unreadable
 
 
-def readable_scenes(scenes: Sequence[Scene], query: Query, settings: Settings) -> SceneList:
+def readable_scenes(
+    scenes: Sequence[Scene], query: Query, settings: Settings, earlier: RunRequest | None = None
+) -> SceneList:
     """The scenes of which every file can be opened, as the query's `unreadable` wants it.
 
     "drop": a scene with a file that cannot be opened is left out as a whole, and an older version of it takes its
-    place. "refuse": only where such a version can be opened; else the scene stays, and ends what reads it by name. Only
-    headers are read, of all scenes before anything is made of one, so that nothing depends on what is read first.
-    Bands that the mask model of the settings wants are opened, too.
+    place. "refuse": only where such a version can be opened; else the scene stays, and ends what reads it by name; a
+    scene that an `earlier` run read is not opened again. Only headers are read, of all scenes before anything is made
+    of one, so that nothing depends on what is read first. Bands that the mask model of the settings wants are opened,
+    too.
     """
     found = scenes if isinstance(scenes, SceneList) else SceneList(scenes)
     contested = set(found.contested)
     check = _Check(_model_bands(settings))
     if query.unreadable == "drop":
         return check.without_unreadable(found)
-    for one in check.unreadable([scene for scene in found if scene.id in contested]):
+    read = [] if earlier is None or check.also else [scene.id for scene in found if earlier.has_seen(scene)]
+    for one in check.unreadable([scene for scene in found if scene.id in contested.difference(read)]):
         found = check.replaced(found, one) or found
     return found
 

@@ -25,13 +25,15 @@ class RunRequest:
     """When a run was first started, and what was asked for, without where the scenes were found.
 
     `scenes`: the id of each scene that the search found, and a hash of what its pixels are. `warnings`: what is said of
-    their files and pixels, each sentence with the ids of the scenes that it is about.
+    their files and pixels, each sentence with the ids of the scenes that it is about. `empty`: days that hold nothing,
+    by the names of their items, and what they were made from.
     """
 
     created: datetime
     asked: Json
     scenes: Mapping[str, str] = field(default_factory=dict)
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    empty: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, query: Query, settings: Settings, output: Output) -> "RunRequest":
@@ -53,7 +55,7 @@ class RunRequest:
             return None
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            known = (found.get(name, {}) for name in ("scenes", "warnings"))
+            known = (found.get(name, {}) for name in ("scenes", "warnings", "empty"))
             return cls(datetime.fromisoformat(found["created"]), found["asked"], *known)
         except (OSError, ValueError, KeyError) as error:
             raise OutputError(
@@ -62,25 +64,36 @@ class RunRequest:
 
     def write(self, folder: Path) -> None:
         """Put the record into a folder, whole or not at all."""
-        found = {"scenes": dict(self.scenes), "warnings": dict(self.warnings)}
+        found = {"scenes": dict(self.scenes), "warnings": dict(self.warnings), "empty": dict(self.empty)}
         facts = {"created": self.created.isoformat(), "asked": self.asked, **found}
         write_json(folder / RECORD_FILE, {"spaceeye:run": FORMAT, **facts})
 
     def with_scenes(self, scenes: Sequence[Scene], folder: Path) -> "RunRequest":
         """The request with what its search found, written into the folder; warnings of other scenes hold no more."""
-        keys = {scene.id: scene_key(scene)[:KEY_DIGITS] for scene in scenes}
-        same = {name for name, key in keys.items() if self.scenes.get(name) == key}
+        keys, same = (
+            {scene.id: _key_of(scene) for scene in scenes},
+            {scene.id for scene in scenes if self.has_seen(scene)},
+        )
         known = replace(self, scenes=keys, warnings={t: ids for t, ids in self.warnings.items() if same >= set(ids)})
         known.write(folder)
         return known
 
+    def has_seen(self, scene: Scene) -> bool:
+        """Whether its search found this scene, with the very same pixels."""
+        return self.scenes.get(scene.id) == _key_of(scene)
+
+    @classmethod
+    def of_finished(cls, folder: Path) -> "RunRequest | None":
+        """The record of a finished run in a folder; None where there is none, or one that cannot be read."""
+        try:
+            return cls.read(folder) if (folder / COLLECTION_FILE).is_file() else None
+        except OutputError:
+            return None
+
     @classmethod
     def is_that_of(cls, folder: Path, asked: "RunRequest") -> bool:
         """Whether a finished run in a folder was asked for the very same."""
-        try:
-            before = cls.read(folder) if (folder / COLLECTION_FILE).is_file() else None
-        except OutputError:
-            return False
+        before = cls.of_finished(folder)
         return before is not None and not before.changes(asked)
 
     def changes(self, other: "RunRequest") -> list[str]:
@@ -93,6 +106,10 @@ class RunRequest:
         return ", ".join(
             f"{name} ({method})" if name == "method" and isinstance(method, str) else name for name in changed
         )
+
+
+def _key_of(scene: Scene) -> str:
+    return scene_key(scene)[:KEY_DIGITS]
 
 
 def settled_request(asked: RunRequest, folder: Path, earlier: Path | None) -> RunRequest:
@@ -108,6 +125,6 @@ def settled_request(asked: RunRequest, folder: Path, earlier: Path | None) -> Ru
     changed = [name for name in old.changes(asked) if name != "datetime"] if old else []
     if old and changed:
         raise OutputError(f"The run in {earlier} was asked for another {old.told(changed)}; overwrite it instead.")
-    record = before or (asked if old is None else replace(asked, scenes=old.scenes, warnings=old.warnings))
+    record = before or (asked if old is None else replace(old, created=asked.created, asked=asked.asked))
     record.write(folder)
     return record

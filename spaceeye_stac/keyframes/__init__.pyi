@@ -9,6 +9,7 @@ from .fingerprint import day_key as day_key
 from .fingerprint import digest as digest
 from .fingerprint import scene_key as scene_key
 from .fingerprint import settings_record as settings_record
+from .fingerprint import totals_keys as totals_keys
 from .fingerprint import window_keys as window_keys
 from .parts import KeyframeRows as KeyframeRows
 from .parts import WindowFacts as WindowFacts

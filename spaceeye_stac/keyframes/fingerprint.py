@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spaceeye_stac.model import BandAsset, GridJob, Illuminance, Scene, Window
+from spaceeye_stac.model import BandAsset, GridJob, Illuminance, Scene, Window, pixel_metres
 from spaceeye_stac.query import Json
 from spaceeye_stac.settings import MASK_GROUP, Settings, name_of
 
@@ -128,14 +128,38 @@ def _on_disk(href: str) -> list[int]:
 
 def window_keys(job: GridJob, illuminance: Illuminance, cut: Sequence[object]) -> list[str]:
     """Hash of all that the keyframes of each window are made from; `cut`: how the grid is cut into cells."""
-    settings = {k: v for k, v in settings_record(job.settings).items() if k not in NOT_OF_THE_PIXELS}
-    geobox = job.grid.geobox
-    common = digest(
-        code_version(), settings, job.bands, job.grid.epsg, list(geobox.transform), job.grid.shape, list(map(str, cut))
-    )
-    spare = job.settings.mask_model is not None
-    scenes = [[scene_key(scene, spare=spare) for scene in acquisition.scenes] for acquisition in job.acquisitions]
+    common, scenes = _common_key(job, cut), _keys_of_scenes(job)
     return [digest(common, *_window_parts(job, illuminance, window, scenes)) for window in job.windows]
+
+
+def totals_keys(job: GridJob, how: str) -> list[str]:
+    """Hash of all that the sums over the pixels of each acquisition are made from; `how` these are read."""
+    common = _common_key(job, [how])
+    return [digest(common, scenes) for scenes in _keys_of_scenes(job)]
+
+
+def _common_key(job: GridJob, how: Sequence[object]) -> str:
+    """Hash of all but days, scenes and illuminance: code, settings, bands and grid."""
+    settings = {k: v for k, v in settings_record(job.settings).items() if k not in NOT_OF_THE_PIXELS}
+    grid = job.grid.epsg, list(job.grid.geobox.transform), job.grid.shape
+    return digest(code_version(), settings, job.bands, *grid, _finest_pixels(job), list(map(str, how)))
+
+
+def _finest_pixels(job: GridJob) -> dict[str, float]:
+    """The finest pixels of each band over all scenes, which decide how every scene gets onto the grid."""
+    found: dict[str, float] = {}
+    for scene in job.scenes:
+        for name, asset in {**scene.spare, **scene.bands}.items():
+            metres = pixel_metres(asset, scene)
+            if metres is not None:
+                found[name] = min(metres, found.get(name, metres))
+    return {name: metres for name, metres in found.items() if name in job.bands or job.settings.mask_model is not None}
+
+
+def _keys_of_scenes(job: GridJob) -> list[list[str]]:
+    """The scenes of each acquisition."""
+    spare = job.settings.mask_model is not None
+    return [[scene_key(scene, spare=spare) for scene in acquisition.scenes] for acquisition in job.acquisitions]
 
 
 def _window_parts(job: GridJob, illuminance: Illuminance, window: Window, scenes: Sequence[Sequence[str]]) -> list[Any]:

@@ -1,12 +1,16 @@
+from .assets import LABELS as LABELS
+from .first_pass import KeptTotals as KeptTotals
 from .first_pass import observe_part as observe_part
 from .first_pass import survey as survey
 from .grid import Clip as Clip
 from .grid import inside as inside
 from .grid import output_grid as output_grid
 from .grid import tile_grid as tile_grid
+from .illumination import DayTotals as DayTotals
 from .illumination import illuminance_of as illuminance_of
 from .illumination import totals as totals
 from .illumination import unit_illuminance as unit_illuminance
+from .loader import COARSER as COARSER
 from .loader import READ_THREADS as READ_THREADS
 from .mask_squares import asked_share as asked_share
 from .mask_squares import asking_bytes as asking_bytes
@@ -15,6 +19,7 @@ from .network import NetworkUse as NetworkUse
 from .network import file_bytes as file_bytes
 from .network import files_at_once as files_at_once
 from .network import network_use as network_use
+from .network import reads as reads
 from .network import use_network as use_network
 from .observing import Observations as Observations
 from .observing import no_looks as no_looks
@@ -31,3 +36,8 @@ from .scene_pixels import ScenePixels as ScenePixels
 from .scene_pixels import StreamedPixels as StreamedPixels
 from .scene_pixels import read_part as read_part
 from .scene_pixels import reason_unreadable as reason_unreadable
+from .tile_parts import HEADER_BYTES as HEADER_BYTES
+from .tile_parts import TileLevel as TileLevel
+from .tile_parts import TilePart as TilePart
+from .tile_parts import TileTable as TileTable
+from .tile_sizes import tile_tables as tile_tables

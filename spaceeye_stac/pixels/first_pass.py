@@ -1,7 +1,7 @@
 """The decimated first pass over a region, from which the illuminance of each day comes."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -19,6 +19,17 @@ SURVEY_STRIDE = 4
 BATCH_BYTES = 128 * 2**20  # of DN, of the days that are surveyed together
 
 
+@dataclass
+class KeptTotals:
+    """Totals of acquisitions, by index, that are known and need no reading; those that are read come to them."""
+
+    known: dict[int, DayTotals] = field(default_factory=dict)
+
+    def keep(self, found: Mapping[int, DayTotals]) -> None:
+        """Add what was read."""
+        self.known |= found
+
+
 def observe_part(job: GridJob, geobox: GeoBox) -> Observations:
     """Read every scene on a part of the grid and mask it."""
     return observe(read_part(job, geobox), job, geobox)
@@ -29,15 +40,15 @@ def sample_part(job: GridJob, geobox: GeoBox) -> Sample:
     return sampled(read_part(job, geobox), job.scenes, job, geobox)
 
 
-def survey(job: GridJob, whole: PixelSource | None = None) -> Illuminance:
+def survey(job: GridJob, whole: PixelSource | None = None, kept: KeptTotals | None = None) -> Illuminance:
     """Illuminance over the region: from the `whole` of it where it is one cell, else from a decimated first pass.
 
-    A few days are read at a time. A method that makes its own of each day takes the days as they are. Raises
-    NoClearLookError when no day has enough clear pixels.
+    A few days are read at a time, and none that is `kept`. A method that makes its own of each day takes the days as
+    they are. Raises NoClearLookError when no day has enough clear pixels.
     """
     if not method_of(job.settings).normalised:
         return unit_illuminance(len(job.bands), len(job.acquisitions), job.span)
-    total = day_totals(job, whole)
+    total = day_totals(job, whole, kept)
     illuminance = illuminance_of(total, job.acquisition_days, job.span, job.settings)
     if not illuminance.used.any():
         best = float((total.clear / np.maximum(total.observed, 1)).max())
@@ -48,19 +59,24 @@ def survey(job: GridJob, whole: PixelSource | None = None) -> Illuminance:
     return illuminance
 
 
-def day_totals(job: GridJob, whole: PixelSource | None = None) -> DayTotals:
+def day_totals(job: GridJob, whole: PixelSource | None = None, kept: KeptTotals | None = None) -> DayTotals:
     """Sums of every acquisition over the region: see `survey`."""
-    return DayTotals.following([_totals(job, days, whole) for days in _batches(job, whole)])
+    kept = kept or KeptTotals()
+    missing = [n for n in range(len(job.acquisitions)) if n not in kept.known]
+    for days in _batches(job, whole, missing):
+        found = _totals(job, days, whole)
+        kept.keep({n: found.day(index) for index, n in enumerate(days)})
+    return DayTotals.following([kept.known[n] for n in range(len(job.acquisitions))])
 
 
-def _totals(job: GridJob, days: slice, whole: PixelSource | None) -> DayTotals:
+def _totals(job: GridJob, days: Sequence[int], whole: PixelSource | None) -> DayTotals:
     """Totals of some acquisitions: of all pixels, or of a grid at least four times coarser.
 
     That one is read by nearest neighbour, and clouds are dilated on it by as many metres.
     """
-    part = replace(job, acquisitions=job.acquisitions[days])
-    first = sum(len(acquisition.scenes) for acquisition in job.acquisitions[: days.start])
-    scenes = range(first, first + len(part.scenes))
+    part = replace(job, acquisitions=tuple(job.acquisitions[n] for n in days))
+    starts = np.cumsum([0, *(len(acquisition.scenes) for acquisition in job.acquisitions)])
+    scenes = [int(scene) for n in days for scene in range(starts[n], starts[n + 1])]
     if whole is not None:
         block = Block(*(slice(0, side) for side in job.grid.shape))
         return observe(whole.pixels(scenes, block), part, job.grid.geobox).totals
@@ -73,15 +89,17 @@ def _stride(job: GridJob) -> int:
     return max(SURVEY_STRIDE, -(-max(job.grid.shape) // SURVEY_PIXELS))
 
 
-def _batches(job: GridJob, whole: PixelSource | None) -> Iterator[slice]:
-    """Acquisitions that are surveyed together."""
+def _batches(job: GridJob, whole: PixelSource | None, days: Sequence[int]) -> Iterator[list[int]]:
+    """Acquisitions, of these, that are surveyed together."""
     height, width = (side if whole is not None else -(-side // _stride(job)) for side in job.grid.shape)
     most = BATCH_BYTES // (height * width * len(job.bands) * np.dtype(np.uint16).itemsize)
-    start = 0
-    while start < len(job.acquisitions):
-        stop, scenes = start + 1, len(job.acquisitions[start].scenes)
-        while stop < len(job.acquisitions) and scenes + len(job.acquisitions[stop].scenes) <= most:
-            scenes += len(job.acquisitions[stop].scenes)
-            stop += 1
-        yield slice(start, stop)
-        start = stop
+    batch, scenes = list[int](), 0
+    for day in days:
+        more = len(job.acquisitions[day].scenes)
+        if batch and scenes + more > most:
+            yield batch
+            batch, scenes = [], 0
+        batch.append(day)
+        scenes += more
+    if batch:
+        yield batch

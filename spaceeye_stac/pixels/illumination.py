@@ -33,13 +33,22 @@ class DayTotals:
         observed, clear, sums = ([getattr(part, name) for part in parts] for name in ("observed", "clear", "sums"))
         return cls(np.concatenate(observed), np.concatenate(clear), np.concatenate(sums, axis=1))
 
+    def day(self, index: int) -> "DayTotals":
+        """One of the days alone."""
+        one = slice(index, index + 1)
+        return DayTotals(self.observed[one], self.clear[one], self.sums[:, one])
+
 
 def totals(values: NDArray[np.float32], clear: NDArray[np.bool_], observed: NDArray[np.int64]) -> DayTotals:
-    """Sum reflectance `(band, time, y, x)`, 0 where not `clear` `(time, y, x)`, over the pixels of one part."""
+    """Sum reflectance `(band, time, y, x)`, 0 where not `clear` `(time, y, x)`, over the pixels of one part.
+
+    Each image is summed by itself, so that a day has the same sums, bit for bit, whichever days are beside it.
+    """
+    sums = np.array([[image.sum(dtype=np.float64) for image in band] for band in values])
     return DayTotals(
         observed=observed,
         clear=clear.sum(axis=(1, 2)).astype(np.int64),
-        sums=values.sum(axis=(2, 3), dtype=np.float64),
+        sums=sums.reshape(values.shape[:2]),
     )
 
 

@@ -29,8 +29,8 @@ from spaceeye_stac.pixels.lattice import Placed, lattice_of
 from spaceeye_stac.pixels.network import LostError, RemoteFile, files_at_once, network, reads
 from spaceeye_stac.pixels.raw_values import BandValues, Labels
 from spaceeye_stac.pixels.tiff_header import TiffHeader
+from spaceeye_stac.pixels.tile_parts import HEADER_BYTES
 
-HEADER_BYTES = 2**14
 MISREAD = "AsyncTiffException"  # which async-tiff 0.7 raises and does not export
 FEWEST_DECODERS = 4
 Image = NDArray[np.uint16]

@@ -1,5 +1,4 @@
 import json
-import math
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -66,16 +65,6 @@ def test_keeping_the_keyframes_moves_them_to_the_disk(simulated_query: se.Query)
     )  # fmt: skip
     assert kept.disk - gone.disk == gone.scratch == scratch_of(job)
     assert kept.scratch == 0
-
-
-def test_bytes_read_are_the_regions_share_of_the_files(simulated_query: se.Query) -> None:
-    scenes = se.search(simulated_query)
-    (grid,) = se.plan(simulated_query).grids
-    files = [Path(asset.href) for scene in scenes for asset in (*scene.bands.values(), scene.labels) if asset]
-    whole = sum(path.stat().st_size for path in files)
-    share = math.prod(grid.shape) / (96 * 128)
-    assert share < 1
-    assert grid.cost.read == pytest.approx(whole * share, rel=0.01)
 
 
 def test_no_pixel_is_read(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
