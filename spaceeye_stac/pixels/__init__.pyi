@@ -31,3 +31,7 @@ from .scene_pixels import ScenePixels as ScenePixels
 from .scene_pixels import StreamedPixels as StreamedPixels
 from .scene_pixels import read_part as read_part
 from .scene_pixels import reason_unreadable as reason_unreadable
+from .tile_cache import TILES as TILES
+from .tile_cache import CachePlace as CachePlace
+from .tile_cache import cache_place as cache_place
+from .tile_cache import empty_tiles as empty_tiles

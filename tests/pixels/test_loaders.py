@@ -40,7 +40,13 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "in strips": ({"compress": "deflate"}, False),
     "plain": (TILED | {"compress": "none"}, False),
     "off the lines": (TILED | {"left": LEFT + 3}, False),
-    "finer": (TILED | {"res": 5.0}, False),
+    "twice as fine": (TILED | {"res": 5.0}, True),
+    "four times as fine": (TILED | {"res": 2.5}, True),
+    "five times as fine": (TILED | {"res": 2.0}, True),
+    "finer, around the corner": (TILED | {"res": 2.5, "left": LEFT - 147.5}, True),
+    "finer, beside the grid": (TILED | {"res": 5.0, "left": LEFT + 4000}, True),
+    "finer, off the lines": (TILED | {"res": 5.0, "left": LEFT + 3}, False),
+    "finer by a broken number": (TILED | {"res": 4.0}, False),
     "with a mask": (TILED | {"masked": True}, False),
 }
 PART = GeoBox.from_bbox((LEFT - 150, TOP - 3330, LEFT + 2870, TOP + 120), f"EPSG:{EPSG}", resolution=10, tight=True)
