@@ -23,12 +23,15 @@ from .observing import sampled as sampled
 from .observing import snow_and_water as snow_and_water
 from .offset_check import Sample as Sample
 from .offset_check import offset_warnings as offset_warnings
+from .reading_ahead import ReadingAhead as ReadingAhead
+from .remote_file import AHEAD_BYTES as AHEAD_BYTES
 from .scene_pixels import CachedPixels as CachedPixels
 from .scene_pixels import MemoryPixels as MemoryPixels
 from .scene_pixels import OnRead as OnRead
 from .scene_pixels import PixelSource as PixelSource
 from .scene_pixels import ScenePixels as ScenePixels
 from .scene_pixels import StreamedPixels as StreamedPixels
+from .scene_pixels import read_ahead as read_ahead
 from .scene_pixels import read_part as read_part
 from .scene_pixels import reason_unreadable as reason_unreadable
 from .tile_cache import TILES as TILES

@@ -2,11 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import stackstac
@@ -73,11 +74,8 @@ def load(
         np.empty((len(scenes), len(resampling), *geobox.shape), np.uint16),
         np.full((len(scenes), *padded.shape), NO_LABEL, np.uint16),
     )
-    how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
-    parts = [(bands, geobox), ([LABELS], padded)] if label_halo else [([*bands, LABELS], geobox)]
     read: list[AssetToRead] = []
-    for names, box in parts:
-        sources = _sources(scenes, {name: how[name] for name in names}, sign)
+    for names, box, sources in _parts(scenes, geobox, resampling, sign, label_halo):
         had = _read_tiles(sources, box)
         for place, image in had.items():
             scene, name = map(int, place.split("-"))
@@ -87,6 +85,28 @@ def load(
             _read(_Into(found, left), scenes, names, box)
         read += sources.values()
     return replace(found, doubts=[_doubts(scene, read) for scene in scenes])
+
+
+def load_ahead(
+    scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer, label_halo: int = 0
+) -> "Iterator[Coroutine[Any, Any, int]]":
+    """Give work for the network: what `load` would read by async-tiff goes into the cache; each gives its bytes."""
+    if network_use().loader == STACKSTAC or find_spec("async_tiff") is None:
+        return
+    from spaceeye_stac.pixels.tiles import tiles_kept  # noqa: PLC0415 - only where it is there
+
+    for _, box, sources in _parts(scenes, geobox, resampling, sign, label_halo):
+        yield tiles_kept(sources, box)
+
+
+def _parts(
+    scenes: Sequence[Scene], geobox: GeoBox, resampling: Mapping[str, str], sign: Signer, label_halo: int
+) -> Iterator[tuple[list[str], GeoBox, Sources]]:
+    """Names, where they are read, and their assets: labels with the bands, or on a part of their own."""
+    how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
+    wide = ([LABELS], geobox.pad(label_halo))
+    for names, box in [(bands, geobox), wide] if label_halo else [([*bands, LABELS], geobox)]:
+        yield names, box, _sources(scenes, {name: how[name] for name in names}, sign)
 
 
 def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uint16]]:

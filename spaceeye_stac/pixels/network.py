@@ -42,6 +42,7 @@ PLAIN_PATH = re.compile(r"/[\w./~+=@,:-]+")
 # settings of GDAL that only tune its own network; any other changes what is asked for, and is left to it
 TUNING = ("MULTIPLEX", "MERGE_CONSECUTIVE_RANGES", "MAX_RETRY", "RETRY_", "TIMEOUT", "CONNECTTIMEOUT", "LOW_SPEED")
 Result = TypeVar("Result")
+Data = obstore.Bytes | bytes
 
 
 @dataclass(frozen=True)

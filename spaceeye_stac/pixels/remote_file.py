@@ -5,16 +5,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import obstore
-
 from spaceeye_stac.errors import SpaceEyeError
-from spaceeye_stac.pixels.network import Address, Answer, ChangedError, LostError, Network, RefusedError, network_use
+from spaceeye_stac.pixels.network import (
+    Address,
+    Answer,
+    ChangedError,
+    Data,
+    LostError,
+    Network,
+    RefusedError,
+    network_use,
+)
 from spaceeye_stac.pixels.tile_cache import TileCache, cache_at, named, without_token
 
 LARGEST_REQUEST = 2**21
 NEAR_BYTES = 2**12  # between two parts that are asked for together
+AHEAD_REQUESTS = 12  # in flight for what is only read ahead
+AHEAD_BYTES = 2 * AHEAD_REQUESTS * LARGEST_REQUEST  # as they come, and as they are written
 Part = tuple[int, int]
-Data = obstore.Bytes | bytes
 Failure = LostError | RefusedError | ChangedError | SpaceEyeError
 FAILURES = (LostError, RefusedError, ChangedError, SpaceEyeError)
 

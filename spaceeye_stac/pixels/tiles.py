@@ -29,7 +29,7 @@ from spaceeye_stac.pixels.headers import Bounds
 from spaceeye_stac.pixels.lattice import Placed, Thinned, lattice_of, thinned
 from spaceeye_stac.pixels.network import ChangedError, LostError, Network, files_at_once, network, reads
 from spaceeye_stac.pixels.raw_values import BandValues, Labels
-from spaceeye_stac.pixels.remote_file import RemoteFile
+from spaceeye_stac.pixels.remote_file import AHEAD_REQUESTS, RemoteFile
 from spaceeye_stac.pixels.tiff_header import TiffHeader
 
 HEADER_BYTES = 2**14
@@ -72,6 +72,45 @@ def read_tiles(sources: Mapping[str, AssetToRead], geobox: GeoBox) -> dict[str, 
 
     found = line.run(_all_of([one(name) for name in signed], ended))
     return {name: image for name, image in zip(signed, found, strict=True) if image is not None}
+
+
+def tiles_kept(sources: Mapping[str, AssetToRead], geobox: GeoBox) -> Coroutine[Any, Any, int]:
+    """Work for the network: bring what `read_tiles` would read into the cache, as far as it can be had; its bytes.
+
+    Hrefs are signed here. Whatever fails is left to the one who reads.
+    """
+    grid, line, ended = TileGrid.of(geobox), network(), asyncio.Event()
+    signed = {name: place for name, source in sources.items() if reads(place := source.signing(source.asset.href))}
+
+    async def all_files() -> int:
+        limit = asyncio.Semaphore(AHEAD_REQUESTS)
+
+        async def one(name: str) -> int:
+            async with limit:
+                file = RemoteFile.at(signed[name], sources[name].asset.href, line, ended, later=True)
+                return await _kept(sources[name], file, grid)
+
+        try:
+            found = await asyncio.gather(*map(one, signed), return_exceptions=True)
+        finally:
+            ended.set()
+        return sum(size for size in found if isinstance(size, int))
+
+    return all_files()
+
+
+async def _kept(source: AssetToRead, file: RemoteFile, grid: TileGrid) -> int:
+    """Bring the tiles of one asset into the cache; their bytes."""
+    away = grid.epsg is None or source.is_away_from(grid.epsg, grid.bounds)
+    tiff = None if away else await TIFF.open("", store=file, prefetch=HEADER_BYTES)
+    wanted = None if tiff is None else _wanted(tiff, source, grid, away=False)
+    if tiff is None or wanted is None:
+        return 0
+    image = tiff.ifds[0]
+    across = -(-wanted.header.width // wanted.header.block_shapes[0][1])
+    offsets, counts = image.tile_offsets or [], image.tile_byte_counts or []
+    numbers = [y * across + x for x, y in wanted.tiles]
+    return await file.keep([(offsets[n], offsets[n] + counts[n]) for n in numbers if counts[n]])
 
 
 async def _all_of(work: Sequence[Coroutine[Any, Any, Image | None]], ended: asyncio.Event) -> list[Image | None]:
