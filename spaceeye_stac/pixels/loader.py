@@ -157,10 +157,12 @@ class _Into(Opaque):
 
     def __init__(self, found: Stacked, sources: Sources) -> None:
         self.found, self.sources = found, sources
+        # stackstac leaves out names that no scene has an asset of
+        self.numbers = sorted({int(place.split("-")[1]) for place in sources})
 
     def __setitem__(self, at: tuple[slice, ...], chunk: NDArray[np.uint16]) -> None:
         scene = at[0].start
-        for name, image in enumerate(chunk[0], at[1].start or 0):
+        for name, image in zip(self.numbers[at[1]], chunk[0], strict=True):
             source = self.sources.get(place_name(scene, name))
             if source is not None:
                 target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
@@ -177,7 +179,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
         array = stackstac.stack(
             _plain_items(into.sources, scenes, names, geobox),
-            assets=list(names),
+            assets=[names[number] for number in into.numbers],
             epsg=geobox.crs.epsg if geobox.crs else None,
             bounds=(box.left, box.bottom, box.right, box.top),
             resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),

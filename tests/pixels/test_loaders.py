@@ -118,6 +118,17 @@ def test_pixels_are_those_of_gdal(
         assert not found.values[0, 0, :12].any()
 
 
+def test_labels_that_are_left_to_gdal_stand_beside_bands_that_are_not(
+    store: Store, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "a.tif", TILED)
+    written(tmp_path / "b.tif", TILED | {"dtype": "uint8", "left": LEFT + 3})
+    found = read(of_files(scene, store.url), monkeypatch)
+    local = read(of_files(scene, tmp_path), monkeypatch)
+    np.testing.assert_array_equal(found.values, local.values)
+    np.testing.assert_array_equal(found.labels, local.labels)
+
+
 def test_two_requests_bring_a_file(store: Store, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, kind in (("a", "uint16"), ("b", "uint8")):
         written(tmp_path / f"{name}.tif", TILED | {"dtype": kind, "blockxsize": 512, "blockysize": 512})
