@@ -107,7 +107,11 @@ def run(
     if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
         return engine.unchanged(place, query, _found(query, settings, scenes, earlier))
     staged = collection.staged_folder(place, overwrite=overwrite, update=update)
-    with engine.reporting(progress=progress) as report, staged as folder, engine.open_workers(resources) as workers:
+    with (
+        engine.reporting(progress=progress) as report,
+        staged as folder,
+        engine.open_workers(resources, folder) as workers,
+    ):
         request = engine.settled_request(request, folder, place if update else None)
 
         # search

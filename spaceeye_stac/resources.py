@@ -89,6 +89,10 @@ class Resources:
         Requests for parts of files that are in flight at once, whatever `workers` is.
     loader
         "auto": async-tiff reads what it can of files in stores, stackstac the rest and local files. "stackstac": all.
+    cache
+        Folder where parts of files in stores are kept for later runs; only until the end of the run when left out.
+    cache_size
+        Bytes that are kept at most, or text as "8GB"; what was not used for longest goes first.
 
     Raises InvalidInputError, with the value and the remedy.
 
@@ -99,10 +103,15 @@ class Resources:
     scheduler: str | None = None
     connections: int = 32
     loader: str = "auto"
+    cache: str | Path | None = None
+    cache_size: int | str = "8GB"
 
     def __post_init__(self) -> None:
         if self.memory is not None:
-            object.__setattr__(self, "memory", _bytes(self.memory))
+            object.__setattr__(self, "memory", _bytes(self.memory, "memory"))
+        object.__setattr__(self, "cache_size", _bytes(self.cache_size, "cache_size"))
+        if self.cache is not None and Path(self.cache).exists() and not Path(self.cache).is_dir():
+            raise InvalidInputError(f"cache {str(self.cache)!r} is a file; name a folder.")
         if not isinstance(self.connections, int) or isinstance(self.connections, bool) or self.connections < 1:
             raise InvalidInputError(f"connections {self.connections!r} is not allowed; give a whole number from 1.")
         if self.loader not in LOADERS:
@@ -123,16 +132,21 @@ class Resources:
         return min(max(LEAST_BYTES, int(SHARE_OF_FREE * _free_bytes())), _allowed_bytes())
 
     @property
+    def cache_bytes(self) -> int:
+        """Bytes that are kept of files in stores."""
+        return int(self.cache_size)
+
+    @property
     def local_workers(self) -> int:
         """Tasks at once on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
 
 
-def _bytes(value: int | str) -> int:
+def _bytes(value: int | str, name: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?\s*", str(value).upper())
     size = int(float(found[1]) * UNITS[found[2] or ""]) if found else 0
     if size < 1 or isinstance(value, bool):
-        raise InvalidInputError(f"memory {value!r} is not allowed; write it as 2GB.")
+        raise InvalidInputError(f"{name} {value!r} is not allowed; write it as 2GB.")
     return size
 
 

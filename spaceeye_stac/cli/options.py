@@ -143,9 +143,19 @@ def resources_from(
     scheduler: Annotated[str | None, typer.Option(help="threads, processes, or tcp://... of dask.distributed.")] = None,
     connections: Annotated[int, typer.Option(help="Requests for parts of files in flight at once.")] = 32,
     loader: Annotated[str, typer.Option(help="auto, or stackstac for all files.")] = "auto",
+    cache: Annotated[str | None, typer.Option(help="Folder to keep source tiles in for later runs.")] = None,
+    cache_size: Annotated[str, typer.Option(help="Source tiles that are kept at most.")] = "8GB",
 ) -> Resources:
     """Make Resources of the options that say how much to use."""
-    return Resources(memory=memory, workers=workers, scheduler=scheduler, connections=connections, loader=loader)
+    return Resources(
+        memory=memory,
+        workers=workers,
+        scheduler=scheduler,
+        connections=connections,
+        loader=loader,
+        cache=cache,
+        cache_size=cache_size,
+    )
 
 
 def output_from(

@@ -10,7 +10,7 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes import CellLayout, views_of
 from spaceeye_stac.methods import Places, cached_rows, method_of
 from spaceeye_stac.model import Block, Cell, GridJob, Window
-from spaceeye_stac.pixels import READ_THREADS, asking_bytes, file_bytes, files_at_once, network_use
+from spaceeye_stac.pixels import AHEAD_BYTES, READ_THREADS, asking_bytes, file_bytes, files_at_once, network_use
 from spaceeye_stac.resources import Output
 
 PROGRAM_BYTES = 420 * 2**20
@@ -179,11 +179,16 @@ def reading_bytes(job: GridJob, block: Block) -> int:
     """Memory of one worker that reads and holds the pixels of a block in one window."""
     dn = held_bytes(job, block)
     coming: float = min(READ_THREADS * READ_COPIES * DN_BYTES * math.prod(block.shape), dn)
-    if any("://" in band.href for scene in job.scenes for band in scene.bands.values()):
+    if is_remote(job):
         files = max(scenes_in(job)) * (len(job.bands) + 1)
         at_once = files_at_once(block.shape, network_use().connections)
-        coming = max(coming, min(files, at_once) * file_bytes(block.shape))
+        coming = max(coming, min(files, at_once) * file_bytes(block.shape), AHEAD_BYTES)
     return int(WORKER_BYTES + asking_bytes(job) + dn + coming)
+
+
+def is_remote(job: GridJob) -> bool:
+    """Whether bands of a job are in stores."""
+    return any("://" in band.href for scene in job.scenes for band in scene.bands.values())
 
 
 def held_bytes(job: GridJob, block: Block) -> int:

@@ -1,7 +1,6 @@
 """One grid of a run: every cell to keyframes, then every day to files."""
 
 import logging
-import math
 import os
 import shutil
 import time
@@ -34,17 +33,16 @@ from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.engine.schedulers import Workers
 from spaceeye_stac.engine.solving import SAMPLE_ARRAYS, SolveTask, doubts_of
+from spaceeye_stac.engine.squares import solve_all
 from spaceeye_stac.engine.surveying import surveyed
 from spaceeye_stac.engine.writing import WriteTask
 from spaceeye_stac.errors import DamagedCellError, NoClearLookError
 from spaceeye_stac.keyframes import (
-    CellLayout,
     Contents,
     KeyframeStore,
     contents_of,
     day_key,
     reuse_windows,
-    views_of,
     window_keys,
 )
 from spaceeye_stac.methods import method_of
@@ -52,6 +50,7 @@ from spaceeye_stac.model import GridJob, Progress
 from spaceeye_stac.pixels import (
     CachedPixels,
     Sample,
+    empty_tiles,
     network_use,
     offset_warnings,
 )
@@ -212,7 +211,8 @@ def _solved_and_written(
     reporting = progress if work.each_day is None else _with_each_day(work, work.each_day, days.keys, progress)
     while True:
         start = time.perf_counter()
-        _solve(workers, solving, store.contents.layout, progress)
+        solve_all(workers, solving, store.contents.layout, progress)
+        empty_tiles(work.folder)  # before there are days, which take their place
         logger.info("solving: %.1f s", time.perf_counter() - start)
         start = time.perf_counter()
         try:
@@ -269,18 +269,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _solve(workers: Workers, task: SolveTask, layout: CellLayout, progress: Progress) -> None:
-    # the largest first, so that all workers end together
-    squares = sorted(layout.groups(task.how.side), key=lambda cells: -math.prod(views_of(cells).shape))
-    groups = [tuple(cell.index for cell in cells) for cells in squares]
-    if task.whole is not None:
-        task(groups[0])
-        progress("solving", 1, 1)
-        return
-    workers.map(task, groups if any(task.keys) else [], "solving", progress, most=task.how.at_work)
-    give_back()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The same tasks on threads, on processes and on a dask.distributed cluster."""
 
+import logging
 import os
 import pickle
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from itertools import islice
 from multiprocessing import current_process, get_context, parent_process
@@ -20,9 +22,10 @@ from uuid import UUID, uuid4
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
 from spaceeye_stac.model import Progress
-from spaceeye_stac.pixels import NetworkUse, use_network
+from spaceeye_stac.pixels import TILES, CachePlace, NetworkUse, cache_place, network_use, use_network
 from spaceeye_stac.resources import LOCAL, Resources
 
+logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 10
 NOT_STARTED = (
     "No worker process could start: a script must call run below if __name__ == '__main__'; where it does, run again "
@@ -58,10 +61,33 @@ class Workers(Protocol):
 
 
 @contextmanager
-def open_workers(resources: Resources) -> Iterator[Workers]:
-    """Give the workers that the resources name; InvalidInputError where a scheduler cannot be reached."""
+def open_workers(resources: Resources, work: Path | None = None) -> Iterator[Workers]:
+    """Give the workers that the resources name; InvalidInputError where a scheduler cannot be reached.
+
+    Parts of files in stores are kept in the cache of the resources, else in `work`, the work folder of a run.
+    """
     keep_few_heaps()
-    use_network(NetworkUse(resources.connections, resources.loader))
+    cache = _cache(resources, work)
+    use_network(NetworkUse(resources.connections, resources.loader, cache))
+    try:
+        yield from _opened(resources)
+    finally:
+        if cache is not None:
+            use_network(replace(network_use(), cache=None))
+
+
+def _cache(resources: Resources, work: Path | None) -> CachePlace | None:
+    """Where a run keeps parts of files; None outside of runs, and where nothing can be written."""
+    if work is None:
+        return None
+    folder = work / TILES if resources.cache is None else Path(resources.cache).absolute()
+    found = cache_place(folder, resources.cache_bytes)
+    if found is None:
+        logger.warning("%s cannot be written to, and nothing is kept there", folder)
+    return found
+
+
+def _opened(resources: Resources) -> Iterator[Workers]:
     address = resources.scheduler
     active = _active_client() if address is None else None
     if active is not None:

@@ -52,9 +52,8 @@ class SolveTask:
         keep_few_heaps()
         use_network(self.use)
         store = KeyframeStore.open(self.store)
-        cells = [store.contents.layout.cell(*place) for place in index]
-        todo = {c.index: {w for w, key in enumerate(self.keys) if key and not store.has(c, w, key)} for c in cells}
-        cells = [cell for cell in cells if todo[cell.index]]
+        todo = self.cells_left(store, index)
+        cells = [store.contents.layout.cell(*place) for place in todo]
         if not cells:
             return
         samples = _Samples(self.job)
@@ -65,6 +64,13 @@ class SolveTask:
                     left = _only(stretch, todo[cell.index])
                     if left.windows:
                         self._solve((store, source, samples), cell, left)
+
+    def cells_left(self, store: KeyframeStore, index: Sequence[tuple[int, int]]) -> dict[tuple[int, int], set[int]]:
+        """Of the cells of these indices those that have windows to solve, and which."""
+        cells = [store.contents.layout.cell(*place) for place in index]
+        wanted = {w: key for w, key in enumerate(self.keys) if key}
+        todo = {c.index: {w for w, key in wanted.items() if not store.has(c, w, key)} for c in cells}
+        return {place: windows for place, windows in todo.items() if windows}
 
     def _source(self, cells: Sequence[Cell], on_read: OnRead) -> CachedPixels | StreamedPixels:
         if self.whole is not None:

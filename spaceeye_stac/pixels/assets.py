@@ -81,6 +81,11 @@ class AssetToRead:
         said = f"Scene {self.scene.id}: asset {href} {why}; check the network, and run again: what is finished is kept."
         return ReadError(said, f"asset {href} {why}")
 
+    def changed(self) -> ReadError:
+        """Return the error of a file that another one has taken the place of while it was read."""
+        why = f"asset {redacted(self.asset.href)} was changed in its store while it was read"
+        return ReadError(f"Scene {self.scene.id}: {why}; run again, with overwrite where days of it are finished.", why)
+
     def check(self, header: DatasetReader, *, away: bool) -> CRS:
         """Compare a file's header with what the item says of it; the CRS to read it in, or ReadError that names both.
 

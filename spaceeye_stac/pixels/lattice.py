@@ -65,6 +65,16 @@ class Placed:
         """The part, in the file's pixels."""
         return Window(self.columns.start, self.rows.start, self.columns.count, self.rows.count)
 
+    @property
+    def down(self) -> range:
+        """Its rows in the file."""
+        return range(self.rows.start, self.rows.start + self.rows.count)
+
+    @property
+    def right(self) -> range:
+        """Its columns in the file."""
+        return range(self.columns.start, self.columns.start + self.columns.count)
+
     def laid(self, found: NDArray[np.uint16], fill: int) -> NDArray[np.uint16]:
         """The pixels of that part as the window has them, each so many times, the fill value outside."""
         shape = self.target.height, self.target.width
@@ -86,6 +96,59 @@ def lattice_of(raster: PlacedRaster, crs: CRS, grid: GridLines) -> Lattice | Non
     factor, left, top = (round(value) for value in exact)
     off = max(abs(a - b) for a, b in zip(exact, (factor, left, top), strict=True))
     return Lattice(factor, left, top) if factor >= 1 and off < SAME_PIXELS else None
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """The file's pixels in which the centres of a coarser grid of that `shape` lie: their rows and columns.
+
+    `first`: row and column of the grid at which they begin.
+    """
+
+    shape: tuple[int, int]
+    down: range
+    right: range
+    first: tuple[int, int] = (0, 0)
+
+    def laid(self, found: NDArray[np.uint16], fill: int) -> NDArray[np.uint16]:
+        """Those pixels as the grid has them, the fill value where it has none."""
+        if found.shape == self.shape:
+            return found
+        out, (top, left) = np.full(self.shape, fill, np.uint16), self.first
+        out[top : top + len(self.down), left : left + len(self.right)] = found
+        return out
+
+
+class CoarseLines(GridLines, Protocol):
+    """A grid of some size."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+
+def thinned(raster: PlacedRaster, crs: CRS, grid: CoarseLines, size: Sequence[int]) -> Thinned | None:
+    """What a grid, of pixels a whole number of a file's wide, takes of it by nearest neighbour; None for others.
+
+    A centre on the line between two pixels takes the latter, as GDAL does.
+    """
+    here, there = raster.transform, grid.transform
+    if code_of(crs) != grid.epsg or here.b or here.d or here.e != -here.a:
+        return None
+    exact = there.a / here.a, (there.f - here.f) / here.e, (there.c - here.c) / here.a
+    step, *corner = (round(value) for value in exact)
+    off = max(abs(a - b) for a, b in zip(exact, (step, *corner), strict=True))
+    if step <= 1 or off >= SAME_PIXELS:
+        return None
+    centres = [range(at + step // 2, at + step // 2 + n * step, step) for at, n in zip(corner, grid.shape, strict=True)]
+    (top, down), (left, right) = (_inside(along, most) for along, most in zip(centres, size, strict=True))
+    return Thinned(grid.shape, down, right, (top, left))
+
+
+def _inside(pixels: range, size: int) -> tuple[int, range]:
+    """How many of some pixels lie before a file of that size, and those that lie in it."""
+    before = min(len(pixels), max(0, -(pixels.start // pixels.step)))
+    return before, pixels[before : max(before, -(-(size - pixels.start) // pixels.step))]
 
 
 @dataclass(frozen=True)

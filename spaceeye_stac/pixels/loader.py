@@ -2,11 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import stackstac
@@ -78,11 +79,8 @@ def load(
         np.empty((len(scenes), len(resampling), *geobox.shape), np.uint16),
         np.full((len(scenes), *padded.shape), NO_LABEL, np.uint16),
     )
-    how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
-    parts = [(bands, geobox), ([LABELS], padded)] if label_halo else [([*bands, LABELS], geobox)]
     read: list[AssetToRead] = []
-    for names, box in parts:
-        sources = _sources(scenes, {name: how[name] for name in names}, sign)
+    for names, box, sources in _parts(scenes, geobox, resampling, sign, label_halo):
         had = _read_tiles(sources, box)
         for place, image in had.items():
             scene, name = map(int, place.split("-"))
@@ -92,6 +90,28 @@ def load(
             _read(_Into(found, left), scenes, names, box)
         read += sources.values()
     return replace(found, doubts=[_doubts(scene, read) for scene in scenes])
+
+
+def load_ahead(
+    scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer, label_halo: int = 0
+) -> "Iterator[Coroutine[Any, Any, int]]":
+    """Give work for the network: what `load` would read by async-tiff goes into the cache; each gives its bytes."""
+    if network_use().loader == STACKSTAC or find_spec("async_tiff") is None:
+        return
+    from spaceeye_stac.pixels.tiles import tiles_kept  # noqa: PLC0415 - only where it is there
+
+    for _, box, sources in _parts(scenes, geobox, resampling, sign, label_halo):
+        yield tiles_kept(sources, box)
+
+
+def _parts(
+    scenes: Sequence[Scene], geobox: GeoBox, resampling: Mapping[str, str], sign: Signer, label_halo: int
+) -> Iterator[tuple[list[str], GeoBox, Sources]]:
+    """Names, where they are read, and their assets: labels with the bands, or on a part of their own."""
+    how, bands = {**resampling, LABELS: "nearest"}, list(resampling)
+    wide = ([LABELS], geobox.pad(label_halo))
+    for names, box in [(bands, geobox), wide] if label_halo else [([*bands, LABELS], geobox)]:
+        yield names, box, _sources(scenes, {name: how[name] for name in names}, sign)
 
 
 def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uint16]]:
@@ -146,10 +166,12 @@ class _Into(Opaque):
 
     def __init__(self, found: Stacked, sources: Sources) -> None:
         self.found, self.sources = found, sources
+        # stackstac leaves out names that no scene has an asset of
+        self.numbers = sorted({int(place.split("-")[1]) for place in sources})
 
     def __setitem__(self, at: tuple[slice, ...], chunk: NDArray[np.uint16]) -> None:
         scene = at[0].start
-        for name, image in enumerate(chunk[0], at[1].start or 0):
+        for name, image in zip(self.numbers[at[1]], chunk[0], strict=True):
             source = self.sources.get(place_name(scene, name))
             if source is not None:
                 target = self.found.labels[scene] if source.is_label else self.found.values[scene, name]
@@ -166,7 +188,7 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
         warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
         array = stackstac.stack(
             _plain_items(into.sources, scenes, names, geobox),
-            assets=list(names),
+            assets=[names[number] for number in into.numbers],
             epsg=geobox.crs.epsg if geobox.crs else None,
             bounds=(box.left, box.bottom, box.right, box.top),
             resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),

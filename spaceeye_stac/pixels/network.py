@@ -4,7 +4,9 @@ import asyncio
 import math
 import os
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from netrc import NetrcParseError, netrc
@@ -14,13 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotModifiedError
 from obstore.store import HTTPStore
 
 from spaceeye_stac.errors import SpaceEyeError, exhausted
 from spaceeye_stac.pixels.patience import RETRIES, waits
+from spaceeye_stac.pixels.tile_cache import CachePlace
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig
 
 AUTO, STACKSTAC = "auto", "stackstac"
@@ -28,9 +32,9 @@ READ_BYTES = 2**26  # of images on their way, together
 PIXEL_BYTES, COMPRESSED_BYTES = 2, 1.5  # of a pixel where it is put together, and in the tiles that it comes in
 TILE_SIDE = 1024  # of the largest that are usual
 FEWEST_FILES = 4
+THINNED_FILES = 8
 CONNECT_SECONDS, SILENT_SECONDS, LONGEST_SECONDS = 30, 60, 600
-LARGEST_REQUEST = 2**21
-NEAR_BYTES = 2**12  # between two parts that are asked for together
+BEHIND_SECONDS = 0.01  # between two looks whether a place is free that nobody waits for
 STORES = 64  # hosts and tokens of which connections are kept
 STATUS = re.compile(r"status code: (\d{3})")
 PASSING = re.compile(r"408|425|429|5\d\d")
@@ -38,14 +42,16 @@ PLAIN_PATH = re.compile(r"/[\w./~+=@,:-]+")
 # settings of GDAL that only tune its own network; any other changes what is asked for, and is left to it
 TUNING = ("MULTIPLEX", "MERGE_CONSECUTIVE_RANGES", "MAX_RETRY", "RETRY_", "TIMEOUT", "CONNECTTIMEOUT", "LOW_SPEED")
 Result = TypeVar("Result")
+Data = obstore.Bytes | bytes
 
 
 @dataclass(frozen=True)
 class NetworkUse:
-    """How many requests are in flight, and what reads: `auto`, or stackstac alone."""
+    """How many requests are in flight, what reads: `auto`, or stackstac alone; and where what was read is kept."""
 
     connections: int = 32
     loader: str = AUTO
+    cache: CachePlace | None = None
 
     def among(self, processes: int) -> "NetworkUse":
         """The share of each of so many processes that read at once."""
@@ -60,80 +66,47 @@ class RefusedError(Exception):
     """A store that does not give a part of a file: refused, missing, or without ranges."""
 
 
-@dataclass
-class RemoteFile:
-    """A file in a store, as async-tiff reads it: by parts. Every request waits for a place among those in flight.
+class ChangedError(Exception):
+    """A file that is no longer the one of which parts were had."""
 
-    `ended`: once it is set, nothing more is asked for. `failure`: why a part was not had, which async-tiff raises as an
-    error of its own. `start`: the first bytes, once they are had; a small file has its tiles there.
-    """
+
+@dataclass(frozen=True)
+class Address:
+    """Where a file is: its store, and its path there."""
 
     store: HTTPStore
     path: str
-    network: "Network"
-    ended: asyncio.Event
-    failure: LostError | RefusedError | SpaceEyeError | None = None
-    start: obstore.Bytes | None = None
 
-    async def get_range_async(
-        self,
-        path: str,  # noqa: ARG002 - as it is called
-        *,
-        start: int,
-        end: int | None = None,
-        length: int | None = None,
-    ) -> obstore.Bytes:
-        """Bytes from `start` to before `end`, fewer where the file ends."""
-        stop = start + (length or 0) if end is None else end
-        if self.start is not None and stop <= len(self.start):
-            return self.start[start:stop:1]
-        why: LostError | RefusedError | SpaceEyeError = RefusedError()
-        for wait in (0.0, *waits()):
-            await asyncio.sleep(wait)
-            try:
-                async with self.network.free:
-                    if self.ended.is_set():  # async-tiff goes on when its caller is cancelled
-                        break
-                    found = await obstore.get_range_async(self.store, self.path, start=start, end=stop)
-                self.start = found if start == 0 else self.start
-                return found  # noqa: TRY300 - what follows is for errors
-            except (BaseError, OSError, ValueError) as error:
-                why = exhausted(error) or _why(str(error))
-            if not isinstance(why, LostError):
-                break
-        self.failure = why
-        raise why
-
-    async def get_ranges_async(
-        self,
-        path: str,
-        *,
-        starts: Sequence[int],
-        ends: Sequence[int] | None = None,
-        lengths: Sequence[int] | None = None,
-    ) -> list[obstore.Bytes]:
-        """Several parts at once, those near each other in one request."""
-        stops = ends or [start + length for start, length in zip(starts, lengths or (), strict=True)]
-        parts = list(zip(starts, stops, strict=True))
-        asked = _together(parts)
-        had = await asyncio.gather(*(self.get_range_async(path, start=start, end=stop) for start, stop in asked))
-        found = []
-        for start, stop in parts:
-            first, data = next((a, data) for (a, b), data in zip(asked, had, strict=True) if a <= start and stop <= b)
-            found.append(data[start - first : stop - first : 1])
-        return found
+    @classmethod
+    def of(cls, url: str) -> "Address":
+        """The address of a URL that `reads` allows."""
+        parts = urlsplit(url)
+        token = f"?{parts.query}" if parts.query else ""
+        return cls(_store(f"{parts.scheme}://{parts.netloc}{token}"), parts.path.lstrip("/"))
 
 
-def _together(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Parts as they are asked for."""
-    found = list[tuple[int, int]]()
-    for start, stop in sorted(parts):
-        before = found[-1] if found else None
-        if before and start - before[1] <= NEAR_BYTES and stop - before[0] <= LARGEST_REQUEST:
-            found[-1] = before[0], max(stop, before[1])
-        else:
-            found.append((start, stop))
-    return found
+@dataclass(frozen=True)
+class Answer:
+    """A part of a file, and its version: an ETag, else size and date; no data where the version is the known one."""
+
+    data: obstore.Bytes | None
+    version: str
+
+
+async def _asked(at: Address, part: tuple[int, int], known: str) -> Answer:
+    """One request for bytes from the first to before the second; where `known` is an ETag, only if it is another."""
+    options: GetOptions = {"range": part}
+    if known.startswith(('"', "W/")):
+        options["if_none_match"] = known
+    try:
+        found = await obstore.get_async(at.store, at.path, options=options)
+        data = await found.bytes_async()
+    except NotModifiedError:
+        return Answer(None, known)
+    facts = found.meta
+    dated = facts["last_modified"].timestamp() != 0  # as it is where the store does not say it
+    version = facts["e_tag"] or (f"{facts['last_modified'].isoformat()} " if dated else "") + str(facts["size"])
+    return Answer(data, version)
 
 
 def _why(text: str) -> LostError | RefusedError:
@@ -147,22 +120,65 @@ def _why(text: str) -> LostError | RefusedError:
 
 
 class Network:
-    """So many requests in flight, on a thread of its own."""
+    """So many requests in flight, on a thread of its own.
+
+    `thinning`: files of which many tiles are read for few pixels. `versions`: of the files that a run has met, by their
+    names in its cache, and `coming`: parts on their way into it, with what is done when they are there.
+    """
 
     def __init__(self, connections: int) -> None:
         self.connections, self.free = connections, asyncio.Semaphore(connections)
+        self.thinning = asyncio.Semaphore(THINNED_FILES)
+        self.versions: dict[str, str] = {}
+        self.coming: dict[str, asyncio.Future[None]] = {}
+        self._behind = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         Thread(target=self._loop.run_forever, name="network", daemon=True).start()
 
-    def file(self, url: str, ended: asyncio.Event) -> RemoteFile:
-        """A file at a URL that `reads` allows, which is read until `ended` is set."""
-        parts = urlsplit(url)
-        token = f"?{parts.query}" if parts.query else ""
-        return RemoteFile(_store(f"{parts.scheme}://{parts.netloc}{token}"), parts.path.lstrip("/"), self, ended)
+    async def get(
+        self, at: Address, part: tuple[int, int], ended: asyncio.Event, *, known: str = "", later: bool = False
+    ) -> Answer:
+        """Bytes from the first to before the second, fewer where the file ends, tried again where that may help.
+
+        `known`: a version that need not be sent. `later`: after all that is waited for. Once `ended` is set, nothing
+        more is asked for. Raises LostError, RefusedError, or what the machine lacks.
+        """
+        why: LostError | RefusedError | SpaceEyeError = RefusedError()
+        for wait in (0.0, *waits()):
+            await asyncio.sleep(wait)
+            try:
+                async with self._place(later=later):
+                    if ended.is_set():  # async-tiff goes on when its caller is cancelled
+                        break
+                    return await _asked(at, part, known)
+            except (BaseError, OSError, ValueError) as error:
+                why = exhausted(error) or _why(str(error))
+            if not isinstance(why, LostError):
+                break
+        raise why
+
+    @asynccontextmanager
+    async def _place(self, *, later: bool) -> AsyncIterator[None]:
+        """A place among the requests in flight."""
+        if later:
+            async with self._behind:
+                while self.free.locked():  # noqa: ASYNC110 - a place has no event of its own
+                    await asyncio.sleep(BEHIND_SECONDS)
+                await self.free.acquire()
+        else:
+            await self.free.acquire()
+        try:
+            yield
+        finally:
+            self.free.release()
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
+        """Begin some work on that thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do some work on that thread, and wait for it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.start(work)
         try:
             return future.result()
         finally:

@@ -1,17 +1,17 @@
 """Where the pixels of a job's scenes come from: memory, a cache, or the source each time."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.model import Block, GridJob, Scene, metres_per_pixel
-from spaceeye_stac.pixels.loader import first_unreadable, load, resampling_of
+from spaceeye_stac.pixels.loader import first_unreadable, load, load_ahead, resampling_of
 from spaceeye_stac.pixels.mask_squares import Verdict, verdicts_of
 from spaceeye_stac.pixels.overviews import OVERVIEWS
 from spaceeye_stac.pixels.signing import signed
@@ -50,12 +50,24 @@ def read_scenes(
 
     A mask model is asked there, too. The whole is the geobox itself when left out.
     """
-    halo = math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
+    halo = _halo(job, geobox)
     chosen = [job.scenes[n] for n in scenes]
     read = load(chosen, geobox, resampling=resampling, sign=signed, label_halo=halo)
     said = verdicts_of(job, chosen, geobox.pad(halo), (whole or geobox).pad(halo))
     doubts = [tuple(dict.fromkeys([*a, *b])) for a, b in zip_longest(read.doubts, said.doubts, fillvalue=())]
     return ScenePixels(list(read.values), list(read.labels), doubts, said.images)
+
+
+def read_ahead(job: GridJob, block: Block, scenes: Sequence[int]) -> "Iterator[Coroutine[Any, Any, int]]":
+    """Give work for the network that brings what `read_part` will read of a block into the cache; see `load_ahead`."""
+    geobox, chosen = job.grid.part(block), [job.scenes[n] for n in scenes]
+    how = resampling_of(job.scenes, geobox, job.settings.resampling)
+    return load_ahead(chosen, geobox, resampling=how, sign=signed, label_halo=_halo(job, geobox))
+
+
+def _halo(job: GridJob, geobox: GeoBox) -> int:
+    """Pixels around a part on which labels are read."""
+    return math.ceil(job.settings.mask_dilation / metres_per_pixel(geobox))
 
 
 def read_part(job: GridJob, geobox: GeoBox, scenes: Sequence[int] | None = None) -> ScenePixels:

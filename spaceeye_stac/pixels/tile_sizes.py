@@ -11,6 +11,7 @@ from async_tiff.store import LocalStore
 
 from spaceeye_stac.model import BandAsset, Scene
 from spaceeye_stac.pixels.network import network, reads
+from spaceeye_stac.pixels.remote_file import RemoteFile
 from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.pixels.tiff_header import TiffHeader
 from spaceeye_stac.pixels.tile_parts import HEADER_BYTES, TileLevel, TileTable
@@ -29,7 +30,7 @@ def tile_tables(files: Sequence[tuple[Scene, BandAsset]]) -> list[TileTable | No
     async def one(scene: Scene, asset: BandAsset) -> TileTable | None:
         try:
             place = signed(scene)(asset.href)
-            file: dict[str, Any] = {"path": "", "store": line.file(place, ended)} if reads(place) else _local(place)
+            file = _remote(RemoteFile.at(place, asset.href, line, ended)) if reads(place) else _local(place)
             return _table(await asyncio.wait_for(TIFF.open(**file, prefetch=HEADER_BYTES), LONGEST_SECONDS))
         except Exception:  # noqa: BLE001 - whatever is wrong with it, a run says it
             return None
@@ -41,6 +42,11 @@ def tile_tables(files: Sequence[tuple[Scene, BandAsset]]) -> list[TileTable | No
             ended.set()
 
     return line.run(every())
+
+
+def _remote(file: RemoteFile) -> dict[str, Any]:
+    """A file in a store, as async-tiff opens it."""
+    return {"path": "", "store": file}
 
 
 def _local(place: str) -> dict[str, Any]:

@@ -40,7 +40,13 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "in strips": ({"compress": "deflate"}, False),
     "plain": (TILED | {"compress": "none"}, False),
     "off the lines": (TILED | {"left": LEFT + 3}, False),
-    "finer": (TILED | {"res": 5.0}, False),
+    "twice as fine": (TILED | {"res": 5.0}, True),
+    "four times as fine": (TILED | {"res": 2.5}, True),
+    "five times as fine": (TILED | {"res": 2.0}, True),
+    "finer, around the corner": (TILED | {"res": 2.5, "left": LEFT - 147.5}, True),
+    "finer, beside the grid": (TILED | {"res": 5.0, "left": LEFT + 4000}, True),
+    "finer, off the lines": (TILED | {"res": 5.0, "left": LEFT + 3}, False),
+    "finer by a broken number": (TILED | {"res": 4.0}, False),
     "with a mask": (TILED | {"masked": True}, False),
 }
 PART = GeoBox.from_bbox((LEFT - 150, TOP - 3330, LEFT + 2870, TOP + 120), f"EPSG:{EPSG}", resolution=10, tight=True)
@@ -110,6 +116,17 @@ def test_pixels_are_those_of_gdal(
     if options == TILED:  # an independent second way
         np.testing.assert_array_equal(found.values[0, 0, 12:, 15:], image[:333, :287])
         assert not found.values[0, 0, :12].any()
+
+
+def test_labels_that_are_left_to_gdal_stand_beside_bands_that_are_not(
+    store: Store, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "a.tif", TILED)
+    written(tmp_path / "b.tif", TILED | {"dtype": "uint8", "left": LEFT + 3})
+    found = read(of_files(scene, store.url), monkeypatch)
+    local = read(of_files(scene, tmp_path), monkeypatch)
+    np.testing.assert_array_equal(found.values, local.values)
+    np.testing.assert_array_equal(found.labels, local.labels)
 
 
 def test_two_requests_bring_a_file(store: Store, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

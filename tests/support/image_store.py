@@ -56,17 +56,21 @@ class _Handler(Handler):
             return
         data = self.served.pages.get(name) or path.read_bytes()
         data = data[: self.served.parts.get(name, len(data))]
-        asked = self.headers.get("Range")
+        asked, facts = self.headers.get("Range"), self.served.facts(data)
+        if "ETag" in facts and self.headers.get("If-None-Match") == facts["ETag"]:
+            self.served.unchanged += 1
+            self.send(304, headers=facts)
+            return
         if asked is None:
-            self.send(200, data)
+            self.send(200, data, facts)
             return
         first, last = asked.removeprefix("bytes=").split("-")
         start, stop = int(first), min(int(last or len(data)), len(data) - 1) + 1
         if start >= len(data):
             self.send(416)
             return
-        place = {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}"}
-        self.served.sent += stop - start
+        place = {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}", **facts}
+        self.served.sent.append((name, start, stop))
         if fault == CUT:
             self.send(206, data[start : (start + stop) // 2], place, promised=stop - start)
         else:
@@ -82,7 +86,8 @@ class Store:
     `keys`: S3 id and secret that signatures are checked against. `payer`: the requester must offer to pay. `answers`
     gives a status instead of the file of that name, `pages` its bytes, and `parts` how many bytes of it are left;
     at the GET of number `ends_at`, from 0, every token ends. `faults`: of each GET of a file, 0 for none, a status, or
-    CUT for half of what it promises. `sent`: bytes of all parts of files that were asked for.
+    CUT for half of what it promises. `tells`: what it says of a file's version, "ETag", "Last-Modified" or nothing. Of
+    what it sent, `sent` has names, first bytes and those after the last, and `unchanged` counts what was not needed.
     """
 
     handler: ClassVar[type[Handler]] = _Handler
@@ -99,9 +104,17 @@ class Store:
     same_token: bool = False
     issued: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
-    sent: int = 0
+    tells: str = "ETag"
+    modified: str = "Wed, 01 Nov 2023 00:00:00 GMT"
+    sent: list[tuple[str, int, int]] = field(default_factory=list)
+    unchanged: int = 0
     url: str = ""
     one_at_a_time: Lock = field(default_factory=Lock)
+
+    def facts(self, data: bytes) -> dict[str, str]:
+        """Headers that say which version of a file this is."""
+        said = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "Last-Modified": self.modified}
+        return {self.tells: said[self.tells]} if self.tells else {}
 
     def issue(self) -> dict[str, str]:
         """A token as Planetary Computer's service gives it."""
