@@ -3,6 +3,7 @@
 import errno
 import logging
 import re
+import resource
 from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
@@ -87,6 +88,7 @@ class WorkerError(SpaceEyeError):
 
 
 MANY_FILES = ("TooManyOpenFiles", "Too many open files")
+NO_PROJ_DATA, USUAL_FILES = "Cannot find proj.db", 256
 
 
 def exhausted(error: BaseException) -> SpaceEyeError | None:
@@ -95,7 +97,9 @@ def exhausted(error: BaseException) -> SpaceEyeError | None:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or "can't allocate" in text:
         return SpaceEyeError("The memory of this machine is used up; run again with less memory or fewer workers.")
     # the last are what obstore and rustac say when they start their threads, in a panic that is no Exception
-    if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE} or any(said in text for said in MANY_FILES):
+    many = getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE} or any(said in text for said in MANY_FILES)
+    # PROJ takes a file of its own that it cannot open for one that is not there
+    if many or (NO_PROJ_DATA in text and resource.getrlimit(resource.RLIMIT_NOFILE)[0] < USUAL_FILES):
         return SpaceEyeError("Too many files are open; run again with fewer workers, or raise the limit (ulimit -n).")
     if "can't start new thread" in text or "kind: WouldBlock" in text:
         return SpaceEyeError(

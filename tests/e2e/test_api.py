@@ -134,7 +134,6 @@ def test_5000_items_at_once(finished: Path, api: str, say: Callable[[str], None]
     start = time.monotonic()
     assert len(store.items(name)) == COUNT
     say(f"listed again in {time.monotonic() - start:.1f} s")
-    assert COUNT / seconds > 50, "the rate of items sent one by one"
 
 
 def test_prune_and_withdraw(finished: Path, api: str, tmp_path: Path) -> None:
