@@ -120,10 +120,15 @@ def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uin
         return {}
     from spaceeye_stac.pixels.tiles import read_tiles  # noqa: PLC0415 - only where it is there
 
-    # pixels that are finer than the grid's are left to GDAL, so that no header is read twice
+    # what is averaged from finer pixels is left to GDAL, so that no header is read twice
+    return read_tiles({place: source for place, source in sources.items() if not _is_averaged(source, geobox)}, geobox)
+
+
+def _is_averaged(source: AssetToRead, geobox: GeoBox) -> bool:
+    """Whether pixels of a file are so much finer than the grid's that a warp is sure."""
     size = metres_per_pixel(geobox)
-    coarse = {k: s for k, s in sources.items() if (pixel_metres(s.asset, s.scene) or size) >= COARSER * size}
-    return read_tiles(coarse, geobox)
+    finer = (pixel_metres(source.asset, source.scene) or size) < COARSER * size
+    return finer and source.resampling != Resampling.nearest
 
 
 def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:
