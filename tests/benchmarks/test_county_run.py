@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.measured import measured
 from tests.benchmarks.test_cloud_store import Bench, bench
+from tests.benchmarks.test_run_speed import PROGRAMS
 
 __all__ = ["bench"]  # a fixture
 OVER_READ, IDLE = 1.15, 0.1
@@ -67,3 +69,19 @@ def test_each_byte_of_a_county_crosses_the_network_once(method: str, bench: Benc
     print(f"  read within {reading:.1f} s, of which the network was idle for {idle:.0%}")
     assert sent <= OVER_READ * needed
     assert idle <= IDLE
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("memory", ["1GB", "2GB"])
+def test_memory_stays_under_the_budget_with_many_connections(memory: str, bench: Bench, tmp_path: Path) -> None:
+    query = {
+        "catalog": str(bench.folder / "pc.json"),
+        "bbox": json.loads((bench.folder / "rois.json").read_text())["county"],
+        "datetime": "2023-04-26/2023-05-12",
+        "bands": FOUR.split(","),
+        "allow_hrefs": ["http://127.0.0.1"],
+    }
+    resources = {"workers": 2, "memory": memory, "connections": 64}
+    one = measured(PROGRAMS, program="ours", query=query, settings={}, resources=resources, out=str(tmp_path / "out"))
+    print(f"\n64 connections, memory {memory}: {one.memory / 1e9:.2f} GB, {one.seconds:.0f} s")
+    assert one.memory <= float(memory.removesuffix("GB")) * 1e9
