@@ -84,8 +84,8 @@ class SourceRates:
         """Bytes a source pixel of full resolution, the median over scenes; the typical rate where none is known."""
         rates = [
             size / math.prod(asset.shape) / _pyramid(asset.shape)
-            for asset in (scene.bands[name] for scene in self._job.scenes)
-            if asset.shape is not None and (size := self._sizes.get(asset.href))
+            for asset in ({**scene.spare, **scene.bands}.get(name) for scene in self._job.scenes)
+            if asset is not None and asset.shape is not None and (size := self._sizes.get(asset.href))
         ]
         return min(median(rates), HIGHEST_RATE) if rates else TYPICAL_RATE
 

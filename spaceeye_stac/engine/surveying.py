@@ -29,7 +29,8 @@ def surveyed(job: GridJob, layout: CellLayout, cached: CachedPixels | None, fold
         return survey(job)
     several = len(layout.cells) > 1
     keys = totals_keys(job, "decimated" if several else "whole")
-    files = [folder / DAY_TOTALS / f"{job.grid.name}.json" for folder in folders]
+    # no .json, which whoever lists a folder's items would take for one
+    files = [folder / DAY_TOTALS / f"{job.grid.name}.totals" for folder in folders]
     kept = FiledTotals(path=files[0], keys=keys)
     kept.keep({n: total for path in files for n, total in _read(path, keys, len(job.bands)).items()})
     return survey(job, None if several else cached or StreamedPixels(job), kept)

@@ -16,7 +16,7 @@ from spaceeye_stac.pixels.signing import signed
 from spaceeye_stac.pixels.tiff_header import TiffHeader
 from spaceeye_stac.pixels.tile_parts import HEADER_BYTES, TileLevel, TileTable
 
-LONGEST_SECONDS = 15  # for a header, after which it counts as not to be had
+LONGEST_SECONDS = 5  # for a header, after which it counts as not to be had
 OVERVIEW = 1  # bit of the kind of image that is a smaller copy of another one
 
 
