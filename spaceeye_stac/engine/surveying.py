@@ -23,7 +23,7 @@ def surveyed(job: GridJob, layout: CellLayout, cached: CachedPixels | None, fold
     """Illuminance of a job's days; see `survey`. Of days whose sums one of the `folders` has nothing is read.
 
     The first folder is that of the run, where the sums of all days are put as soon as they are known; the others are of
-    earlier ones.
+    earlier ones. A run that was killed reads its scenes again: what is said of their files is known from that alone.
     """
     if not method_of(job.settings).normalised:
         return survey(job)
@@ -32,7 +32,7 @@ def surveyed(job: GridJob, layout: CellLayout, cached: CachedPixels | None, fold
     # no .json, which whoever lists a folder's items would take for one
     files = [folder / DAY_TOTALS / f"{job.grid.name}.totals" for folder in folders]
     kept = FiledTotals(path=files[0], keys=keys)
-    kept.keep({n: total for path in files for n, total in _read(path, keys, len(job.bands)).items()})
+    kept.keep({n: total for path in files[1:] for n, total in _read(path, keys, len(job.bands)).items()})
     return survey(job, None if several else cached or StreamedPixels(job), kept)
 
 

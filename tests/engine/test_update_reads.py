@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from shutil import copy2, copytree
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -147,28 +146,6 @@ def test_totals_that_are_not_whole_are_made_anew(
     assert source.read() == whole, "every scene is surveyed"
     assert len(again.kept) == len(again.days)
     assert kept.read_text() == before
-
-
-def test_a_run_that_was_killed_has_its_totals_still(
-    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a kill leaves is the work folder; here its days and cells are removed, and its totals stay."""
-    settings, out = CASES["damped"], tmp_path / "out"
-    solve_in_cells(monkeypatch, settings, cell=32, halo=8, margin=4)
-    query = source.query(source.items)
-    se.run(query, settings, out=out)
-    count = len(source.store.requests)
-    source.read()
-    work = tmp_path / ".out.partial"
-    work.mkdir()
-    for name in ("day-totals", "run.json"):
-        (out / name).rename(work / name)
-    out.rename(tmp_path / "first")
-    se.run(query, settings, out=out)
-    assert 0 < len(source.store.requests) < count, "no survey"
-    copytree(out / "day-totals", tmp_path / "first" / "day-totals")
-    copy2(out / "run.json", tmp_path / "first" / "run.json")
-    assert_same_files(out, tmp_path / "first")
 
 
 def test_days_that_hold_nothing_are_not_tried_again(source: Source, tmp_path: Path) -> None:
