@@ -153,7 +153,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     job, layout = work.job, layout_of(work.job)
     how = work.budget.solving(job, layout)
     whole = CachedPixels(job, layout.cells[0].view) if work.budget.holds_all(job, layout) else None
-    illuminance = surveyed(job, layout, whole, [work.folder, *([work.out] if update else [])])
+    illuminance = surveyed(job, layout, whole, work.folder, work.out if update else None)
     give_back()
     contents = contents_of(job, illuminance, layout, retention_of(job.settings))
     shape = "grid %s: %d x %d pixels, %d bands, %d acquisitions, %d windows, %d cells"

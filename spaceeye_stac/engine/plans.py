@@ -127,8 +127,8 @@ def plan(
     """Say what `run` would do and cost with the same arguments, before any pixel is read.
 
     Searches the catalog, reads the headers of a few files where that is possible, and measures this machine for about a
-    second a grid. Raises what `run` raises before it
-    reads: CatalogError, ItemError, NoScenesError, and InvalidInputError where the memory is too little for one cell.
+    second a grid. Raises what `run` raises before it reads: CatalogError, ItemError, NoScenesError, and
+    InvalidInputError where the memory is too little for one cell.
     """
     settings, resources, output = settings or Settings(), resources or Resources(), output or Output()
     budget = Budget(resources.memory_bytes, *size_of(resources))

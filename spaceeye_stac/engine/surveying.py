@@ -2,8 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,43 +11,40 @@ from spaceeye_stac.collection import DAY_TOTALS, write_json
 from spaceeye_stac.keyframes import CellLayout, totals_keys
 from spaceeye_stac.methods import method_of
 from spaceeye_stac.model import GridJob, Illuminance
-from spaceeye_stac.pixels import CachedPixels, DayTotals, KeptTotals, StreamedPixels, survey
+from spaceeye_stac.pixels import CachedPixels, DayTotals, StreamedPixels, survey
 from spaceeye_stac.query import Json
 
 FORMAT = 1
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
-def surveyed(job: GridJob, layout: CellLayout, cached: CachedPixels | None, folders: Sequence[Path]) -> Illuminance:
-    """Illuminance of a job's days; see `survey`. Of days whose sums one of the `folders` has nothing is read.
+def surveyed(
+    job: GridJob, layout: CellLayout, cached: CachedPixels | None, folder: Path, earlier: Path | None
+) -> Illuminance:
+    """Illuminance of a job's days; see `survey`. Of days whose sums the folder of an `earlier` run has nothing is read.
 
-    The first folder is that of the run, where the sums of all days are put as soon as they are known; the others are of
-    earlier ones. A run that was killed reads its scenes again: what is said of their files is known from that alone.
+    The sums of all days are put into the run's own folder. A run that was killed reads its scenes again: what is said
+    of their files is known from that alone.
     """
     if not method_of(job.settings).normalised:
         return survey(job)
     several = len(layout.cells) > 1
     keys = totals_keys(job, "decimated" if several else "whole")
-    # no .json, which whoever lists a folder's items would take for one
-    files = [folder / DAY_TOTALS / f"{job.grid.name}.totals" for folder in folders]
-    kept = FiledTotals(path=files[0], keys=keys)
-    kept.keep({n: total for path in files[1:] for n, total in _read(path, keys, len(job.bands)).items()})
-    return survey(job, None if several else cached or StreamedPixels(job), kept)
+    known = {} if earlier is None else _read(_file(earlier, job), keys, len(job.bands))
+    illuminance = survey(job, None if several else cached or StreamedPixels(job), known)
+    _write(_file(folder, job), {keys[n]: _plain(total) for n, total in sorted(known.items())})
+    return illuminance
 
 
-@dataclass
-class FiledTotals(KeptTotals):
-    """Totals that stand in a file, too; `keys` say what those of each acquisition are made from."""
+def _file(folder: Path, job: GridJob) -> Path:
+    """Where the sums of a grid are; no .json, which whoever lists a folder's items would take for one."""
+    return folder / DAY_TOTALS / f"{job.grid.name}.totals"
 
-    path: Path = field(kw_only=True)
-    keys: Sequence[str] = field(kw_only=True)
 
-    def keep(self, found: Mapping[int, DayTotals]) -> None:
-        """Add totals, and write the file anew, whole or not at all."""
-        super().keep(found)
-        days = {self.keys[n]: _plain(total) for n, total in sorted(self.known.items())}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, {"spaceeye:totals": FORMAT, "check": _check(days), "days": days})
+def _write(path: Path, days: Json) -> None:
+    """Write the sums of days, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"spaceeye:totals": FORMAT, "check": _check(days), "days": days})
 
 
 def _read(path: Path, keys: Sequence[str], bands: int) -> dict[int, DayTotals]:

@@ -1,5 +1,4 @@
 from .assets import LABELS as LABELS
-from .first_pass import KeptTotals as KeptTotals
 from .first_pass import observe_part as observe_part
 from .first_pass import survey as survey
 from .grid import Clip as Clip

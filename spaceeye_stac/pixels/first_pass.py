@@ -1,7 +1,7 @@
 """The decimated first pass over a region, from which the illuminance of each day comes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -19,17 +19,6 @@ SURVEY_STRIDE = 4
 BATCH_BYTES = 128 * 2**20  # of DN, of the days that are surveyed together
 
 
-@dataclass
-class KeptTotals:
-    """Totals of acquisitions, by index, that are known and need no reading; those that are read come to them."""
-
-    known: dict[int, DayTotals] = field(default_factory=dict)
-
-    def keep(self, found: Mapping[int, DayTotals]) -> None:
-        """Add what was read."""
-        self.known |= found
-
-
 def observe_part(job: GridJob, geobox: GeoBox) -> Observations:
     """Read every scene on a part of the grid and mask it."""
     return observe(read_part(job, geobox), job, geobox)
@@ -40,15 +29,16 @@ def sample_part(job: GridJob, geobox: GeoBox) -> Sample:
     return sampled(read_part(job, geobox), job.scenes, job, geobox)
 
 
-def survey(job: GridJob, whole: PixelSource | None = None, kept: KeptTotals | None = None) -> Illuminance:
+def survey(job: GridJob, whole: PixelSource | None = None, known: dict[int, DayTotals] | None = None) -> Illuminance:
     """Illuminance over the region: from the `whole` of it where it is one cell, else from a decimated first pass.
 
-    A few days are read at a time, and none that is `kept`. A method that makes its own of each day takes the days as
-    they are. Raises NoClearLookError when no day has enough clear pixels.
+    A few days are read at a time, and none of which the totals are `known`, by index; what is read comes to these. A
+    method that makes its own of each day takes the days as they are. Raises NoClearLookError when no day has enough
+    clear pixels.
     """
     if not method_of(job.settings).normalised:
         return unit_illuminance(len(job.bands), len(job.acquisitions), job.span)
-    total = day_totals(job, whole, kept)
+    total = day_totals(job, whole, known)
     illuminance = illuminance_of(total, job.acquisition_days, job.span, job.settings)
     if not illuminance.used.any():
         best = float((total.clear / np.maximum(total.observed, 1)).max())
@@ -59,14 +49,14 @@ def survey(job: GridJob, whole: PixelSource | None = None, kept: KeptTotals | No
     return illuminance
 
 
-def day_totals(job: GridJob, whole: PixelSource | None = None, kept: KeptTotals | None = None) -> DayTotals:
+def day_totals(job: GridJob, whole: PixelSource | None = None, known: dict[int, DayTotals] | None = None) -> DayTotals:
     """Sums of every acquisition over the region: see `survey`."""
-    kept = kept or KeptTotals()
-    missing = [n for n in range(len(job.acquisitions)) if n not in kept.known]
+    known = {} if known is None else known
+    missing = [n for n in range(len(job.acquisitions)) if n not in known]
     for days in _batches(job, whole, missing):
         found = _totals(job, days, whole)
-        kept.keep({n: found.day(index) for index, n in enumerate(days)})
-    return DayTotals.following([kept.known[n] for n in range(len(job.acquisitions))])
+        known |= {n: found.day(index) for index, n in enumerate(days)}
+    return DayTotals.following([known[n] for n in range(len(job.acquisitions))])
 
 
 def _totals(job: GridJob, days: Sequence[int], whole: PixelSource | None) -> DayTotals:

@@ -19,7 +19,7 @@ from stackstac.rio_env import LayeredEnv
 from stackstac.rio_reader import DEFAULT_GDAL_ENV
 
 from spaceeye_stac.errors import ReadError
-from spaceeye_stac.model import NO_LABEL, Scene, metres_per_pixel, pixel_metres
+from spaceeye_stac.model import NO_LABEL, BandAsset, Scene, metres_per_pixel, pixel_metres
 from spaceeye_stac.pixels.assets import LABELS, AssetToRead, Signing
 from spaceeye_stac.pixels.network import STACKSTAC, files_at_once, network_use
 from spaceeye_stac.pixels.overviews import OVERVIEWS
@@ -59,7 +59,7 @@ def resampling_of(scenes: Sequence[Scene], geobox: GeoBox, choice: str, *, coars
     """
     size = metres_per_pixel(geobox)
     return {
-        name: coarser if any((pixel_metres(s.bands[name], s) or size) < COARSER * size for s in scenes) else choice
+        name: coarser if any(_is_finer(scene.bands[name], scene, size) for scene in scenes) else choice
         for name in scenes[0].bands
     }
 
@@ -96,12 +96,12 @@ def load_ahead(
     scenes: Sequence[Scene], geobox: GeoBox, *, resampling: Mapping[str, str], sign: Signer, label_halo: int = 0
 ) -> "Iterator[Coroutine[Any, Any, int]]":
     """Give work for the network: what `load` would read by async-tiff goes into the cache; each gives its bytes."""
-    if network_use().loader == STACKSTAC or find_spec("async_tiff") is None:
-        return
-    from spaceeye_stac.pixels.tiles import tiles_kept  # noqa: PLC0415 - only where it is there
-
     for _, box, sources in _parts(scenes, geobox, resampling, sign, label_halo):
-        yield tiles_kept(sources, box)
+        wanted = _for_tiles(sources, box)
+        if wanted:
+            from spaceeye_stac.pixels.tiles import tiles_kept  # noqa: PLC0415 - only where it is there
+
+            yield tiles_kept(wanted, box)
 
 
 def _parts(
@@ -115,20 +115,33 @@ def _parts(
 
 
 def _read_tiles(sources: Sources, geobox: GeoBox) -> Mapping[str, NDArray[np.uint16]]:
-    """What async-tiff reads, where it is installed and wanted."""
-    if network_use().loader == STACKSTAC or find_spec("async_tiff") is None:
+    """What async-tiff reads of them."""
+    wanted = _for_tiles(sources, geobox)
+    if not wanted:
         return {}
     from spaceeye_stac.pixels.tiles import read_tiles  # noqa: PLC0415 - only where it is there
 
-    # what is averaged from finer pixels is left to GDAL, so that no header is read twice
-    return read_tiles({place: source for place, source in sources.items() if not _is_averaged(source, geobox)}, geobox)
+    return read_tiles(wanted, geobox)
 
 
-def _is_averaged(source: AssetToRead, geobox: GeoBox) -> bool:
-    """Whether pixels of a file are so much finer than the grid's that a warp is sure."""
+def _for_tiles(sources: Sources, geobox: GeoBox) -> Sources:
+    """What async-tiff may read, where it is installed and wanted.
+
+    Averages of finer pixels are left to GDAL at once, so that no header of theirs is read twice.
+    """
+    if network_use().loader == STACKSTAC or find_spec("async_tiff") is None:
+        return {}
     size = metres_per_pixel(geobox)
-    finer = (pixel_metres(source.asset, source.scene) or size) < COARSER * size
-    return finer and source.resampling != Resampling.nearest
+    return {
+        place: source
+        for place, source in sources.items()
+        if source.resampling == Resampling.nearest or not _is_finer(source.asset, source.scene, size)
+    }
+
+
+def _is_finer(asset: BandAsset, scene: Scene, size: float) -> bool:
+    """Whether a file's pixels are much smaller than those of a grid, of so many metres."""
+    return (pixel_metres(asset, scene) or size) < COARSER * size
 
 
 def _doubts(scene: Scene, read: Sequence[AssetToRead]) -> tuple[str, ...]:
