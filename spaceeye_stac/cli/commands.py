@@ -169,8 +169,9 @@ def _ends_at_once(out: Path) -> Iterator[None]:
 
     def end(number: int, _frame: object) -> None:
         err_console.show_cursor()
-        kept = f"what is finished is kept beside {out}" if leave_staged(out) else "nothing was finished"
-        print_text(f"Interrupted: {kept}; the same command again goes on from there.", err_console)
+        kept = leave_staged(out)
+        said = "nothing was finished" if kept is None else f"{kept} is kept beside {out}"
+        print_text(f"Interrupted: {said}; the same command again goes on from there.", err_console)
         sys.stdout.flush()
         os._exit(OF_SIGNAL + number)
 

@@ -19,6 +19,7 @@ from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
 from .folder import SCRATCH as SCRATCH
 from .folder import THUMBNAIL_FILE as THUMBNAIL_FILE
+from .folder import TILES as TILES
 from .folder import drop_strangers as drop_strangers
 from .folder import is_ours as is_ours
 from .folder import read_item as read_item

@@ -21,6 +21,7 @@ SCHEMA_FILE = "spaceeye.schema.json"
 KEYFRAMES = "keyframes"
 SCRATCH = ".keyframes"  # where they are while a run is at work
 REPLACED_FILE = ".replaced"  # in the old run, from the moment when a new one takes its place
+TILES = ".tiles"  # parts of files from stores, while a run is at work
 DAY_TOTALS = "day-totals"  # what a run that brings this one up to date need not read again
 OTHER_ENTRIES = ("run.json", SCHEMA_FILE, PARQUET, KEYFRAMES, KEYFRAME_COGS, DAY_TOTALS)
 

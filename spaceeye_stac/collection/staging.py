@@ -25,6 +25,7 @@ from spaceeye_stac.collection.folder import (
     REPLACED_FILE,
     SCRATCH,
     THUMBNAIL_FILE,
+    TILES,
     is_ours,
 )
 from spaceeye_stac.errors import OutputError
@@ -37,6 +38,7 @@ def staged_folder(out: Path, *, overwrite: bool, update: bool = False) -> Iterat
     """Give the work folder beside `out` that becomes `out` when the block ends well.
 
     When it does not, the work folder vanishes too, unless something in it is finished: the next run goes on from there.
+    Where nothing is, tiles that were read from stores are kept alone, for whatever run is next.
     `overwrite` starts anew and replaces a run in `out`, `update` takes over what still holds of it. Raises OutputError
     when `out` holds a run and neither is asked for, when it holds anything that is not a run's, and when another run is
     at work on it.
@@ -55,8 +57,11 @@ def staged_folder(out: Path, *, overwrite: bool, update: bool = False) -> Iterat
             yield work
         except BaseException as error:  # noqa: BLE001 - whatever ends a run, it is raised below
             raised = _as_output_error(error, out)
-            if leave_staged(out):
-                raised.add_note(f"What is finished is kept beside {out}: the same command again goes on from there.")
+            if raised is not error:  # the disk is full, and tiles may be what fills it
+                shutil.rmtree(work / TILES, ignore_errors=True)
+            kept = leave_staged(out)
+            if kept is not None:
+                raised.add_note(f"{kept.capitalize()} is kept beside {out}: the same command again goes on from there.")
             raise raised from (None if raised is not error else error.__cause__)
         _put_in_place(work, out)
 
@@ -80,14 +85,29 @@ def _beside(out: Path, kind: str) -> Path:
     return out.parent / f".{out.name}.{kind}"
 
 
-def leave_staged(out: Path) -> bool:
-    """Whether something finished is kept for the next run into `out`; the work folder vanishes where nothing is."""
+def leave_staged(out: Path) -> str | None:
+    """What is kept for the next run into `out`, in words: "what is finished", "what was read", or None for nothing.
+
+    The work folder vanishes where nothing is kept. Where tiles alone are, nothing tells what was asked for, so that the
+    next run may ask for something else.
+    """
     work = _beside(out, "partial")
-    kept = work.is_dir() and has_finished(work)
-    if not kept:
-        shutil.rmtree(work, ignore_errors=True)
     _beside(out, "lock").unlink(missing_ok=True)
-    return kept
+    if work.is_dir() and has_finished(work):
+        return "what is finished"
+    if any(path.is_file() for path in (work / TILES).glob("*/*")):
+        _remove_all_but(work, TILES)
+        return "what was read"
+    shutil.rmtree(work, ignore_errors=True)
+    return None
+
+
+def _remove_all_but(folder: Path, name: str) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != name:
+            shutil.rmtree(entry, ignore_errors=True)
+        elif not entry.is_dir():
+            entry.unlink(missing_ok=True)
 
 
 def _as_output_error(error: BaseException, out: Path) -> BaseException:

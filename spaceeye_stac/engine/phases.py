@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from spaceeye_stac.collection import KEYFRAMES, SCRATCH, collection_of, item_id, read_item
+from spaceeye_stac.collection import KEYFRAMES, SCRATCH, TILES, collection_of, item_id, read_item
 from spaceeye_stac.days import (
     DayGroup,
     Encoding,
@@ -50,7 +50,7 @@ from spaceeye_stac.model import GridJob, Progress
 from spaceeye_stac.pixels import (
     CachedPixels,
     Sample,
-    empty_tiles,
+    empty_cache,
     network_use,
     offset_warnings,
 )
@@ -212,7 +212,7 @@ def _solved_and_written(
     while True:
         start = time.perf_counter()
         solve_all(workers, solving, store.contents.layout, progress)
-        empty_tiles(work.folder)  # before there are days, which take their place
+        empty_cache(work.folder / TILES)  # before there are days, which take their place
         logger.info("solving: %.1f s", time.perf_counter() - start)
         start = time.perf_counter()
         try:

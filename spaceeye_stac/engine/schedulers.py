@@ -19,10 +19,11 @@ from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
 
+from spaceeye_stac.collection import TILES
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
 from spaceeye_stac.model import Progress
-from spaceeye_stac.pixels import TILES, CachePlace, NetworkUse, cache_place, network_use, use_network
+from spaceeye_stac.pixels import CachePlace, NetworkUse, cache_place, network_use, use_network
 from spaceeye_stac.resources import LOCAL, Resources
 
 logger = logging.getLogger(__name__)

@@ -42,15 +42,19 @@ def solve_all(workers: Workers, task: SolveTask, layout: CellLayout, progress: P
 def _reading_ahead(
     workers: Workers, task: SolveTask, squares: Sequence[Square]
 ) -> AbstractContextManager[ReadingAhead | None]:
-    """What reads ahead: in this process alone, which knows what its workers have on their way."""
+    """What reads ahead: in this process alone, which knows what its workers have on their way.
+
+    The first squares are read by the workers that begin with them, but for the scenes that their later windows add.
+    """
     cache, at_work = network_use().cache, min(workers.count, task.how.at_work)
-    if cache is None or not workers.shares_lock or len(squares) <= at_work or not is_remote(task.job):
+    if cache is None or not workers.shares_lock or not squares or not is_remote(task.job):
         return nullcontext()
     store = KeyframeStore.open(task.store)
     wanted = {w for w, key in enumerate(task.keys) if key}
     windows = [one for one in stretches(task.job, task.illuminance) if wanted & set(one.windows)]
     scenes = sorted({scene for stretch in windows for scene in stretch.scenes})
+    later = [scene for scene in scenes if scene not in windows[0].scenes]
     left = [cells for cells in squares if task.cells_left(store, cells)]
     views = [views_of([store.contents.layout.cell(*index) for index in cells]) for cells in left]
-    works = [partial(read_ahead, task.job, view, scenes) for view in views]
+    works = [partial(read_ahead, task.job, view, later if n < at_work else scenes) for n, view in enumerate(views)]
     return ReadingAhead(works, at_work, int(AHEAD * cache.most))

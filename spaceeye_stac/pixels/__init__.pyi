@@ -38,10 +38,9 @@ from .scene_pixels import StreamedPixels as StreamedPixels
 from .scene_pixels import read_ahead as read_ahead
 from .scene_pixels import read_part as read_part
 from .scene_pixels import reason_unreadable as reason_unreadable
-from .tile_cache import TILES as TILES
 from .tile_cache import CachePlace as CachePlace
 from .tile_cache import cache_place as cache_place
-from .tile_cache import empty_tiles as empty_tiles
+from .tile_cache import empty_cache as empty_cache
 from .tile_parts import HEADER_BYTES as HEADER_BYTES
 from .tile_parts import TileLevel as TileLevel
 from .tile_parts import TilePart as TilePart

@@ -15,9 +15,8 @@ Work = Callable[[], Iterable[Coroutine[Any, Any, int]]]
 class ReadingAhead:
     """Reads what comes, in order, on a thread of its own, as long as it lasts.
 
-    `works`: of each block, what gives the network's work for it (see `read_ahead`). `at_work`: so many of the first are
-    read by those who solve them. `most`: bytes of blocks that nobody works on yet. Whatever fails is left to those who
-    read the block.
+    `works`: of each block, what gives the network's work for it (see `read_ahead`). `at_work`: so many blocks are worked
+    on at once. `most`: bytes of blocks that nobody works on yet. Whatever fails is left to those who read the block.
     """
 
     def __init__(self, works: Sequence[Work], at_work: int, most: int) -> None:
@@ -48,12 +47,12 @@ class ReadingAhead:
             self._changed.notify_all()
 
     def _go_on(self) -> None:
-        for number in range(self._at_work, len(self._works)):
+        for number, work in enumerate(self._works):
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._ahead() < self._most)
                 if self._ended:
                     return
-            self._sizes[number] = self._read(self._works[number])
+            self._sizes[number] = self._read(work)
 
     def _ahead(self) -> int:
         return sum(size for number, size in self._sizes.items() if number >= self._done + self._at_work)

@@ -20,7 +20,6 @@ from uuid import uuid4
 
 import google_crc32c
 
-TILES = ".tiles"  # in a run's work folder
 CHECK_BYTES = 4
 NAME_BYTES = 20
 FREE_BYTES = 2**30  # of the disk, which are left to others
@@ -48,9 +47,9 @@ def cache_place(folder: Path, most: int) -> CachePlace | None:
     return CachePlace(folder, min(most, room), uuid4().hex) if os.access(folder, os.W_OK | os.X_OK) else None
 
 
-def empty_tiles(work: Path) -> None:
-    """Remove all that a run keeps in its work folder."""
-    for shard in (work / TILES).glob("*"):
+def empty_cache(folder: Path) -> None:
+    """Remove all that is kept in a folder."""
+    for shard in folder.glob("*"):
         shutil.rmtree(shard, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 """A run of files in a store: every byte once, whatever is kept where, and the same days."""
 
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.errors import ReadError
+from spaceeye_stac.collection import TILES
+from spaceeye_stac.errors import OutputError, ReadError
 from spaceeye_stac.pixels.reading_ahead import ReadingAhead
-from spaceeye_stac.pixels.tile_cache import TILES
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.image_store import Store
 from tests.support.items import absolute_items
@@ -23,6 +24,7 @@ from tests.support.small_cells import solve_in_cells
 LANDSCAPE = Simulation(shape=(600, 1100), days=8, revisit=3, seed=3)
 HEADER = 2**14
 METHODS = ["damped", "surface"]
+GOES_ON = "the same command again goes on from there."
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +118,34 @@ def test_processes_share_what_is_kept(
 def test_a_second_try_reads_what_the_first_did_not(
     store: Store, query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file is missing while squares are solved; when it is back, nothing is read again but the headers."""
+    """A file is missing before anything is finished; when it is back, nothing is read again but the headers."""
     last = max(path.relative_to(store.root).as_posix() for path in store.root.rglob("*B04.tif"))
     store.answers = {last: 404}
-    with pytest.raises(ReadError, match="does not exist"):
-        run(query, tmp_path / "out", monkeypatch, cache=tmp_path / "cache")
-    before = [one for one in store.sent if one[1] > 0]
-    assert before
+    with pytest.raises(ReadError, match="does not exist") as raised:
+        run(query, tmp_path / "out", monkeypatch)
+    assert [one for one in store.sent if one[1] > 0]
+    assert raised.value.__notes__ == [f"What was read is kept beside {tmp_path / 'out'}: {GOES_ON}"]
+    assert [path.name for path in (tmp_path / ".out.partial").iterdir()] == [TILES]
     store.answers = {}
-    run(query, tmp_path / "out", monkeypatch, cache=tmp_path / "cache")
+    run(query, tmp_path / "out", monkeypatch, method="surface")  # nothing says that the first was asked for another
     assert over_read(store) == 1
+    assert [path.name for path in tmp_path.glob(".out*")] == []
+
+
+def test_what_was_read_does_not_stay_on_a_full_disk(
+    query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        assert any((tmp_path / ".out.partial" / TILES).rglob("*"))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("spaceeye_stac.engine.fill_grid", full)
+    monkeypatch.setattr("spaceeye_stac.engine.grid_jobs", lambda *_: [None])
+    (tmp_path / ".out.partial" / TILES / "ab").mkdir(parents=True)
+    (tmp_path / ".out.partial" / TILES / "ab" / "tile").write_bytes(b"1")
+    with pytest.raises(OutputError, match="make room"):
+        run(query, tmp_path / "out", monkeypatch)
+    assert not (tmp_path / ".out.partial").exists()
 
 
 def test_what_comes_is_read_in_order_and_not_too_far_ahead() -> None:
@@ -150,12 +170,12 @@ def test_what_comes_is_read_in_order_and_not_too_far_ahead() -> None:
         assert asked == expected
 
     with ReadingAhead([work(n) for n in range(10)], 2, 25) as ahead:
-        waited([2, 3, 4])
+        waited([0, 1, 2, 3, 4])
         ahead.done(1)
-        waited([2, 3, 4, 5])
+        waited([0, 1, 2, 3, 4, 5])
         ahead.done(3)
-        waited([2, 3, 4, 5, 6, 7])
-    assert asked == [2, 3, 4, 5, 6, 7]
+        waited([0, 1, 2, 3, 4, 5, 6, 7])
+    assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_what_is_not_had_ahead_ends_nothing() -> None:
