@@ -10,7 +10,15 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes import CellLayout, views_of
 from spaceeye_stac.methods import Places, cached_rows, method_of
 from spaceeye_stac.model import Block, Cell, GridJob, Window
-from spaceeye_stac.pixels import AHEAD_BYTES, READ_THREADS, asking_bytes, file_bytes, files_at_once, network_use
+from spaceeye_stac.pixels import (
+    AHEAD_BYTES,
+    LARGEST_REQUEST,
+    READ_THREADS,
+    asking_bytes,
+    file_bytes,
+    files_at_once,
+    network_use,
+)
 from spaceeye_stac.resources import Output
 
 PROGRAM_BYTES = 420 * 2**20
@@ -72,13 +80,13 @@ class Budget:
         for cached in (True, False):
             each = {r: solving_bytes(job, layout, cells, Batching(rows=r, cached=cached)) for r in rows}
             for at_work, r in product(range(most, 0, -1), rows):
-                if together([each[r]] * at_work) <= self.free:
+                if together([each[r]] * at_work) <= self.free - network_bytes(job):
                     one = Batching(at_work=at_work, rows=r, cached=cached)
                     return replace(one, side=self._side(job, layout, one)) if cached else one
         raise InvalidInputError(
             f"memory {self.memory / 1e9:.2g} GB is too little: {_least(job, rows)} of {layout.size} pixels "
             f"with {len(job.scenes)} scenes and {len(job.bands)} bands takes "
-            f"{(self.taken + SPARE * each[rows[-1]]) / 1e9:.2g} GB; "
+            f"{(self.taken + SPARE * (each[rows[-1]] + network_bytes(job))) / 1e9:.2g} GB; "
             f"give more, or fewer bands{'' if self.programs == 1 else ' or workers'}."
         )
 
@@ -87,10 +95,8 @@ class Budget:
         side = 1
         while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
             squares = layout.groups(side + 1)
-            if (
-                len(squares) < SQUARES_EACH * how.at_work
-                or together([solving_bytes(job, layout, squares[0], how)] * how.at_work) > self.free
-            ):
+            taken = together([solving_bytes(job, layout, squares[0], how)] * how.at_work) + network_bytes(job)
+            if len(squares) < SQUARES_EACH * how.at_work or taken > self.free:
                 break
             side += 1
         return side
@@ -100,7 +106,7 @@ class Budget:
         view = layout.cells[0].view
         more = len(job.scenes) - max(scenes_in(job))
         taken = solving_bytes(job, layout, layout.cells, Batching()) + _dn_bytes(job, view, more)
-        return len(layout.cells) == 1 and taken <= self.free
+        return len(layout.cells) == 1 and taken + network_bytes(job) <= self.free
 
     def days_together(self, job: GridJob, output: Output) -> tuple[int, int]:
         """How many days of a group are written together, and how many groups are at work at once."""
@@ -182,8 +188,14 @@ def reading_bytes(job: GridJob, block: Block) -> int:
     if is_remote(job):
         files = max(scenes_in(job)) * (len(job.bands) + 1)
         at_once = files_at_once(block.shape, network_use().connections)
-        coming = max(coming, min(files, at_once) * file_bytes(block.shape), AHEAD_BYTES)
+        coming = max(coming, min(files, at_once) * file_bytes(block.shape))
     return int(WORKER_BYTES + asking_bytes(job) + dn + coming)
+
+
+def network_bytes(job: GridJob) -> int:
+    """Memory of what is on its way from stores: an answer for each connection, and what is read ahead."""
+    files = len(job.scenes) * (len(job.bands) + 1)
+    return AHEAD_BYTES + min(files, network_use().connections) * LARGEST_REQUEST if is_remote(job) else 0
 
 
 def is_remote(job: GridJob) -> bool:

@@ -12,6 +12,7 @@ from spaceeye_stac.engine.budget import (
     Budget,
     held_bytes,
     looks_in,
+    network_bytes,
     reading_bytes,
     solved_together,
     solving_bytes,
@@ -176,7 +177,7 @@ def memory_of(job: GridJob, budget: Budget, output: Output) -> int:
     layout = layout_of(job)
     how = budget.solving(job, layout)
     each = sorted((solving_bytes(job, layout, group, how) for group in layout.groups(how.side)), reverse=True)
-    solving = together(each[: how.at_work])
+    solving = together(each[: how.at_work]) + network_bytes(job)
     if budget.holds_all(job, layout):  # its pixels are read before it is solved
         view = layout.cells[0].view
         solving -= reading_bytes(job, view) - held_bytes(job, view)

@@ -29,6 +29,7 @@ from .offset_check import Sample as Sample
 from .offset_check import offset_warnings as offset_warnings
 from .reading_ahead import ReadingAhead as ReadingAhead
 from .remote_file import AHEAD_BYTES as AHEAD_BYTES
+from .remote_file import LARGEST_REQUEST as LARGEST_REQUEST
 from .scene_pixels import CachedPixels as CachedPixels
 from .scene_pixels import MemoryPixels as MemoryPixels
 from .scene_pixels import OnRead as OnRead

@@ -15,8 +15,8 @@ Work = Callable[[], Iterable[Coroutine[Any, Any, int]]]
 class ReadingAhead:
     """Reads what comes, in order, on a thread of its own, as long as it lasts.
 
-    `works`: of each block, what gives the network's work for it (see `read_ahead`). `at_work`: so many blocks are worked
-    on at once. `most`: bytes of blocks that nobody works on yet. Whatever fails is left to those who read the block.
+    `works`: of each block, what gives the network's work for it (see `read_ahead`). `at_work`: so many blocks are
+    worked on at once. `most`: bytes of blocks that nobody works on yet. Whatever fails is left to who reads the block.
     """
 
     def __init__(self, works: Sequence[Work], at_work: int, most: int) -> None:

@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spaceeye_stac as se
-from spaceeye_stac.engine.budget import PROGRAM_BYTES, SPARE, Batching, Budget, solving_bytes
+from spaceeye_stac.engine.budget import PROGRAM_BYTES, SPARE, Batching, Budget, network_bytes, solving_bytes
 from spaceeye_stac.engine.jobs import grid_job, layout_of
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.keyframes.cells import CellLayout
 from spaceeye_stac.methods.base import PER_PIXEL, CellLooks, Places, State
 from spaceeye_stac.methods.registry import method_of
 from spaceeye_stac.methods.solver import cached_rows
-from spaceeye_stac.model import GridJob
+from spaceeye_stac.model import GridJob, Scene
+from spaceeye_stac.pixels.network import NetworkUse
+from spaceeye_stac.pixels.remote_file import LARGEST_REQUEST
 from spaceeye_stac.resources import Resources
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.damped import DAMPED
@@ -67,6 +69,39 @@ def test_with_less_memory_strips_are_lower_before_workers_are_fewer_before_pixel
     assert found == sorted(found, key=lambda how: (how.cached, how.at_work, how.rows))
     assert {(how.cached, how.at_work) for how in found} == {(False, 1), (True, 1), (True, 2)}
     assert {how.rows for how in found} == {32, 64, 128}
+
+
+def in_a_store(job: GridJob) -> GridJob:
+    """The same, as if its bands were behind an address."""
+
+    def moved(scene: Scene) -> Scene:
+        bands = {
+            name: replace(one, href="https://store.example/" + Path(one.href).name) for name, one in scene.bands.items()
+        }
+        return replace(scene, bands=bands)
+
+    days = [replace(one, scenes=tuple(map(moved, one.scenes))) for one in job.acquisitions]
+    return replace(job, acquisitions=tuple(days))
+
+
+def test_answers_on_their_way_are_in_the_budget(wide: se.Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, layout = planned(wide, DAMPED)
+    far = in_a_store(job)
+
+    def needed(connections: int) -> int:
+        monkeypatch.setattr("spaceeye_stac.engine.budget.network_use", lambda: NetworkUse(connections))
+        return network_bytes(far)
+
+    files = len(job.scenes) * 3
+    assert network_bytes(job) == 0
+    assert needed(4) - needed(3) == LARGEST_REQUEST
+    assert needed(files) == needed(10 * files)
+    how = Batching(rows=32, cached=False)
+    alone = solving_bytes(far, layout, layout.groups(1)[0], how)
+    enough = math.ceil(PROGRAM_BYTES + SPARE * (alone + needed(files))) + 1
+    assert Budget(enough, 1).solving(far, layout) == how
+    with pytest.raises(InvalidInputError, match="too little"):
+        Budget(enough - 10, 1).solving(far, layout)
 
 
 @pytest.mark.parametrize("method", ["damped", "surface"])
