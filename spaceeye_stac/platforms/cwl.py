@@ -40,8 +40,7 @@ METADATA: Json = {
 def application_package() -> Json:
     """The package as a CWL document, which is JSON and so YAML.
 
-    Resources are those that the platform gives: its cores, and half of the memory that its container allows. A run
-    that fails for a reason outside the command (exit code 1) is a temporary failure, what the user can mend (2) permanent.
+    Resources are those that the platform gives: its cores, and half of the memory that its container allows.
     """
     return {
         "cwlVersion": "v1.2",
@@ -84,9 +83,6 @@ def _tool() -> Json:
             _name(parameter): {**_input(parameter), "inputBinding": _binding(parameter)} for parameter in _parameters()
         },
         "outputs": {OUT: {**_words(output), "type": "Directory", "outputBinding": {"glob": OUT}}},
-        "successCodes": [0],
-        "temporaryFailCodes": [1],
-        "permanentFailCodes": [2],
     }
 
 
