@@ -73,7 +73,7 @@ def test_the_validator_finds_no_failure(package: Path, say: Callable[[str], None
 
 
 def test_it_gives_what_a_run_gives(package: Path, staged: Path) -> None:
-    found = executed(package, staged, {})
+    found = executed(package, staged, {"catalog": "nowhere"})  # where both are given, the staged scenes count
     assert found.code == 0, found.log
     assert found.outputs["days"]["class"] == "Directory"
     alone = staged.parent / "jobs" / "alone" / "days"  # as deep as the job's, for links to the scenes
