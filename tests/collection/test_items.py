@@ -61,6 +61,14 @@ def test_the_table_holds_every_item(belgium_run: Path) -> None:
     assert rows[3]["assets"]["B04"]["href"] == f"./{ids[3]}/B04.tif"
 
 
+def test_the_catalog_beside_it_leads_to_the_collection(belgium_run: Path, collection: pystac.Collection) -> None:
+    catalog = pystac.Catalog.from_file(str(belgium_run / "catalog.json"))
+    assert validate(catalog) == 1
+    assert [child.id for child in catalog.get_children()] == [collection.id]
+    assert catalog.id != collection.id
+    assert len(list(catalog.get_items(recursive=True))) == len(list(collection.get_items()))
+
+
 def test_renders_name_what_is_there(collection: pystac.Collection) -> None:
     item = next(iter(collection.get_items()))
     shown = item.properties["renders"]
