@@ -86,7 +86,7 @@ class Parameter:
 def parameters_of(group: type) -> tuple[Parameter, ...]:
     """The parameters of one of GROUPS, in the order of its fields."""
     types, texts = get_type_hints(group, include_extras=True), _texts(inspect.getdoc(group) or "")
-    return tuple(Parameter(f.name, types[f.name], f.default, texts[f.name]) for f in fields(group))
+    return tuple(Parameter(f.name, types[f.name], f.default, texts.get(f.name, "")) for f in fields(group))
 
 
 def process_description() -> Json:
@@ -113,8 +113,11 @@ def process_description() -> Json:
 
 
 def _texts(docstring: str) -> dict[str, str]:
-    """Text of each parameter of a numpydoc docstring, on one line; names that share a text each have it."""
-    section = re.split(r"^Parameters\n-+\n", docstring, flags=re.MULTILINE)[1]
+    """Text of each parameter of a numpydoc docstring, on one line; names that share a text each have it.
+
+    None of any where Python was started without docstrings (-OO).
+    """
+    section = re.split(r"^Parameters\n-+\n", docstring, flags=re.MULTILINE)[-1]
     entries = re.findall(r"^(\S.*)\n((?:[ ]{4}.*\n?)+)", section, flags=re.MULTILINE)
     return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
 

@@ -1,6 +1,8 @@
 """The description of the process against its dataclasses, the command line, and a validator of JSON Schema."""
 
 import json
+import subprocess
+import sys
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -116,3 +118,8 @@ def test_a_wrong_value_is_named(change: dict[str, Any], said: str) -> None:
 def test_an_unknown_form_is_one_sentence() -> None:
     done = command("package", "wps")
     assert (done.returncode, done.stderr) == (2, "Error: form 'wps' is not known; choose from process, cwl.\n")
+
+
+def test_the_command_line_works_without_docstrings() -> None:
+    line = [sys.executable, "-OO", "-m", "spaceeye_stac.cli", "run", "--help"]
+    assert "--catalog" in subprocess.run(line, check=True, capture_output=True, text=True).stdout
