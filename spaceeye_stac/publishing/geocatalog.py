@@ -129,7 +129,7 @@ class GeoCatalog(StacApi):
         """Create or replace a collection's configurations of one kind; says of each that failed why."""
         path = f"collections/{segment(collection)}/configurations/{kind}"
         found = self._client.call(READING, path).document
-        there = {one.get("id"): one for one in found if isinstance(one, dict)} if isinstance(found, list) else {}
+        there = {str(one.get("id")): one for one in found} if isinstance(found, list) else {}
         todo = [one for one in wanted if not one.items() <= there.get(one["id"], {}).items()]
         failed = {}
         for one in todo:
