@@ -22,6 +22,7 @@ API_VERSION = "2026-04-15"
 INGESTION = "inma/"  # paths of what is not STAC begin so
 SCOPE = "https://geocatalog.spatio.azure.com/.default"
 OPERATION_SECONDS = 900.0
+STREAM_SECONDS = 1.0  # of a day while a run is at work, which need not wait for it
 BULK_ITEMS = 50
 KNOWN = frozenset({EXISTS})
 
@@ -94,9 +95,11 @@ class GeoCatalog(StacApi):
                 if reply.status != EXISTS:
                     return reply
                 there = self._document(path)
-        return self._replaced(path, item, there or {})
+        return self._replaced(path, item, there)
 
-    def _replaced(self, path: str, item: Json, there: Json) -> Reply:
+    def _replaced(self, path: str, item: Json, there: Json | None) -> Reply:
+        if there is None:
+            raise PublishError(f"{self.url} says that it is there and does not show it")
         if not is_our_item(there.get("properties")):
             raise PublishError(FOREIGN)
         if there["properties"].get(DIGEST) == item["properties"][DIGEST]:

@@ -8,6 +8,7 @@ from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.api import PublishedItem, StacApi
 from spaceeye_stac.publishing.apis import api_of, placing_for, shown
 from spaceeye_stac.publishing.digests import DIGEST, document_digest, is_our_item, with_digest
+from spaceeye_stac.publishing.geocatalog import STREAM_SECONDS
 from spaceeye_stac.publishing.placing import STRUCTURE, Placing, lost_links, with_extent
 from spaceeye_stac.publishing.report import FOREIGN, PublishOptions, Report, check_owner, is_our_collection
 from spaceeye_stac.publishing.run_folder import RunFolder
@@ -64,7 +65,8 @@ class ApiStream:
 
     def __init__(self, target: Target, options: PublishOptions) -> None:
         self._target, self._options = target, options
-        self._api = api_of(target, options)
+        brief = target.kind == "geocatalog" and options.wait is None
+        self._api = api_of(target, replace(options, wait=STREAM_SECONDS) if brief else options)
         self._api.check()
         self._state: _State | None = None
         self._there: dict[str, Json] = {}
