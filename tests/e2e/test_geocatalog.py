@@ -12,13 +12,13 @@ import pytest
 import spaceeye_stac as se
 from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.credentials import TOKEN
-from tests.e2e import geocatalog_sdk
 from tests.e2e.services import CACHE, need
 from tests.support.command import command
 from tests.support.geocatalog import GeoCatalog
 from tests.support.loopback import serving
 from tests.support.servers import running, serve_command
 
+CLIENT = Path(__file__).with_name("geocatalog_sdk.py")
 SECRET = "hunter22-token"  # noqa: S105 - of the small one
 
 
@@ -38,7 +38,7 @@ def days(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) ->
 def sdk(what: str, catalog: GeoCatalog, collection: str, *more: str) -> dict[str, Any]:
     """What Microsoft's client says of it."""
     python = need(CACHE / "platforms" / "bin" / "python", "azure-planetarycomputer")
-    line = [str(python), str(Path(geocatalog_sdk.__file__)), what, catalog.url, SECRET, collection, *more]
+    line = [str(python), str(CLIENT), what, catalog.url, SECRET, collection, *more]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -70,8 +70,11 @@ def test_the_client_reads_what_is_published(catalog: GeoCatalog, days: Path, say
     ]
 
 
-def test_the_client_takes_the_small_one_for_a_geocatalog(catalog: GeoCatalog, days: Path, logs: Path) -> None:
-    with running(serve_command(days, logs / "geocatalog-source.log", "collection.json")) as source:
+def test_the_client_takes_the_small_one_for_a_geocatalog(
+    catalog: GeoCatalog, days: Path, logs: Path, tmp_path: Path
+) -> None:
+    se.publish(days, tmp_path / "files", asset_base_url="https://days.example/a")
+    with running(serve_command(tmp_path / "files", logs / "geocatalog-source.log", "collection.json")) as source:
         said = sdk("write", catalog, "theirs", f"{source.address}/collection.json")
     assert (said["collection"], said["run"]) == ("Succeeded", ["Succeeded", 4, 0])
     assert "ItemAlreadyExistsInCollection" in said["twice"]
