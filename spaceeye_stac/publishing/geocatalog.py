@@ -8,8 +8,6 @@ from functools import cached_property
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-import requests
-
 from spaceeye_stac.errors import PublishError
 from spaceeye_stac.publishing.api import EXISTS, SMALL_PAGE, Outcome, PublishedItem, StacApi, segment
 from spaceeye_stac.publishing.credentials import TOKEN_COMMAND
@@ -44,13 +42,10 @@ class GeoCatalogClient(HttpClient):
             return address
         return f"{address}{'&' if query else '?'}api-version={API_VERSION}"
 
-    def operation_of(self, answer: requests.Response) -> str | None:
+    def operation_of(self, named: str, base: str) -> str:
         """Where an operation is followed; at this host, whatever host the answer names."""
-        named = answer.headers.get("Operation-Location") or answer.headers.get("Location")
-        if named is None:
-            return None
         name = urlsplit(named).path.rstrip("/").rpartition("/")[2]
-        return super().operation_of(answer) or f"{INGESTION}operations/{segment(name)}"
+        return super().operation_of(named, base) or f"{INGESTION}operations/{segment(name)}"
 
 
 class GeoCatalog(StacApi):

@@ -220,17 +220,17 @@ class HttpClient:
         except ValueError:
             return None
 
-    def operation_of(self, answer: requests.Response) -> str | None:
-        """Where the server says how far it is with what it has accepted; None where that is at another host."""
-        named = answer.headers.get("Operation-Location") or answer.headers.get("Location")
-        return self.within(named, answer.url) if named else None
+    def operation_of(self, named: str, base: str) -> str | None:
+        """Where to ask how far the server is with what it has accepted; None where it names another host."""
+        return self.within(named, base)
 
     def _await(self, answer: requests.Response) -> str:
         """Wait until an operation that the server has only accepted is done; PublishError where it failed.
 
         Where the server names none, or it does not end in time, which is said, what is read back afterwards decides.
         """
-        href = self.operation_of(answer)
+        named = answer.headers.get("Operation-Location") or answer.headers.get("Location")
+        href = self.operation_of(named, answer.url) if named else None
         end, pause = time.monotonic() + self._operation_seconds, FIRST_WAIT_SECONDS
         while href is not None and time.monotonic() < end:
             reply = self.call(READING, href, known=MISSING)
