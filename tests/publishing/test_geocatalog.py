@@ -139,7 +139,6 @@ def test_many_are_sent_in_one_operation(catalog: GeoCatalog, four_days: Path, mo
 
 
 def test_an_operation_without_end_is_given_up_and_later_found_done(catalog: GeoCatalog, four_days: Path) -> None:
-    catalog.seconds = 0.05
     se.publish(four_days, at(catalog))
     catalog.items.clear()
     catalog.seconds = 3600
@@ -232,7 +231,6 @@ def test_items_are_fetched_by_the_catalog(catalog: GeoCatalog, four_days: Path, 
 def test_a_fetch_that_was_left_at_work_is_not_begun_again(catalog: GeoCatalog, four_days: Path, tmp_path: Path) -> None:
     with served(tmp_path / "files") as (base, _):
         publish = partial(published, assets_to=tmp_path / "files", asset_base_url=base, ingest="catalog")
-        catalog.seconds = 0.05
         publish(four_days, at(catalog))
         catalog.items.clear()
         catalog.seconds = 3600
