@@ -19,6 +19,7 @@ from spaceeye_stac.cli.options import (
     AssetsTo,
     CollectionId,
     Duration,
+    Ingest,
     Method,
     Out,
     Overwrite,
@@ -31,6 +32,7 @@ from spaceeye_stac.cli.options import (
     Update,
     Verbose,
     Version,
+    Wait,
     days_of,
     with_groups,
 )
@@ -265,10 +267,12 @@ def publish(
     tiles_url: TilesUrl = None,
     prune: Prune = False,  # noqa: FBT002
     overwrite: Replace = False,  # noqa: FBT002
+    ingest: Ingest = None,
+    wait: Wait = None,
     quiet: Quiet = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Publish a run to a STAC API, an object store or a folder; a second time sends only what changed.
+    """Publish a run to a STAC API, a GeoCatalog, an object store or a folder; again sends only what changed.
 
     Credentials come from the environment: SPACEEYE_STAC_TOKEN, _TOKEN_COMMAND, _USER and _PASSWORD, or _HEADER for an
     API; AWS_*, AZURE_STORAGE_*, GOOGLE_* for a store.
@@ -284,6 +288,8 @@ def publish(
             tiles_url=tiles_url,
             prune=prune,
             overwrite=overwrite,
+            ingest=ingest,
+            wait=wait,
             progress=BarProgress(bars),
         )
     print_report(report, as_json=as_json)
@@ -292,7 +298,9 @@ def publish(
 @app.command()
 def unpublish(
     collection: Annotated[str, typer.Argument(help="Id of a collection that was published.")],
-    target: Annotated[str, typer.Option("--from", help="STAC API, s3://, az://, gs://, or folder.")],
+    target: Annotated[
+        str, typer.Option("--from", help="STAC API, geocatalog+https://..., s3://, az://, gs://, or folder.")
+    ],
     datetime: Annotated[str | None, typer.Option(help="A/B: these days alone, both included.")] = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:

@@ -35,10 +35,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
 Update = Annotated[bool, typer.Option("--update", help="Redo only what new scenes or days touch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-To = Annotated[str, typer.Option("--to", help="STAC API (https://...), s3://, az://, gs://, or a folder.")]
+To = Annotated[
+    str, typer.Option("--to", help="STAC API (https://...), geocatalog+https://..., s3://, az://, gs://, or a folder.")
+]
 RunTo = Annotated[str | None, typer.Option("--to", help="Publish there too, day by day: STAC API, store or folder.")]
 AssetBaseUrl = Annotated[str | None, typer.Option(help="Public address of the files, for their hrefs.")]
 AssetsTo = Annotated[str | None, typer.Option(help="For an API: store or folder to send the files to first.")]
+Ingest = Annotated[
+    str | None,
+    typer.Option(help="A GeoCatalog fetches new items itself: from the catalog or geoparquet at --assets-to."),
+]
+Wait = Annotated[float | None, typer.Option(help="Seconds for what an API has only accepted; 60, a GeoCatalog 900.")]
 TilesUrl = Annotated[str | None, typer.Option(help="Root of a titiler that shows the items as tiles.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove items that the run no longer has.")]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace another run's collection of this id.")]

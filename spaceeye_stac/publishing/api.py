@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from spaceeye_stac.collection import is_ours
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.digests import DIGEST, is_our_item
-from spaceeye_stac.publishing.http_client import MISSING, READING, RETRY_SECONDS, HttpClient, Reply
+from spaceeye_stac.publishing.http_client import MISSING, OPERATION_SECONDS, READING, RETRY_SECONDS, HttpClient, Reply
 from spaceeye_stac.publishing.report import FOREIGN
 from spaceeye_stac.publishing.run_folder import is_plain_name
 from spaceeye_stac.publishing.targets import Target
@@ -70,12 +70,17 @@ class StacApi:
     """The collections and items of one API.
 
     TargetError where the API cannot be written to (address, credentials, no Transaction extension), PublishError for
-    what it refuses or when it stays away.
+    what it refuses or when it stays away. `wait`: seconds for what it has only accepted.
     """
 
-    def __init__(self, target: Target, retry_seconds: float = RETRY_SECONDS) -> None:
+    client: ClassVar[type[HttpClient]] = HttpClient
+    usual_wait: ClassVar[float] = OPERATION_SECONDS
+    bulk_items: ClassVar[int] = BULK_ITEMS
+    searched: ClassVar[Json] = {"limit": PAGE_SIZE, "fields": ITEM_FIELDS}
+
+    def __init__(self, target: Target, wait: float | None = None) -> None:
         self.url = target.address
-        self._client = HttpClient(target, retry_seconds)
+        self._client = self.client(target, RETRY_SECONDS, self.usual_wait if wait is None else wait)
 
     @cached_property
     def _root(self) -> Json:
@@ -167,7 +172,7 @@ class StacApi:
         Raises TargetError, and nothing more is sent, when the API refuses the credentials.
         """
         many = len(items) >= BULK_FROM and self._bulk
-        size = BULK_ITEMS if many else 1
+        size = self.bulk_items if many else 1
         parts = [items[start : start + size] for start in range(0, len(items), size)]
         for found in at_once(self._put_many if many else self._put_each, parts):
             yield from found
@@ -196,7 +201,7 @@ class StacApi:
 
     def items(self, collection: str) -> dict[str, PublishedItem]:
         """Every item of a collection that the API lists, by id; PublishError when its paging goes round in circles."""
-        body: Json = {"collections": [collection], "limit": PAGE_SIZE, "fields": ITEM_FIELDS}
+        body: Json = {"collections": [collection], **self.searched}
         try:
             return self._listed(collection, "POST", "search", body)
         except PublishError:

@@ -34,17 +34,20 @@ def publish(
     tiles_url: str | None = None,
     prune: bool = False,
     overwrite: bool = False,
+    ingest: str | None = None,
+    wait: float | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Publish a run to a STAC API, an object store or a folder; a second time sends only what changed.
+    """Publish a run to a STAC API, a GeoCatalog, an object store or a folder; again sends only what changed.
 
     Parameters
     ----------
     run
         What `se.run` returned, or the folder of a run.
     target
-        The landing page of a STAC API with the Transaction extension (https://...), an object store (s3://, az://,
-        gs://), or a folder. Credentials come from the environment.
+        The landing page of a STAC API with the Transaction extension (https://...), a GeoCatalog of Planetary Computer
+        Pro (geocatalog+https://...), an object store (s3://, az://, gs://), or a folder. Credentials come from the
+        environment.
     asset_base_url
         Public address under which the files are read; hrefs of assets begin with it.
     assets_to
@@ -55,6 +58,11 @@ def publish(
         Remove items that the run no longer has. Without it they stay.
     overwrite
         Replace a collection of the same id that is of another run of this package.
+    ingest
+        For a GeoCatalog: items that are new to it are not sent, but fetched by it from the static "catalog", or its
+        "geoparquet", that is published at `assets_to`.
+    wait
+        Seconds to wait for what an API has only accepted (202); 60, for a GeoCatalog 900, where left out.
     progress
         Called with a stage's name, the steps done and their number.
 
@@ -71,13 +79,15 @@ def publish(
         tiles_url=tiles_url,
         prune=prune,
         overwrite=overwrite,
+        ingest=ingest,
+        wait=wait,
     )
     place = target_of(target)
 
     def step(done: int, total: int) -> None:
         progress("publishing", done, total)
 
-    bring = publish_to_api if place.kind == "api" else publish_to_store
+    bring = publish_to_api if place.has_api else publish_to_store
     report = bring(run_folder, place, options, step)
     return _checked(report, "published to")
 
@@ -91,7 +101,7 @@ class DayStream:
 
     def __init__(self, target: str | Path, options: PublishOptions) -> None:
         place = target_of(target)
-        self._stream = (ApiStream if place.kind == "api" else StoreStream)(place, options)
+        self._stream = (ApiStream if place.has_api else StoreStream)(place, options)
         self.error: SpaceEyeError | None = None
 
     def day(self, folder: Path, collection: Json, item: Json) -> None:
@@ -136,5 +146,5 @@ def unpublish(collection: str, target: str | Path, *, datetime: str | None = Non
     def chosen(day: str) -> bool:
         return days is not None and days.start.isoformat() <= day <= days.stop.isoformat()
 
-    withdraw = withdraw_from_api if place.kind == "api" else withdraw_from_store
+    withdraw = withdraw_from_api if place.has_api else withdraw_from_store
     return _checked(withdraw(collection, place, None if days is None else chosen), "removed from")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urljoin
 
 import requests
@@ -26,7 +26,9 @@ MISSING = frozenset({404, 410})
 REFUSED = frozenset({401, 403})
 MOVED = range(300, 400)
 KEEP_METHOD = frozenset({307, 308})
-PENDING = frozenset({"accepted", "pending", "queued", "notstarted", "running", "inprogress", "in progress", "updating"})
+PENDING = frozenset(
+    {"accepted", "pending", "queued", "notstarted", "running", "inprogress", "in progress", "updating", "canceling"}
+)
 FAILED = frozenset({"failed", "failure", "error", "canceled", "cancelled", "dismissed", "rejected"})
 TIMEOUT_SECONDS = 60.0
 MAX_TRIES = 12
@@ -53,15 +55,19 @@ class _AnswerError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is no failure: its status, its JSON (None where it is none), and its type of content."""
+    """An answer that is no failure: its status, its JSON (None where it is none), and its type of content.
+
+    `note` says what became of what the server has only accepted, where that is not known to be done.
+    """
 
     status: int
     document: Any
     kind: str
+    note: str = ""
 
     def __str__(self) -> str:
         said = f"{self.status} with {self.kind}" if self.kind else str(self.status)
-        return said if self.document is None else str(self.status)
+        return (said if self.document is None else str(self.status)) + self.note
 
 
 def _json(answer: requests.Response) -> Any:  # noqa: ANN401 - any JSON
@@ -75,6 +81,8 @@ def _reason(document: object) -> object:
     if isinstance(document, dict):
         named = (document.get(name) for name in ("description", "detail", "message", "error"))
         found = next(filter(None, named), None)
+        if found and found == document.get("message") and isinstance(document.get("code"), str):
+            return f"{document['code']}: {found}"
         return _reason(found) if found else document
     return document
 
@@ -125,14 +133,16 @@ class HttpClient:
     refuses or when it stays away.
     """
 
-    def __init__(self, target: Target, retry_seconds: float) -> None:
+    login: ClassVar[str] = f"set {TOKEN}, {TOKEN_COMMAND}, {USER} and {PASSWORD}, or {HEADER} to what it wants"
+
+    def __init__(self, target: Target, retry_seconds: float, operation_seconds: float) -> None:
         self.url = target.address
         self._credentials = Credentials(target)
         self._session = requests.Session()
         self._session.auth = self._credentials
         self._session.mount("http", HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._session.mount("https", HTTPAdapter(pool_maxsize=CONNECTIONS))
-        self._retry_seconds = retry_seconds
+        self._retry_seconds, self._operation_seconds = retry_seconds, operation_seconds
         self._lock = Lock()
         self.failures = 0
 
@@ -151,17 +161,20 @@ class HttpClient:
             wait=_ServerPace(),
             reraise=True,
         )
-        url = path if "://" in path else f"{self.url}/{path}"
         try:
-            answer = patient(self._once, method, url, body, known)
+            answer = patient(self._once, method, self.address_of(path), body, known)
         except (_AnswerError, requests.RequestException) as error:
             self._count(failed=_may_pass(error))
             raise self._named(error) from None
         self._count(failed=False)
-        if answer.status_code == HTTPStatus.ACCEPTED and method != READING:
-            self._await(answer)
+        accepted = answer.status_code == HTTPStatus.ACCEPTED and method != READING
+        note = self._await(answer) if accepted else ""
         kind = answer.headers.get("Content-Type", "").partition(";")[0] if answer.content else ""
-        return Reply(answer.status_code, _json(answer), kind)
+        return Reply(answer.status_code, _json(answer), kind, note)
+
+    def address_of(self, path: str) -> str:
+        """The address of one of the API's paths; an address stays what it is."""
+        return path if "://" in path else f"{self.url}/{path}"
 
     def _count(self, *, failed: bool) -> None:
         """Count the failures in a row that are the server's own."""
@@ -207,34 +220,36 @@ class HttpClient:
         except ValueError:
             return None
 
-    def _await(self, answer: requests.Response) -> None:
+    def operation_of(self, named: str, base: str) -> str | None:
+        """Where to ask how far the server is with what it has accepted; None where it names another host."""
+        return self.within(named, base)
+
+    def _await(self, answer: requests.Response) -> str:
         """Wait until an operation that the server has only accepted is done; PublishError where it failed.
 
-        Where the server names none, or it does not end in time, what is read back afterwards decides.
+        Where the server names none, or it does not end in time, which is said, what is read back afterwards decides.
         """
         named = answer.headers.get("Operation-Location") or answer.headers.get("Location")
-        href = self.within(named, answer.url) if named else None
-        end, pause = time.monotonic() + OPERATION_SECONDS, FIRST_WAIT_SECONDS
+        href = self.operation_of(named, answer.url) if named else None
+        end, pause = time.monotonic() + self._operation_seconds, FIRST_WAIT_SECONDS
         while href is not None and time.monotonic() < end:
             reply = self.call(READING, href, known=MISSING)
             state = str(reply.document.get("status", "")).lower() if isinstance(reply.document, dict) else ""
             if state in FAILED:
                 raise PublishError(f"{self.url} accepted it and then gave up: {self._safe(_reason(reply.document))}")
             if reply.status not in {HTTPStatus.ACCEPTED, *MISSING} and state not in PENDING:
-                return
+                return ""
             time.sleep(pause)
             pause = min(2 * pause, DOCUMENT_WAIT_SECONDS)
         self._count(failed=href is not None)
+        return "" if href is None else f", was not done with it after {self._operation_seconds:g} s"
 
     def _named(self, error: _AnswerError | requests.RequestException) -> Exception:
         if not isinstance(error, _AnswerError):
             return PublishError(f"{self.url} cannot be reached: {_kind(error)}; try again later.")
         if error.status in REFUSED:
             why = "no" if not self._credentials.present else "these"
-            return TargetError(
-                f"{self.url} answers {error.status} with {why} credentials; set {TOKEN}, {TOKEN_COMMAND}, "
-                f"{USER} and {PASSWORD}, or {HEADER} to what it wants."
-            )
+            return TargetError(f"{self.url} answers {error.status} with {why} credentials; {self.login}.")
         return PublishError(f"{self.url} answers {self._safe(error)}")
 
     def _safe(self, said: object) -> str:

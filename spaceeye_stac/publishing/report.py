@@ -10,6 +10,7 @@ from spaceeye_stac.publishing.digests import is_our_item
 from spaceeye_stac.publishing.run_folder import RUN, RunFolder
 from spaceeye_stac.query import Json
 
+INGESTS = ("catalog", "geoparquet")
 FOREIGN = "an item of this id that this package did not make is there and stays; publish under another collection_id"
 
 
@@ -29,6 +30,10 @@ class PublishOptions:
         Whether items that the run no longer has are removed.
     overwrite
         Whether a collection of the same id from another run is replaced.
+    ingest
+        For a GeoCatalog: it fetches new items itself, from the static "catalog" or its "geoparquet" at `assets_to`.
+    wait
+        Seconds to wait for what an API has only accepted.
 
     """
 
@@ -37,6 +42,15 @@ class PublishOptions:
     tiles_url: str | None = None
     prune: bool = False
     overwrite: bool = False
+    ingest: str | None = None
+    wait: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise TargetError for what makes no sense."""
+        if self.ingest is not None and self.ingest not in INGESTS:
+            raise TargetError(f"ingest {self.ingest!r} is none of {' and '.join(INGESTS)}.")
+        if self.wait is not None and not self.wait > 0:
+            raise TargetError(f"wait {self.wait:g} is no time; give seconds above 0.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where to publish: a STAC API, an object store or a folder, read from one text; and texts without their secrets."""
+"""Where to publish: an API, a GeoCatalog, an object store or a folder, read from one text; texts without secrets."""
 
 import os
 import re
@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 from spaceeye_stac.errors import TargetError
 
 STORES = ("s3", "gs", "az")
+GEOCATALOG = "geocatalog+"  # before the address of one
 LOOPBACK_NAMES = {"localhost"}
 SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|_KEY|SAS|SIGNATURE|API_?KEY", re.IGNORECASE)
 SHORTEST_SECRET = 6
@@ -22,7 +23,7 @@ LONGEST_REASON = 300
 class Target:
     """A place to publish to: `address` is the root URL of an API, a store's URL, or a folder's path."""
 
-    kind: Literal["api", "store", "folder"]
+    kind: Literal["api", "geocatalog", "store", "folder"]
     address: str
 
     @property
@@ -30,10 +31,17 @@ class Target:
         """Whether nothing leaves this machine."""
         return self.kind == "folder" or is_loopback(self.address)
 
+    @property
+    def has_api(self) -> bool:
+        """Whether it is written to by requests about collections and items, not as files."""
+        return self.kind in {"api", "geocatalog"}
+
 
 def target_of(text: str | Path) -> Target:
     """Read a target; TargetError where it is none, or holds what belongs into the environment."""
     address = str(text).strip()
+    if address.startswith(GEOCATALOG):
+        return _geocatalog(address.removeprefix(GEOCATALOG))
     parts = _parts(address)
     if "://" not in address:
         if not address or address.startswith("-"):
@@ -51,6 +59,16 @@ def target_of(text: str | Path) -> Target:
     if parts.scheme not in {"http", "https", *STORES} or not parts.netloc:
         raise TargetError(f"Target {address} is none of https://, s3://, az://, gs:// and a folder.")
     return Target("store" if parts.scheme in STORES else "api", address.rstrip("/"))
+
+
+def _geocatalog(address: str) -> Target:
+    place = target_of(address)
+    if place.kind != "api" or urlsplit(place.address).path:
+        raise TargetError(
+            f"Target {GEOCATALOG}{place.address} is no GeoCatalog; give its address without a path, as "
+            f"{GEOCATALOG}https://NAME.geocatalog.spatio.azure.com."
+        )
+    return Target("geocatalog", place.address)
 
 
 def _parts(address: str) -> SplitResult:

@@ -1,18 +1,19 @@
 """A run's folder to a STAC API: the collection, then its items; what is there unchanged is left alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spaceeye_stac.errors import PublishError, TargetError
 from spaceeye_stac.publishing.api import PublishedItem, StacApi
+from spaceeye_stac.publishing.apis import api_of, placing_for, shown
 from spaceeye_stac.publishing.digests import DIGEST, document_digest, is_our_item, with_digest
-from spaceeye_stac.publishing.placing import STRUCTURE, Placing, lost_links, tilejson_url, with_extent
+from spaceeye_stac.publishing.geocatalog import STREAM_SECONDS
+from spaceeye_stac.publishing.placing import STRUCTURE, Placing, lost_links, with_extent
 from spaceeye_stac.publishing.report import FOREIGN, PublishOptions, Report, check_owner, is_our_collection
 from spaceeye_stac.publishing.run_folder import RunFolder
-from spaceeye_stac.publishing.targets import Target, base_url, target_of
-from spaceeye_stac.publishing.to_store import send_files
+from spaceeye_stac.publishing.targets import Target, target_of
+from spaceeye_stac.publishing.to_store import publish_to_store, send_files
 from spaceeye_stac.query import Json
 
 Step = Callable[[int, int], None]
@@ -26,13 +27,13 @@ def publish_to_api(run_folder: RunFolder, target: Target, options: PublishOption
     Raises TargetError, with nothing changed, where the API cannot be used, the hrefs would lead nowhere, or the
     collection is another's. `failed` of the report holds the items that the API or their own files kept from it.
     """
-    placing = _placing(run_folder, target, options)
-    api = StacApi(target)
+    placing = placing_for(run_folder, target, options)
+    api = api_of(target, options, placing)
     api.check()
     there = api.collection(run_folder.id)
     before = api.items(run_folder.id) if there is not None else {}
     check_owner(there, run_folder, target.address, overwrite=options.overwrite, items=_properties(before))
-    copied, broken = _copy_assets(run_folder, options, step)
+    copied, broken = _copy_assets(run_folder, placing, options, step)
     ids = {item["id"] for item in run_folder.items}
     blocked = broken | {name: FOREIGN for name in ids if name in before and not before[name].is_ours}
     wanted = {item["id"]: with_digest(placing.item(item)) for item in run_folder.items if item["id"] not in blocked}
@@ -44,6 +45,7 @@ def publish_to_api(run_folder: RunFolder, target: Target, options: PublishOption
     change = _Change(api, run_folder.id, wanted, gone if options.prune else ())
     after, failed = change.made(before, step)
     state.put_collection([_as_item(one) for one in after.values()])
+    failed |= shown(api, run_folder.collection)
     same = {name for name, item in wanted.items() if _unchanged(item, before)} - failed.keys()
     return Report(
         target=target.address,
@@ -63,14 +65,15 @@ class ApiStream:
 
     def __init__(self, target: Target, options: PublishOptions) -> None:
         self._target, self._options = target, options
-        self._api = StacApi(target)
+        brief = target.kind == "geocatalog" and options.wait is None
+        self._api = api_of(target, replace(options, wait=STREAM_SECONDS) if brief else options)
         self._api.check()
         self._state: _State | None = None
         self._there: dict[str, Json] = {}
 
     def day(self, day: RunFolder) -> None:
         """Bring a publication of one day."""
-        placing = _placing(day, self._target, self._options)
+        placing = placing_for(day, self._target, self._options)
         (item,) = [with_digest(placing.item(item)) for item in day.items]
         if self._options.assets_to:
             send_files(day, target_of(self._options.assets_to), lambda _done, _total: None)
@@ -93,35 +96,32 @@ class ApiStream:
         return self._state
 
 
-def _placing(run_folder: RunFolder, target: Target, options: PublishOptions) -> Placing:
-    """Decide where assets are read: where the user says, where they were sent, or on this machine for this machine."""
-    sent = target_of(options.assets_to) if options.assets_to else None
-    if options.asset_base_url:
-        base = base_url(options.asset_base_url, "asset_base_url")
-    elif sent is not None and sent.kind == "store":
-        base = sent.address
-    elif target.loopback:
-        base = Path(sent.address if sent else run_folder.folder).resolve().as_uri()
-    else:
-        raise TargetError(
-            f"{target.address} is on another machine, which cannot read files of this one: say with assets_to where to "
-            "send them, or with asset_base_url where they can be read."
-        )
-    items = f"{target.address}/collections/{run_folder.id}/items"
-    tiles = options.tiles_url
-    return Placing(
-        run_folder, base, target.loopback, (lambda name: tilejson_url(tiles, f"{items}/{name}")) if tiles else None
-    )
-
-
-def _copy_assets(run_folder: RunFolder, options: PublishOptions, step: Step) -> tuple[int, dict[str, str]]:
+def _copy_assets(
+    run_folder: RunFolder, placing: Placing, options: PublishOptions, step: Step
+) -> tuple[int, dict[str, str]]:
     """Send the files where the user wants them, or check they are there; counts them, and says which items fail."""
+    if options.assets_to and options.ingest:
+        return _publish_source(run_folder, placing, options, step)
     if options.assets_to:
         return send_files(run_folder, target_of(options.assets_to), step)
     faults = {
         item["id"]: next((f.fault for f in run_folder.files_of(item) if f.fault), None) for item in run_folder.items
     }
     return 0, {name: fault for name, fault in faults.items() if fault is not None}
+
+
+def _publish_source(
+    run_folder: RunFolder, placing: Placing, options: PublishOptions, step: Step
+) -> tuple[int, dict[str, str]]:
+    """Publish the static catalog that a GeoCatalog fetches, its items with the digests that they have as sent ones."""
+    items = [
+        {**item, "properties": {**item["properties"], DIGEST: with_digest(placing.item(item))["properties"][DIGEST]}}
+        for item in run_folder.items
+    ]
+    source = RunFolder(run_folder.folder, run_folder.collection, tuple(items))
+    there = replace(options, asset_base_url=placing.base, ingest=None)
+    report = publish_to_store(source, target_of(str(options.assets_to)), there, step)
+    return report.files, dict(report.failed)
 
 
 def _properties(items: Mapping[str, PublishedItem]) -> dict[str, Mapping[str, Any]]:
@@ -210,7 +210,7 @@ def withdraw_from_api(collection: str, target: Target, days: Callable[[str], boo
 
     Raises TargetError where the collection is not one of ours. A collection that holds items of others stays for them.
     """
-    api = StacApi(target)
+    api = api_of(target, PublishOptions())
     api.check()
     there = api.collection(collection)
     if there is None:
