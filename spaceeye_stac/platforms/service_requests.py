@@ -85,7 +85,8 @@ def checked_request(values: object, service: Service) -> ServiceRequest:
     publish_to = given.pop("publish_to", None)
     if publish_to is None and service.url is None:
         raise InvalidInputError(f"publish_to must be given; choose from {', '.join(service.targets)}.")
-    trusted = all([_is_trusted(name, given[name], service) for name in CATALOGS if name in given])
+    judged = [_is_trusted(name, given[name], service) for name in CATALOGS if name in given]  # each of them
+    trusted = all(judged)
     _check_geometry_and_crs(given)
     if trusted and service.trusted:
         given["allow_hrefs"] = list(service.trusted)
@@ -145,8 +146,8 @@ def check_area(area: float, days: int, service: Service) -> None:
     most = service.limits.area_days
     if area * days > most:
         raise InvalidInputError(
-            f"{area:,.0f} km2 in pixels of 10 m for {days} days are too much; this server takes {most:,.0f} km2 x days, "
-            "so ask for less of the region, or for fewer days."
+            f"{area:,.0f} km2 in pixels of 10 m for {days} days are too much, as this server takes {most:,.0f} km2 x "
+            "days; ask for a smaller region or for fewer days."
         )
 
 

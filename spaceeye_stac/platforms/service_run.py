@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Thread
@@ -32,13 +32,23 @@ if TYPE_CHECKING:
     from spaceeye_stac.engine import Plan
 
 DAYS = "days"
-COLLECTION = "collection.json"
+COLLECTION, OF_THE_RUN = "collection.json", "run.json"  # the latter says what was asked of this machine
 KM2 = 1e-6
 # where the stages of a grid begin and end; what is between is by the stage's own count
 STAGES = {"solving": (0.0, 0.6), "writing keyframes": (0.6, 0.65), "writing days": (0.65, 1.0)}
 RUN, PUBLISHED = (10, 90), 94  # percent; the rest is the platform's own
-WAITS, SEARCHES = (1, "waiting for its turn"), (5, "searching")
-CREDENTIALS = ("AWS_", "AZURE_", "GOOGLE_", "GS_", "OSS_", "SWIFT_", "GDAL_HTTP_USERPWD", "GDAL_HTTP_HEADER", "GDAL_HTTP_BEARER")
+WAITS, SEARCHES = (5, "waiting for its turn"), (6, "searching")
+CREDENTIALS = (
+    "AWS_",
+    "AZURE_",
+    "GOOGLE_",
+    "GS_",
+    "OSS_",
+    "SWIFT_",
+    "GDAL_HTTP_USERPWD",
+    "GDAL_HTTP_HEADER",
+    "GDAL_HTTP_BEARER",
+)
 UNSIGNED = {f"{store}_NO_SIGN_REQUEST": "YES" for store in ("AWS", "GS", "AZURE", "OSS")}
 logger = logging.getLogger(__name__)
 
@@ -89,7 +99,7 @@ def main(folder: Path) -> int:
     try:
         with _turn(service, telling):
             telling.say(result=_done(ServiceJob(service.work, folder.name), told["request"], service, telling))
-    except BaseException as found:  # noqa: BLE001 - the server says what it was
+    except BaseException as found:
         error = found if isinstance(found, SpaceEyeError) else exhausted(found)
         logger.exception("Job %s failed", folder.name)
         text = "The run failed; the server's log says why." if error is None else str(error)
@@ -141,7 +151,7 @@ def _done(job: ServiceJob, request: Json, service: Service, telling: Telling) ->
         area = sum(grid.shape[0] * grid.shape[1] for grid in plan.grids) * 100 * KM2
         check_area(area, days, service)
 
-    with _credentials(withheld=not request["trusted"]):
+    with nullcontext() if request["trusted"] else withheld_credentials():
         pipeline.run(
             inputs.query,
             settings,
@@ -154,6 +164,7 @@ def _done(job: ServiceJob, request: Json, service: Service, telling: Telling) ->
     if request["publish_to"] is not None:
         return _published(job, request["publish_to"], name, service, telling)
     job.result.parent.mkdir(parents=True, exist_ok=True)
+    (out / OF_THE_RUN).unlink(missing_ok=True)
     out.rename(job.result)
     return _by_value(job, f"{service.url}".rstrip("/"))
 
@@ -178,23 +189,21 @@ def _by_value(job: ServiceJob, url: str) -> Json:
 
 
 @contextmanager
-def _credentials(*, withheld: bool) -> Iterator[None]:
+def withheld_credentials() -> Iterator[None]:
     """Hide what the environment and the home folder hold of credentials from a run that reads a catalog of anyone.
 
     Its items could name files that the server alone may read.
     """
-    if not withheld:
-        yield
-        return
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(CREDENTIALS)}
-    home = os.environ.get("HOME")
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(CREDENTIALS):
+            del os.environ[name]
     os.environ.update({**UNSIGNED, "HOME": "/nonexistent", "NETRC": os.devnull})
     try:
         yield
     finally:
-        for name in (*UNSIGNED, "HOME", "NETRC"):
-            del os.environ[name]
-        os.environ.update(hidden | ({} if home is None else {"HOME": home}))
+        os.environ.clear()
+        os.environ.update(before)
 
 
 if __name__ == "__main__":
