@@ -87,7 +87,7 @@ def test_a_catalog_below_a_trusted_address_may_be_anywhere_and_only_then_are_its
         ({"datetime": "1900-01-01/2100-01-01"}, "are too much"),
         ({"crs": "EPSG:2277", "resolution": 1.0}, "are too much"),  # feet
         ({"publish_to": "s3://bucket"}, "'publish_to' is no input of this server"),
-        ({"bands": "B" * 10_000}, "..."),
+        ({"catalog": "B" * 10_000}, "..."),
     ],
 )
 def test_nothing_else_that_is_the_servers_can_be_named(change: Json, said: str) -> None:
