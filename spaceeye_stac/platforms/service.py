@@ -137,8 +137,9 @@ class Service:
                 for name, target in values.get("targets", {}).items()
             },
         }
-        places = {"work": Path(str(values["work"])).resolve()} if "work" in values else {}
-        made = _table(cls, {**values, **lists, **tables, **places}, "the processor")
+        if "work" in values:
+            tables["work"] = Path(str(values["work"])).resolve()
+        made = _table(cls, values | lists | tables, "the processor")
         if made.url is None and not made.targets:
             raise InvalidInputError("A server needs an url for its results, or targets to publish them to; give one.")
         return made

@@ -31,7 +31,8 @@ class Pygeoapi:
 
     def post(self, inputs: object, *, prefer: str = "respond-async", **more: object) -> requests.Response:
         address = f"{self.url}/processes/{PROCESS}/execution"
-        return requests.post(address, json={"inputs": inputs, **more}, headers={"Prefer": prefer}, timeout=JOB_SECONDS)
+        body: Any = {"inputs": inputs, **more}
+        return requests.post(address, json=body, headers={"Prefer": prefer}, timeout=JOB_SECONDS)
 
     def started(self, inputs: Json) -> str:
         """Id of a job that runs on its own."""
