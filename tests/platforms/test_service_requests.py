@@ -1,15 +1,18 @@
 """What a request over a network may name, and what it is told where it may not."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.platforms.service import Service, ServiceTarget
 from spaceeye_stac.platforms.service_requests import check_area, checked_request, offered_inputs
 from spaceeye_stac.platforms.service_run import withheld_credentials
+from tests.support.material import ROOT
 
 Json = dict[str, Any]
 ASKED: Json = {"catalog": "earth-search", "bbox": [4.6, 51.0, 4.7, 51.1], "datetime": "2024-05-01/2024-05-31"}
@@ -130,6 +133,13 @@ def test_area_is_that_of_the_box_around_the_region_over_the_antimeridian_too() -
 def test_a_configuration_that_makes_no_sense_is_said_when_the_server_starts(options: Json, said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         service(**options)
+
+
+def test_the_configuration_of_the_page_is_one() -> None:
+    page = (ROOT / "examples" / "platforms.md").read_text()
+    block = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "Processor" in block)
+    written = yaml.safe_load(block)["resources"]["cloudless"]["processor"]
+    assert Service.of(written).targets["archive"].href("a") == "https://days.example.com/a/collection.json"
 
 
 def test_a_configuration_comes_through_json() -> None:
