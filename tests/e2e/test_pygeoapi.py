@@ -13,6 +13,7 @@ import pystac
 import pytest
 import requests
 from pystac_client import Client
+from pystac_client.warnings import NoConformsTo
 
 from tests.e2e.platform_environment import platform_python
 from tests.support.loopback import serving
@@ -107,7 +108,9 @@ def test_three_jobs_at_once_from_start_to_results(server: Pygeoapi, stac_api: Sm
     assert requests.get(band, timeout=JOB_SECONDS).content[:2] == b"II"
     folder = str(by_value.get_self_href()).rpartition("/")[0]
     assert requests.get(f"{folder}/run.json", timeout=JOB_SECONDS).status_code == 404
-    assert len(list(Client.open(f"{folder}/catalog.json").get_items(recursive=True))) == 10
+    with pytest.warns(NoConformsTo):  # it is no API
+        catalog = Client.open(f"{folder}/catalog.json")
+    assert len(list(catalog.get_items(recursive=True))) == 10
 
     assert len(list(pystac.Collection.from_file(days["href"]).get_items())) == 10
     assert api["href"] == f"{stac_api.url}/collections/{api['id']}"
@@ -204,15 +207,15 @@ def test_a_region_without_scenes_fails_with_our_sentence(server: Pygeoapi, input
 
 def test_a_run_that_fails_half_way_leaves_nothing(server: Pygeoapi, inputs: Json, place: Path) -> None:
     scene = sorted((place / "sentinel-2-l2a").glob("*/B08.tif"))[2]
-    whole = scene.read_bytes()
-    scene.write_bytes(whole[:-500])  # its header is as it was
+    moved = scene.rename(scene.with_suffix(".away"))
     try:
         job = server.started({**inputs, "bands": ["B08"], "publish_to": "days"})
         last = server.waited(job)[-1]
     finally:
-        scene.write_bytes(whole)
+        moved.rename(scene)
     assert last["status"] == "failed"
-    assert "B08.tif" in last["message"]
+    assert f"{scene.parent.name}/B08.tif" in last["message"]
+    assert "404" in last["message"]
     assert str(place) not in json.dumps(last)
     assert server.results(job).status_code == 400
     assert not list((place / "published").glob(f"*{job}"))
