@@ -214,7 +214,7 @@ def test_a_run_that_fails_half_way_leaves_nothing(server: Pygeoapi, inputs: Json
         moved.rename(scene)
     assert last["status"] == "failed"
     assert f"{scene.parent.name}/B08.tif" in last["message"]
-    assert "404" in last["message"]
+    assert "leave the scene out" in last["message"]
     assert str(place) not in json.dumps(last)
     assert server.results(job).status_code == 400
     assert not list((place / "published").glob(f"*{job}"))
