@@ -32,7 +32,7 @@ ALLOWED = {
     "pipeline": COMMON | {"sources", "collection", "engine"},
     "evaluation": COMMON | {"methods", "keyframes", "pixels", "days", "engine"},
     "simulation": COMMON | {"days", "pipeline"},
-    "platforms": COMMON | {"collection", "publishing", "engine", "pipeline"},
+    "platforms": COMMON | {"sources", "collection", "publishing", "engine", "pipeline"},
     "cli": COMMON
     | {"sources", "collection", "publishing", "engine", "pipeline", "evaluation", "simulation", "platforms"},
 }
@@ -51,6 +51,7 @@ DOORS = {
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
+    "pygeoapi": {"platforms/pygeoapi"},
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},
 }
 TORCH_ROOMS = {"methods", "engine", "evaluation"}

@@ -1,5 +1,6 @@
 from .catalog import checked_scenes as checked_scenes
 from .profiles import profile_named as profile_named
+from .profiles import shipped_profiles as shipped_profiles
 from .scenes import SceneList as SceneList
 from .scenes import Unreadable as Unreadable
 from .scenes import scenes_from_items as scenes_from_items
@@ -9,3 +10,6 @@ from .selection import search as search
 from .transport import UNREADABLE as UNREADABLE
 from .transport import patient as patient
 from .transport import reason as reason
+from .trust import NOWHERE as NOWHERE
+from .trust import Trust as Trust
+from .trust import stands_under as stands_under

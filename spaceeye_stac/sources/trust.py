@@ -68,7 +68,7 @@ class Trust:
         """Why an absolute href is not followed, in words; None where it may be."""
         if _scheme(href) == "file" and not _is_plain_file(href):
             return "no plain path, as a file: URL with a host, a query or a fragment"
-        if any(_stands_under(href, prefix) for prefix in self.allowed):
+        if any(stands_under(href, prefix) for prefix in self.allowed):
             return None
         scheme, path = _scheme(href), local_path(href)
         if path is not None:
@@ -154,7 +154,7 @@ def _resolved(path: str) -> Path | None:
         return None
 
 
-def _stands_under(href: str, prefix: str) -> bool:
+def stands_under(href: str, prefix: str) -> bool:
     """Whether an href lies in a folder or under an address, part by part of its path, dots resolved."""
     ours, theirs = local_path(href), local_path(prefix)
     if ours is not None and theirs is not None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -54,10 +55,10 @@ class Process:
             assert time.monotonic() < end, self.log.read_text()[-2000:]
             time.sleep(0.1)
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it and wait for it."""
         if self._running is not None:
-            self._running.terminate()
+            self._running.send_signal(how)
             self._running.wait(20)
             self._running = None
 
