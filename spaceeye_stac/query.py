@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.outlines import checked_bbox
@@ -18,6 +18,7 @@ BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "
 DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 MASK_KINDS = ("scl", "probability", "boolean")
 UNMASKED = ("refuse", "clear", "drop")
+UNREADABLE = ("refuse", "drop")
 LABEL_VALUES = 65535
 ALL_CLOUD = 100
 UTM_ZONES = 60
@@ -113,20 +114,22 @@ class MaskChoice:
 class Query:
     """What to look for: where, when, which bands, in which catalog.
 
+    The types, with what else JSON Schema can say of them, and these texts describe the process everywhere.
+
     Parameters
     ----------
     catalog
-        A profile's name ("planetary-computer"); the URL of a STAC API, a collection, its items, a search or a static
-        catalog; a path (a catalog or collection file, the folder it is in, or a file of items); or a pystac
-        Catalog, ItemCollection, list of items or pystac-client search.
+        Profile name ("planetary-computer"), URL or path. A URL is that of a STAC API, a collection, its items, a search
+        or a static catalog; a path is a catalog or collection file, the folder it is in, or a file of items. In Python
+        also a pystac Catalog, ItemCollection, list of items or pystac-client search.
     datetime
-        "A/B" with both days included; a single day, month or year also works. These are the days published.
+        The days to publish: "A/B" with both days included; a single day, month or year also works.
     bbox
-        (west, south, east, north) in degrees; exactly one of `bbox` and `intersects` is given. West > east crosses the
+        West, south, east, north in degrees. Exactly one of `bbox` and `intersects` is given. West > east crosses the
         antimeridian.
     intersects
-        GeoJSON as a dict, text or file, WKT, a file of a GIS (where pyogrio or fiona is installed), or anything with
-        `__geo_interface__`, whose `crs` counts; the grid covers its envelope.
+        The region as GeoJSON, WKT, or a file of either or of a GIS; the grid covers its envelope. A file of a GIS needs
+        pyogrio or fiona. In Python also a dict, or anything with `__geo_interface__`, whose `crs` counts.
     buffer
         Metres around `intersects` that belong to the region too; a point or a line needs them.
     collection
@@ -144,8 +147,8 @@ class Query:
     orbits
         Relative orbits to use alone, from 1 to 143.
     allow_hrefs
-        Folders and URL prefixes that items may name though their catalog is not trusted to: files outside a local
-        catalog's folder, any file or loopback address in a remote one, hosts of private networks.
+        Folders and URL prefixes that items may name though their catalog is not trusted to. Not trusted are files
+        outside a local catalog's folder, any file or loopback address in a remote one, hosts of private networks.
     mask
         Kind of mask to use: "scl" (classes), "probability" (of cloud) or "boolean"; left out, the profile's first.
     mask_asset
@@ -167,27 +170,27 @@ class Query:
 
     """
 
-    catalog: object
+    catalog: Annotated[object, {"type": "string"}]
     datetime: str
-    bbox: Sequence[float] | None = None
-    intersects: object | None = None
+    bbox: Annotated[Sequence[float] | None, {"minItems": 4, "maxItems": 4}] = None
+    intersects: Annotated[object | None, {"anyOf": [{"type": "object"}, {"type": "string"}]}] = None
     buffer: float | None = None
     collection: str | None = None
-    bands: Sequence[str] | None = None
+    bands: Annotated[Sequence[str] | None, {"items": {"type": "string", "enum": list(BANDS)}}] = None
     profile: str | None = None
     max_cloud_cover: float | None = None
     tiles: Sequence[str] | None = None
     platforms: Sequence[str] | None = None
     orbits: Sequence[int] | None = None
     allow_hrefs: Sequence[str] | None = None
-    mask: str | None = None
+    mask: Annotated[str | None, {"enum": list(MASK_KINDS)}] = None
     mask_asset: str | None = None
     mask_clear_values: Sequence[int] | str | None = None
     mask_collection: str | None = None
     mask_catalog: str | Path | None = None
-    unmasked: str = "refuse"
+    unmasked: Annotated[str, {"enum": list(UNMASKED)}] = "refuse"
     exclude: Sequence[str] | None = None
-    unreadable: str = "refuse"
+    unreadable: Annotated[str, {"enum": list(UNREADABLE)}] = "refuse"
 
     def __post_init__(self) -> None:
         if (self.bbox is None) == (self.intersects is None):
@@ -214,7 +217,7 @@ class Query:
     def _check_mask(self) -> None:
         if self.mask is not None and self.mask not in MASK_KINDS:
             raise InvalidInputError(f"mask {self.mask!r} is not allowed; choose from {', '.join(MASK_KINDS)}.")
-        for name, known in (("unmasked", UNMASKED), ("unreadable", ("refuse", "drop"))):
+        for name, known in (("unmasked", UNMASKED), ("unreadable", UNREADABLE)):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise InvalidInputError(f"{name} {value!r} is not allowed; choose from {', '.join(known)}.")

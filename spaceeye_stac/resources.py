@@ -6,6 +6,7 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from spaceeye_stac.errors import InvalidInputError
 
@@ -37,10 +38,10 @@ class Output:
 
     """
 
-    compress: str = "deflate"
+    compress: Annotated[str, {"enum": list(HIGHEST_LEVEL)}] = "deflate"
     level: int | None = None
-    days: str = "files"
-    uncertainty: str = "max"
+    days: Annotated[str, {"enum": list(FORMS)}] = "files"
+    uncertainty: Annotated[str, {"enum": list(UNCERTAINTIES)}] = "max"
     keep_keyframes: bool = False
 
     def __post_init__(self) -> None:
@@ -83,8 +84,8 @@ class Resources:
     workers
         How many tasks at once; the number of cores when left out. On a cluster it is the cluster's own.
     scheduler
-        "threads", "processes", or the address of a dask.distributed scheduler ("tcp://..."). Left out, the
-        `dask.distributed.Client` that is active, else threads.
+        "threads", "processes", or the address of a dask.distributed scheduler ("tcp://..."). Left out, threads; in
+        Python the `dask.distributed.Client` that is active, where there is one.
     connections
         Requests for parts of files that are in flight at once, whatever `workers` is.
     loader
@@ -102,7 +103,7 @@ class Resources:
     workers: int | None = None
     scheduler: str | None = None
     connections: int = 32
-    loader: str = "auto"
+    loader: Annotated[str, {"enum": list(LOADERS)}] = "auto"
     cache: str | Path | None = None
     cache_size: int | str = "8GB"
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.query import ALL_CLOUD, DateRange
@@ -34,18 +34,18 @@ class Settings:
     Parameters
     ----------
     method
-        "surface", the default: the ground without haze, undetected cloud and shadow of single dates, with a damping
-        for each band that is found from the looks. "damped": the exact minimiser of SpaceEye's objective. "reference":
-        FarmVibes.AI's iterate, number for number. Or the name of an installed method (entry-point group
-        `spaceeye_stac.methods`), or a callable `(values, clear, days) -> values` on torch tensors `(band, time, y, x)`,
-        `(time, y, x)`, `(time,)`.
+        "surface", "damped", "reference", or the name of an installed method. "surface": the ground without haze,
+        undetected cloud and shadow of single dates, with a damping for each band that is found from the looks.
+        "damped": the exact minimiser of SpaceEye's objective. "reference": FarmVibes.AI's iterate, number for number.
+        Installed methods are in the entry-point group `spaceeye_stac.methods`. In Python also a callable
+        `(values, clear, days) -> values` on torch tensors `(band, time, y, x)`, `(time, y, x)`, `(time,)`.
     duration
-        Days per window; "all" is one window over the whole range; None is the method's own (surface 96, others
+        Days per window; "all" is one window over the whole range; left out, the method's own (surface 96, others
         48).
     time_overlap
         Share of a window that overlaps the next, in [0, 1).
     damping_factor
-        For damped and reference: the weight alpha of the smoothness term, > 0. surface finds its own.
+        For damped and reference: the weight alpha of the smoothness term, > 0. Method surface finds its own.
     min_clear_ratio
         A day takes part where more than this share of its observed pixels is clear, in [0, 1).
     normalize_illuminance
@@ -57,8 +57,8 @@ class Settings:
     mask_dilation
         Pixels within this distance of a cloud, in metres, are not clear either.
     mask_model
-        A model that tells clear pixels from cloud: a callable `(bands, resolution) -> mask`, or the name of an
-        installed one (entry-point group `spaceeye_stac.masks`). `bands` `(band, y, x)` is float32 reflectance, 0 where
+        Name of an installed model that tells clear pixels from cloud (entry-point group `spaceeye_stac.masks`). In
+        Python also a callable `(bands, resolution) -> mask`. `bands` `(band, y, x)` is float32 reflectance, 0 where
         there is no data, as an array or, for a `torch.nn.Module`, a tensor; `resolution` is in metres. The mask
         `(y, x)` is bool, True where clear, or float: the probability of cloud from 0 to 1, which is clear up to
         `max_cloud_probability` percent. Its attributes say what it wants: `bands` (those of the query when left out),
@@ -71,13 +71,15 @@ class Settings:
         clear, and where not what the date would have shown.
     tolerance, max_iterations, check_interval
         For reference: its stopping rule.
-    resolution, crs
-        Of the output; left out, those of the finest band and of the scenes.
+    resolution
+        Pixel size of the output in units of the crs; left out, that of the finest band.
+    crs
+        Of the output, as EPSG:32631; left out, that of the scenes.
     resampling
         "nearest", "bilinear" or "cubic" for bands that are not on the output grid; labels are always nearest. On a
         coarser grid bands are averaged, from twice the pixel on from an overview where one can be believed.
     tiling
-        None: one grid over the region's envelope. "mgrs": one grid, and one item a day, per MGRS tile in its own zone.
+        "mgrs": one grid, and one item a day, per MGRS tile in its own zone; left out, one grid over the envelope.
     clip
         Pixels with their centre outside the region are nodata in everything published.
     collection_id
@@ -87,7 +89,7 @@ class Settings:
 
     """
 
-    method: str | MethodCallable = DEFAULT_METHOD
+    method: Annotated[str | MethodCallable, {"examples": list(METHOD_DURATION)}] = DEFAULT_METHOD
     duration: int | Literal["all"] | None = None
     time_overlap: float = 0.5
     damping_factor: float = 0.1
@@ -97,14 +99,14 @@ class Settings:
     max_cloud_probability: float = 40.0
     mask_dilation: float = 0.0
     mask_model: str | MaskCallable | None = None
-    mask_model_use: str = "and"
-    appearance: str | None = None
+    mask_model_use: Annotated[str, {"enum": list(MASK_MODEL_USES)}] = "and"
+    appearance: Annotated[str | None, {"enum": list(APPEARANCES)}] = None
     tolerance: float = 1e-3
     max_iterations: int = 200
     check_interval: int = 5
     resolution: float | None = None
     crs: str | int | None = None
-    resampling: str = "nearest"
+    resampling: Annotated[str, {"enum": list(RESAMPLING)}] = "nearest"
     tiling: Literal["mgrs"] | None = None
     clip: bool = False
     collection_id: str = "spaceeye"

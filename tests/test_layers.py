@@ -33,7 +33,8 @@ ALLOWED = {
     "evaluation": COMMON | {"methods", "keyframes", "pixels", "days", "engine"},
     "simulation": COMMON | {"days", "pipeline"},
     "platforms": COMMON | {"sources", "collection", "days", "publishing", "engine", "pipeline"},
-    "cli": COMMON | {"sources", "collection", "publishing", "engine", "pipeline", "evaluation", "simulation"},
+    "cli": COMMON
+    | {"sources", "collection", "publishing", "engine", "pipeline", "evaluation", "simulation", "platforms"},
 }
 ROOMS = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
 FILES = sorted(PACKAGE.rglob("*.py"))

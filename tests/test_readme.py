@@ -1,4 +1,4 @@
-"""The front page and the four folders' pages: commands parse, links lead somewhere, code compiles, nothing lacks."""
+"""The front page and all other pages: commands parse, links lead somewhere, code compiles, nothing lacks."""
 
 import ast
 import json
@@ -23,12 +23,13 @@ from tests.support.failing_api import FlakyApi
 from tests.support.loopback import serving
 from tests.support.material import ROOT, material
 
-FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS = PAGES = (
+FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS = PAGES = (
     "README.md",
     "examples/README.md",
     "catalogs/README.md",
     "spaceeye_stac/README.md",
     "tests/README.md",
+    "examples/platforms.md",
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELLIPSIS = "..."  # stands for the options of another command
@@ -67,7 +68,7 @@ def section(name: str, title: str) -> str:
 def commands(name: str) -> list[str]:
     """Every command line `spaceeye-stac ...` in a block of the page, whole where it goes on in the next line."""
     text = "\n".join([*blocks(name, "sh", "bash"), *re.findall(r"^ {4}(spaceeye-stac .*)$", page(name), re.MULTILINE)])
-    parts = re.split(r"&&|\n", text.replace("\\\n", " "))
+    parts = re.split(r"&&| > |\n", text.replace("\\\n", " "))
     return [part.strip() for part in parts if re.match(r"\s*(\.venv/bin/)?spaceeye-stac ", part)]
 
 

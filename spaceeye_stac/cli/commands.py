@@ -302,6 +302,14 @@ def unpublish(
 
 
 @app.command()
+def package(form: Annotated[str, typer.Argument(help="process: the description of the process.")]) -> None:
+    """Print what a platform needs to know this package by."""
+    from spaceeye_stac.platforms import packaged  # noqa: PLC0415
+
+    print(json.dumps(packaged(form), indent=1))  # noqa: T201 - data goes to stdout unstyled
+
+
+@app.command()
 def serve(
     folder: Annotated[Path, typer.Argument(help="A folder that a run or the demo has published.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8123,

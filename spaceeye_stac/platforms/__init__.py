@@ -1,6 +1,7 @@
-"""What runs this package elsewhere: as a backend of xarray, in openEO, as a STAC task, and the like.
+"""What other platforms ask of a processor: one description of the process, and its forms for each of them.
 
-In: what a platform hands over. Out: what it expects back. The core imports none of it.
+In: the dataclasses that say what a run is asked for, and what a platform sends. Out: their description as JSON Schema,
+those dataclasses, and packages that platforms install. What needs a library of a platform is an optional extra.
 """
 
 import lazy_loader as lazy

@@ -1,0 +1,129 @@
+"""The one description of the process, read from the dataclasses of a run: names, types, defaults and texts."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from spaceeye_stac import __version__
+from spaceeye_stac.query import Json, Query
+from spaceeye_stac.resources import Output, Resources
+from spaceeye_stac.settings import Settings
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+PROCESS_ID = "spaceeye"
+GROUPS: tuple[type, ...] = (Query, Settings, Resources, Output)
+SCALARS: dict[object, Json] = {
+    str: {"type": "string"},
+    Path: {"type": "string"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    object: {},
+}
+DAYS: Json = {
+    "title": "Days",
+    "description": "STAC collection with one cloud-free item a day, and the catalog that it is a child of.",
+    "type": "object",
+    "format": "stac-collection",
+    "properties": {"type": {"const": "Collection"}, "id": {"type": "string"}},
+    "required": ["type", "id"],
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One value that a run can be asked for with: a field of Query, Settings, Resources or Output.
+
+    Parameters
+    ----------
+    name
+        Of the field.
+    annotation
+        Its type; keywords of JSON Schema that the type cannot say, as choices, stand in an Annotated.
+    default
+        What it is when left out; MISSING where it must be given, None where something else decides.
+    text
+        What the docstring says of it, on one line.
+
+    """
+
+    name: str
+    annotation: Any
+    default: object
+    text: str
+
+    @property
+    def required(self) -> bool:
+        """Whether it must be given."""
+        return self.default is MISSING
+
+    @property
+    def help(self) -> str:
+        """The first sentence of the text."""
+        return re.split(r"(?<=[^.]\.) (?=\S)", self.text, maxsplit=1)[0]
+
+    @property
+    def schema(self) -> Json:
+        """Its JSON Schema, with title, description and default."""
+        title = self.name.replace("_", " ").capitalize()
+        found: Json = {"title": title, "description": self.text, **_schema_of(self.annotation)}
+        if self.required or self.default is None:
+            return found
+        return {**found, "default": list(self.default) if isinstance(self.default, tuple) else self.default}
+
+
+@cache
+def parameters_of(group: type) -> tuple[Parameter, ...]:
+    """The parameters of one of GROUPS, in the order of its fields."""
+    types, texts = get_type_hints(group, include_extras=True), _texts(inspect.getdoc(group) or "")
+    return tuple(Parameter(f.name, types[f.name], f.default, texts[f.name]) for f in fields(group))
+
+
+def process_description() -> Json:
+    """What the process is, takes and gives: `inputs` and `outputs` are each the JSON Schema of an object.
+
+    Values that only Python can have, as a callable for `method`, are left out: all that is described can be JSON.
+    """
+    found = [parameter for group in GROUPS for parameter in parameters_of(group)]
+    return {
+        "$schema": DRAFT,
+        "id": PROCESS_ID,
+        "version": __version__,
+        "title": "A cloud-free Sentinel-2 image for every day",
+        "description": "Turns a cloudy Sentinel-2 STAC catalog into a STAC collection with a cloud-free image a day.",
+        "inputs": {
+            "type": "object",
+            "properties": {parameter.name: parameter.schema for parameter in found},
+            "required": [parameter.name for parameter in found if parameter.required],
+            "oneOf": [{"required": ["bbox"]}, {"required": ["intersects"]}],
+            "additionalProperties": False,
+        },
+        "outputs": {"type": "object", "properties": {"days": DAYS}, "required": ["days"]},
+    }
+
+
+def _texts(docstring: str) -> dict[str, str]:
+    """Text of each parameter of a numpydoc docstring, on one line; names that share a text each have it."""
+    section = re.split(r"^Parameters\n-+\n", docstring, flags=re.MULTILINE)[1]
+    entries = re.findall(r"^(\S.*)\n((?:[ ]{4}.*\n?)+)", section, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}
+
+
+def _schema_of(annotation: Any) -> Json:  # noqa: ANN401 - whatever stands after a field's colon
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return {**_schema_of(parts[0]), **parts[1]}
+    if origin in {Union, UnionType}:
+        kept = [_schema_of(part) for part in parts if part is not NoneType and get_origin(part) is not Callable]
+        alternatives = [schema for i, schema in enumerate(kept) if schema not in kept[:i]]
+        return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
+    if origin is Literal:
+        return {"type": "string", "enum": list(parts)}
+    if origin is Sequence:
+        return {"type": "array", "items": _schema_of(parts[0])}
+    return dict(SCALARS[annotation])

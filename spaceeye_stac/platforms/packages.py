@@ -1,0 +1,16 @@
+"""What `spaceeye-stac package` prints, by its name."""
+
+from collections.abc import Callable
+
+from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.platforms.description import process_description
+from spaceeye_stac.query import Json
+
+FORMS: dict[str, Callable[[], Json]] = {"process": process_description}
+
+
+def packaged(form: str) -> Json:
+    """The document of that name; InvalidInputError for one that is not known."""
+    if form not in FORMS:
+        raise InvalidInputError(f"form {form!r} is not known; choose from {', '.join(FORMS)}.")
+    return FORMS[form]()
