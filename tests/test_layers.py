@@ -32,7 +32,7 @@ ALLOWED = {
     "pipeline": COMMON | {"sources", "collection", "engine"},
     "evaluation": COMMON | {"methods", "keyframes", "pixels", "days", "engine"},
     "simulation": COMMON | {"days", "pipeline"},
-    "platforms": COMMON | {"sources", "collection", "days", "publishing", "engine", "pipeline"},
+    "platforms": COMMON | {"sources", "collection", "keyframes", "pixels", "days", "publishing", "engine", "pipeline"},
     "cli": COMMON
     | {"sources", "collection", "publishing", "engine", "pipeline", "evaluation", "simulation", "platforms"},
 }

@@ -11,7 +11,7 @@ from spaceeye_stac.days.blending import DayView, day_groups
 from spaceeye_stac.keyframes import CellLayout, MemoryTiles, Retention, Tiles, WindowKeyframes, contents_of
 from spaceeye_stac.model import NO_LOOK, Block, Cell, Grid, GridJob, Illuminance
 from spaceeye_stac.pixels import inside
-from spaceeye_stac.query import DateRange
+from spaceeye_stac.query import BANDS, DateRange
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -145,13 +145,14 @@ def dataset(grid: Grid, days: DateRange, bands: Sequence[str], arrays: Mapping[s
 
     time = xr.Variable("time", np.array(list(days), "datetime64[ns]"), {"standard_name": "time", "axis": "T"})
     time.encoding = {"units": f"days since {days.start}", "calendar": "proleptic_gregorian", "dtype": "int32"}
-    waves = [band_fields(name)["eo:center_wavelength"] for name in bands]
     coords = {
         "time": time,
         "band": ("band", np.array(bands, object), {"long_name": "band of Sentinel-2"}),
-        "wavelength": ("band", waves, {"standard_name": "radiation_wavelength", "units": "um"}),
         **xr_coords(grid.geobox, dims=("y", "x")),
     }
+    if set(bands) <= set(BANDS):
+        waves = [band_fields(name)["eo:center_wavelength"] for name in bands]
+        coords["wavelength"] = "band", waves, {"standard_name": "radiation_wavelength", "units": "um"}
     variables = {name: _named(name, array, list(arrays)) for name, array in arrays.items()}
     cube = xr.Dataset(variables, coords, {"Conventions": CONVENTIONS, "references": PAPER})
     for axis, name in AXES.items():
