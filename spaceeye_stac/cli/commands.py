@@ -302,7 +302,11 @@ def unpublish(
 
 
 @app.command()
-def package(form: Annotated[str, typer.Argument(help="process: the description of the process.")]) -> None:
+def package(
+    form: Annotated[
+        str, typer.Argument(help="process: its description as JSON Schema; cwl: an OGC application package.")
+    ],
+) -> None:
     """Print what a platform needs to know this package by."""
     from spaceeye_stac.platforms import packaged  # noqa: PLC0415
 

@@ -12,9 +12,7 @@ from spaceeye_stac import __version__, platforms
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.settings import Settings
 
-# of Settings: what some commands alone take, and what only Python has
 OF_SOME_COMMANDS = ("method", "appearance", "collection_id")
-ONLY_IN_PYTHON = ("normalize_illuminance", "tolerance", "max_iterations", "check_interval")
 _TYPES: dict[str, type] = {"boolean": bool, "integer": int, "number": float}
 _SETTINGS = {parameter.name: parameter for parameter in platforms.parameters_of(Settings)}
 
@@ -49,7 +47,7 @@ Duration = Annotated[str | None, typer.Option(help=_SETTINGS["duration"].help)]
 
 def options_of(group: type) -> dict[str, platforms.Parameter]:
     """The parameters of Query, Settings, Resources or Output that are options of every command that takes it."""
-    left_out = {*OF_SOME_COMMANDS, *ONLY_IN_PYTHON}
+    left_out = {*OF_SOME_COMMANDS, *platforms.ONLY_IN_PYTHON}
     return {found.name: found for found in platforms.parameters_of(group) if found.name not in left_out}
 
 

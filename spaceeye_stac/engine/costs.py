@@ -40,7 +40,7 @@ HEADER_BYTES = 700
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first
 COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
 DAY_TOTAL_BYTES, SUM_BYTES = 150, 24
-COLLECTION_FILES = 5  # collection, parquet, schema, record and thumbnail
+COLLECTION_FILES = 6  # collection, catalog, parquet, schema, record and thumbnail
 SURVEY_SHARE = 1 / 16
 
 

@@ -16,6 +16,7 @@ from spaceeye_stac.settings import Settings
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PROCESS_ID = "spaceeye"
+ONLY_IN_PYTHON = ("normalize_illuminance", "tolerance", "max_iterations", "check_interval")  # no options of the command
 GROUPS: tuple[type, ...] = (Query, Settings, Resources, Output)
 SCALARS: dict[object, Json] = {
     str: {"type": "string"},
@@ -69,9 +70,13 @@ class Parameter:
 
     @property
     def schema(self) -> Json:
-        """Its JSON Schema, with title, description and default."""
+        """Its JSON Schema, with title, default, and as description the text but for what only Python can have."""
         title = self.name.replace("_", " ").capitalize()
-        found: Json = {"title": title, "description": self.text, **_schema_of(self.annotation)}
+        found: Json = {
+            "title": title,
+            "description": self.text.partition(" In Python")[0],
+            **_schema_of(self.annotation),
+        }
         if self.required or self.default is None:
             return found
         return {**found, "default": list(self.default) if isinstance(self.default, tuple) else self.default}

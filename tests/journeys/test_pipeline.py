@@ -242,6 +242,7 @@ def test_a_folder_with_another_run_is_kept_unless_overwritten(simulated_query: s
     shorter = se.Query(catalog=query.catalog, bbox=query.bbox, datetime="2023-04-02")
     se.run(shorter, out=out, overwrite=True)
     assert sorted(p.name for p in out.iterdir()) == [
+        "catalog.json",
         "collection.json",
         "items.parquet",
         "run.json",

@@ -12,10 +12,9 @@ from typer.main import get_command
 import spaceeye_stac as se
 from spaceeye_stac.cli.commands import app
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.platforms import GROUPS, inputs_from, process_description
+from spaceeye_stac.platforms import GROUPS, ONLY_IN_PYTHON, inputs_from, process_description
 from tests.support.command import command
 
-ONLY_IN_PYTHON = {"normalize_illuminance", "tolerance", "max_iterations", "check_interval"}
 ASKED = {"catalog": "https://example.org", "bbox": [3.0, 50.8, 3.1, 50.9], "datetime": "2023-04-01/2023-04-05"}
 # what makes a choice's own rule speak of it alone
 BESIDE = {"mask_model_use": {}, "appearance": {"method": "surface"}}
@@ -78,7 +77,7 @@ def test_the_options_of_the_command_line_agree(subcommand: str) -> None:
         assert schema["description"].startswith(getattr(option, "help", "?").removesuffix("  [required]")), name
         assert option.required == (name in process_description()["inputs"]["required"]), name
     if subcommand == "run":
-        assert options.keys() == inputs().keys() - ONLY_IN_PYTHON
+        assert options.keys() == inputs().keys() - set(ONLY_IN_PYTHON)
 
 
 def test_json_becomes_what_a_run_takes() -> None:
@@ -116,4 +115,4 @@ def test_a_wrong_value_is_named(change: dict[str, Any], said: str) -> None:
 
 def test_an_unknown_form_is_one_sentence() -> None:
     done = command("package", "wps")
-    assert (done.returncode, done.stderr) == (2, "Error: form 'wps' is not known; choose from process.\n")
+    assert (done.returncode, done.stderr) == (2, "Error: form 'wps' is not known; choose from process, cwl.\n")
