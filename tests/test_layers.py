@@ -51,6 +51,8 @@ DOORS = {
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
+    "stactask": {"platforms/stac_task"},
+    "openeo_pg_parser_networkx": {"platforms/openeo"},
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},
 }
 TORCH_ROOMS = {"methods", "engine", "evaluation"}
