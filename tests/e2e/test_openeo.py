@@ -15,7 +15,7 @@ import spaceeye_stac as se
 from tests.e2e.platform_environment import on_platform
 from tests.support.damped import DAMPED
 from tests.support.servers import rustac_api
-from tests.support.small_catalog import SMALL, small_items, small_query, written
+from tests.support.small_catalog import small_items, small_query, written
 
 BANDS = ["B02", "B04"]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -38,9 +38,10 @@ print(json.dumps(module["apply_metadata"](known, udf.context).band_names))
 
 @dataclass(frozen=True)
 class Asked:
-    """The address of a STAC API's collection, and the days that the solver makes of its scenes."""
+    """The address of a STAC API's collection, its items, and the days that the solver makes of its scenes."""
 
     collection: str
+    items: Sequence[pystac.Item]
     days: xr.Dataset
 
 
@@ -55,7 +56,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         for asset in item["assets"].values():  # as a path from the root of the server it would not be this machine's
             asset["href"] = Path(asset["href"]).as_uri()
     with rustac_api(folder, list((folder / "source").glob("*/collection.json")), items) as api:
-        yield Asked(f"{api}/collections/sentinel-2-l2a", days)
+        yield Asked(f"{api}/collections/sentinel-2-l2a", [pystac.Item.from_dict(item) for item in items], days)
 
 
 def graph_of(asked: Asked, out: Path, **arguments: Any) -> dict[str, Any]:
@@ -113,10 +114,9 @@ def test_a_process_graph_gives_what_the_solver_gives_and_faults_are_sentences(as
 
 
 def test_a_user_defined_function_gives_what_the_solver_gives(asked: Asked, tmp_path: Path) -> None:
-    items = [pystac.Item.from_dict(scene.item) for scene in se.search(small_query(SMALL.write(tmp_path / "source")))]
     import odc.stac  # noqa: PLC0415 - of the end-to-end tests alone
 
-    cube = odc.stac.load(items, bands=[*BANDS, "SCL"], geobox=asked.days.odc.geobox).to_dataarray("bands")
+    cube = odc.stac.load(asked.items, bands=[*BANDS, "SCL"], geobox=asked.days.odc.geobox).to_dataarray("bands")
     cube.rename(time="t").drop_vars("spatial_ref").drop_attrs().to_netcdf(tmp_path / "cube.nc")
     context = json.dumps({"scl": "SCL", "method": "damped", "temporal_extent": ["2023-04-01", "2023-04-11"]})
     line = ["-W", "ignore", "-c", RUN_UDF, EXAMPLES / "openeo_udf.py", tmp_path / "cube.nc", tmp_path / "days.nc"]
