@@ -1,4 +1,7 @@
-"""A backend of xarray: `xr.open_dataset("out", engine="spaceeye")` gives the days of a run as a lazy cube."""
+"""A backend of xarray: `xr.open_dataset("out", engine="spaceeye")` gives the days of a run as a lazy cube.
+
+xarray loads every backend whatever it opens, so that rooms are named here by themselves: they are loaded when used.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,12 +11,10 @@ from typing import Any
 import xarray as xr
 from xarray.backends import BackendEntrypoint
 
-from spaceeye_stac.collection import COLLECTION_FILE, is_ours, is_unfinished
-from spaceeye_stac.days import published_days, stored_days
+from spaceeye_stac import collection, days, sources
 from spaceeye_stac.errors import InvalidInputError, OutputError
-from spaceeye_stac.sources import all_items
 
-DOCUMENTS = (COLLECTION_FILE, "catalog.json")
+DOCUMENTS = ("collection.json", "catalog.json")
 
 
 def open(  # noqa: A001 - as xarray, rasterio and zarr call it; nothing is opened by the other one here
@@ -93,20 +94,21 @@ class SpaceEyeBackend(BackendEntrypoint):
         """Whether it is the folder of a run, or its collection's file."""
         try:
             path = Path(filename_or_obj)
-            document = json.loads((path / COLLECTION_FILE if path.is_dir() else path).read_bytes())
+            path = path if path.name == DOCUMENTS[0] else path / DOCUMENTS[0]
+            document = json.loads(path.read_bytes())
         except (TypeError, ValueError, OSError):
             return False
-        return isinstance(document, dict) and is_ours(document)
+        return isinstance(document, dict) and collection.is_ours(document)
 
 
 def _days_at(place: str, tile: str | None, allow_hrefs: Sequence[str]) -> xr.Dataset:
     """The days that a folder or an address holds, as they are stored."""
     path = Path(place)
     if "://" not in place:
-        if is_unfinished(path):
+        if collection.is_unfinished(path):
             raise OutputError(f"The run in {path} is not finished; run the same command again, which goes on there.")
         if not path.exists():
             raise OutputError(f"There is no {path}; name a run's folder, or a collection's address.")
         if path.is_dir() and not any((path / name).is_file() for name in DOCUMENTS):
-            return stored_days(path, tile)
-    return published_days(all_items(place, allow_hrefs=allow_hrefs), tile)
+            return days.stored_days(path, tile)
+    return days.published_days(sources.all_items(place, allow_hrefs=allow_hrefs), tile)

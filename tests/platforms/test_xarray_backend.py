@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -206,6 +208,16 @@ def test_chunks_are_alike_and_no_dask_without_them(runs: Runs) -> None:
         assert cube.reflectance.chunks == ((1,) * 10, (1, 1), (54,), (58,))
         assert xr.open_dataset(place, engine="spaceeye").reflectance.chunks is None
     assert xr.open_dataset(runs.files).sizes == se.open(runs.files).sizes  # xarray guesses the engine
+
+
+def test_the_backend_is_light_as_xarray_loads_it_for_every_file() -> None:
+    code = (
+        "import sys, xarray; from spaceeye_stac.platforms import SpaceEyeBackend as B\n"
+        "assert not B().guess_can_open('x')\n"
+        "print([m for m in ('torch', 'rasterio', 'pystac', 'zarr') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_day_that_was_not_published_is_nodata(copied: Path) -> None:
