@@ -37,7 +37,8 @@ class Payload:
         }
         (self.folder / "payload.json").write_text(json.dumps(payload))
         line = ["-W", "ignore", "-m", "spaceeye_stac.platforms.stac_task", "run", self.folder / "payload.json"]
-        return on_platform("python", *line, "--output", self.out(name), "--workdir", self.folder / name, *options)
+        places = ["--output", self.out(name), "--workdir", self.folder / name, "--save-workdir"]
+        return on_platform("python", *line, *places, *options)
 
     def out(self, name: str) -> Path:
         return self.folder / f"{name}.json"
