@@ -15,7 +15,6 @@ from tests.support.small_catalog import DAYS, small_items, small_query, written
 
 BEFORE_ANY_PIXEL = [
     ({"bbox": [10, 10, 10.01, 10.01]}, "No scene found: "),
-    ({"speed": 3}, "'speed' is no input; choose from catalog, datetime, bbox"),
     ({"days": "virtual"}, "days 'virtual' cannot be uploaded file by file; leave it out."),
 ]
 
