@@ -101,7 +101,9 @@ def test_dates_of_one_day_are_merged_and_few_days_are_given(season: Season) -> N
     both = xr.concat([later, season.cube], "time")
     found = fill_clouds(both, scl="SCL", datetime="2023-04-02/2023-04-05", settings=DAMPED)
     expected = fill_clouds(season.cube, scl="SCL", settings=DAMPED).isel(time=slice(1, 5))
-    xr.testing.assert_equal(found.load(), expected.load())
+    assert found.time.equals(expected.time)
+    # a first day between two dates is a knot of its own, from which float32 goes on
+    np.testing.assert_allclose(found, expected, rtol=2**-20)
 
 
 def test_bands_and_places_may_be_unknown(season: Season) -> None:
