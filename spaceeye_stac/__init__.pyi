@@ -10,6 +10,7 @@ from .methods import solve as solve
 from .model import Scene as Scene
 from .pipeline import interpolate as interpolate
 from .pipeline import run as run
+from .platforms import open as open  # noqa: A004
 from .publishing import Report as Report
 from .publishing import publish as publish
 from .publishing import unpublish as unpublish

@@ -32,7 +32,7 @@ class Output:
     uncertainty
         "max": one file a day, the largest over bands. "bands": one of each band besides, `uncertainty_B04` and so on.
     keep_keyframes
-        Leave the keyframe store in the collection's folder, for `open_keyframes`.
+        Leave the keyframe store in the collection's folder, for `open` and `open_keyframes`.
 
     Raises InvalidInputError, with the value and the remedy.
 

@@ -32,7 +32,7 @@ ALLOWED = {
     "pipeline": COMMON | {"sources", "collection", "engine"},
     "evaluation": COMMON | {"methods", "keyframes", "pixels", "days", "engine"},
     "simulation": COMMON | {"days", "pipeline"},
-    "platforms": COMMON | {"sources", "collection", "publishing", "engine", "pipeline"},
+    "platforms": COMMON | {"sources", "collection", "keyframes", "pixels", "days", "publishing", "engine", "pipeline"},
     "cli": COMMON
     | {"sources", "collection", "publishing", "engine", "pipeline", "evaluation", "simulation", "platforms"},
 }
@@ -52,6 +52,8 @@ DOORS = {
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
     "pygeoapi": {"platforms/pygeoapi"},
+    "stactask": {"platforms/stac_task"},
+    "openeo_pg_parser_networkx": {"platforms/openeo"},
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},
 }
 TORCH_ROOMS = {"methods", "engine", "evaluation"}

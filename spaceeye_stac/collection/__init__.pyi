@@ -1,4 +1,5 @@
 from .assets import UNCERTAINTY as UNCERTAINTY
+from .assets import band_fields as band_fields
 from .assets import uncertainty_of as uncertainty_of
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
@@ -26,6 +27,7 @@ from .folder import read_item as read_item
 from .folder import write_static as write_static
 from .geoparquet import PARQUET as PARQUET
 from .geoparquet import table_of as table_of
+from .items import PAPER as PAPER
 from .items import collection_of as collection_of
 from .items import day_item as day_item
 from .items import item_id as item_id
@@ -33,5 +35,6 @@ from .items import link_in_order as link_in_order
 from .json_files import document_bytes as document_bytes
 from .json_files import write_json as write_json
 from .staging import check_place as check_place
+from .staging import is_unfinished as is_unfinished
 from .staging import leave_staged as leave_staged
 from .staging import staged_folder as staged_folder

@@ -81,6 +81,12 @@ def check_place(out: Path) -> None:
         raise OutputError(f"Output folder {out} cannot be written to; choose another with out.")
 
 
+def is_unfinished(out: Path) -> bool:
+    """Whether a folder is one where a run works, or that of a run that has begun and is not there yet."""
+    at_work = any(part.startswith(".") and part.endswith(".partial") for part in out.absolute().parts)
+    return at_work or (not out.exists() and _beside(out, "partial").is_dir())
+
+
 def _beside(out: Path, kind: str) -> Path:
     return out.parent / f".{out.name}.{kind}"
 

@@ -18,11 +18,16 @@ from .cog import write_cog as write_cog
 from .cog import write_thumbnail as write_thumbnail
 from .cog import written_file as written_file
 from .cube import clipped as clipped
-from .cube import open_keyframes as open_keyframes
+from .cube import dataset as dataset
 from .cube import solved_days as solved_days
+from .daily_array import DailyArray as DailyArray
+from .daily_array import lazily as lazily
 from .encoder import CACHE_MB as CACHE_MB
 from .encoder import encoders as encoders
+from .published_cube import published_days as published_days
 from .quality import Quality as Quality
+from .stored_cube import open_keyframes as open_keyframes
+from .stored_cube import stored_days as stored_days
 from .virtual import Knots as Knots
 from .virtual import KnotTask as KnotTask
 from .virtual import VirtualRaster as VirtualRaster

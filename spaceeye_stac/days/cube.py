@@ -1,104 +1,51 @@
-"""Lazy xarray cubes of days: over cells that are solved when they are needed, and over a keyframe store."""
+"""Lazy xarray cubes of days: over cells that are solved when they are needed, and how every cube names what it has."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spaceeye_stac.collection import Flag, flag_name
-from spaceeye_stac.days.blending import DayGroup, DayView, day_groups
-from spaceeye_stac.keyframes import (
-    DONE,
-    CellLayout,
-    KeyframeStore,
-    MemoryTiles,
-    Retention,
-    Tiles,
-    WindowKeyframes,
-    contents_of,
-    cores_of,
-)
+from spaceeye_stac.collection import PAPER, Flag, band_fields, flag_name
+from spaceeye_stac.days.blending import DayView, day_groups
+from spaceeye_stac.keyframes import CellLayout, MemoryTiles, Retention, Tiles, WindowKeyframes, contents_of
 from spaceeye_stac.model import NO_LOOK, Block, Cell, Grid, GridJob, Illuminance
 from spaceeye_stac.pixels import inside
-from spaceeye_stac.query import DateRange
+from spaceeye_stac.query import BANDS, DateRange
 
 if TYPE_CHECKING:
     import xarray as xr
     from dask.delayed import Delayed
 
 
-CHUNK_CELLS = 4
-CUBE_ARRAYS = ("reflectance", "clear_distance", "flags")
-
-
-def open_keyframes(path: str | Path) -> "xr.Dataset":
-    """Every day of a keyframe store as a lazy cube; nothing is read before something is computed.
-
-    Parameters
-    ----------
-    path
-        A store's folder, or the one with it inside: `<out>/keyframes`, as `Output(keep_keyframes=True)` leaves it; with
-        tiling there is one for each tile.
-
-    Returns a Dataset on dask with `reflectance` `(time, band, y, x)` float32 (NaN = nodata), as the published days
-    before they are rounded, `clear_distance` `(time, y, x)` uint8 (days to the nearest look that was used, 255 = none)
-    and `flags` `(time, y, x)` uint8 (bits of `Flag`, as CF flag_masks; 0 = no data), one step a day,
-    and the CRS in `spatial_ref` (CF; rioxarray and odc-geo read it). A chunk is one band of a few days between two
-    keyframes: a single day touches no others. Raises OutputError for a folder that is no such store, of another format,
-    or damaged.
-
-    """
-    import dask.array as da  # noqa: PLC0415 - seconds to import
-    from dask.delayed import delayed  # noqa: PLC0415
-
-    folder = _store_in(Path(path))
-    known = KeyframeStore.open(folder).contents
-    rows = [known.layout.row(i) for i in range(known.layout.counts[0])]
-    parts = [[row[j : j + CHUNK_CELLS] for j in range(0, len(row), CHUNK_CELLS)] for row in rows]
-
-    def cube(group: DayGroup, cells: Sequence[Cell]) -> tuple[Any, ...]:
-        shape, index = (len(group.days), *cores_of(cells).shape), [cell.index for cell in cells]
-        bands = [
-            da.from_delayed(delayed(_stored_band)(folder, group, band, index), shape=shape, dtype=np.float32)
-            for band in range(len(known.bands))
-        ]
-        both = delayed(_stored_quality, nout=2)(folder, group, index)
-        quality = [da.from_delayed(one, shape=shape, dtype=np.uint8) for one in both]
-        return da.stack(bands, axis=1), *quality
-
-    blocks = [[[cube(group, cells) for cells in row] for row in parts] for group in day_groups(known)]
-    whole = [
-        da.concatenate(
-            [da.concatenate([da.concatenate([c[i] for c in row], axis=-1) for row in rows], axis=-2) for rows in blocks]
-        )
-        for i in range(len(CUBE_ARRAYS))
-    ]
-    return clipped(dataset(known.grid, known.days, known.bands, whole), known.grid)
-
-
-def _store_in(folder: Path) -> Path:
-    """Return the folder itself, or the one store that lies in it."""
-    inside_it = [entry.parent for entry in folder.glob("*/zarr.json") if (entry.parent / DONE).is_dir()]
-    return inside_it[0] if len(inside_it) == 1 and not (folder / DONE).is_dir() else folder
-
-
-def _view(path: Path, group: DayGroup, index: Sequence[tuple[int, int]]) -> tuple[DayView, list[Cell]]:
-    store = KeyframeStore.open(path)
-    return DayView(store, group), [store.contents.layout.cell(*place) for place in index]
-
-
-def _stored_band(path: Path, group: DayGroup, band: int, index: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-    view, cells = _view(path, group, index)
-    return np.stack(list(view.reflectance(group.days, band, cells)))
-
-
-def _stored_quality(
-    path: Path, group: DayGroup, index: Sequence[tuple[int, int]]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    view, cells = _view(path, group, index)
-    return _quality_of(view, cells)
+QUALITY = ("clear_distance", "flags")
+BANDED = ("reflectance", "band_uncertainty")
+CUBE_ARRAYS = ("reflectance", *QUALITY)
+DIMS, DIMS_WITH_BANDS = ("time", "y", "x"), ("time", "band", "y", "x")
+CONVENTIONS = "CF-1.11"
+STANDARD_NAME = "surface_bidirectional_reflectance"
+HALF_WIDTH = {"standard_name": f"{STANDARD_NAME} standard_error", "units": "1"}
+ATTRIBUTES: Mapping[str, Mapping[str, object]] = {
+    "reflectance": {"standard_name": STANDARD_NAME, "units": "1", "long_name": "surface reflectance"},
+    "uncertainty": {
+        **HALF_WIDTH,
+        "long_name": "half width of the 68 % interval of reflectance, the largest over bands",
+    },
+    "band_uncertainty": {**HALF_WIDTH, "long_name": "half width of the 68 % interval of reflectance"},
+    "clear_distance": {
+        "long_name": "days to the nearest clear look that was used, 255 = none",
+        "units": "d",  # "days" would make xarray read them as times
+        "valid_max": np.uint8(NO_LOOK - 1),
+    },
+    "flags": {
+        "standard_name": f"{STANDARD_NAME} status_flag",
+        "long_name": "how each pixel was made, 0 = no data",
+        "flag_masks": np.array([int(flag) for flag in Flag], np.uint8),
+        "flag_meanings": " ".join(map(flag_name, Flag)),
+    },
+}
+# of each axis the standard names of CF, on a projected grid and on one in degrees
+AXES = {"x": ("projection_x_coordinate", "longitude"), "y": ("projection_y_coordinate", "latitude")}
 
 
 def _quality_of(view: DayView, cells: Sequence[Cell]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -123,7 +70,7 @@ def solved_days(
         da.concatenate([da.concatenate([part[i] for part in row], axis=-1) for row in rows.values()], axis=-2)
         for i in range(len(CUBE_ARRAYS))
     ]
-    return dataset(job.grid, job.days, job.bands, whole)
+    return dataset(job.grid, job.days, job.bands, dict(zip(CUBE_ARRAYS, whole, strict=True)))
 
 
 class _CellCube:
@@ -191,22 +138,39 @@ def clipped(cube: "xr.Dataset", grid: Grid) -> "xr.Dataset":
     )
 
 
-def dataset(grid: Grid, days: DateRange, bands: Sequence[str], arrays: Sequence[object]) -> "xr.Dataset":
-    """Name the arrays, those of CUBE_ARRAYS, their units and their coordinates."""
+def dataset(grid: Grid, days: DateRange, bands: Sequence[str], arrays: Mapping[str, object]) -> "xr.Dataset":
+    """Name arrays, or variables without names, by the CF conventions; with their coordinates, a step a day."""
     import xarray as xr  # noqa: PLC0415
     from odc.geo.xr import xr_coords  # noqa: PLC0415
 
-    coords = {"time": np.array(list(days), "datetime64[ns]"), "band": list(bands), **xr_coords(grid.geobox)}
-    here = {"grid_mapping": "spatial_ref"}
-    attributes: Sequence[Mapping[str, object]] = (
-        {"units": "1", "long_name": "surface reflectance", **here},
-        {"long_name": "days to the nearest clear look that was used, 255 = none", **here},
-        {
-            "long_name": "how each pixel was made, 0 = no data",
-            "flag_masks": np.array([int(flag) for flag in Flag], np.uint8),
-            "flag_meanings": " ".join(map(flag_name, Flag)),
-            **here,
-        },
-    )
-    dims = ("time", "band", "y", "x"), ("time", "y", "x"), ("time", "y", "x")
-    return xr.Dataset(dict(zip(CUBE_ARRAYS, zip(dims, arrays, attributes, strict=True), strict=True)), coords=coords)
+    time = xr.Variable("time", np.array(list(days), "datetime64[ns]"), {"standard_name": "time", "axis": "T"})
+    time.encoding = {"units": f"days since {days.start}", "calendar": "proleptic_gregorian", "dtype": "int32"}
+    coords = {
+        "time": time,
+        "band": ("band", np.array(bands, object), {"long_name": "band of Sentinel-2"}),
+        **xr_coords(grid.geobox, dims=("y", "x")),
+    }
+    if set(bands) <= set(BANDS):
+        waves = [band_fields(name)["eo:center_wavelength"] for name in bands]
+        coords["wavelength"] = "band", waves, {"standard_name": "radiation_wavelength", "units": "um"}
+    variables = {name: _named(name, array, list(arrays)) for name, array in arrays.items()}
+    cube = xr.Dataset(variables, coords, {"Conventions": CONVENTIONS, "references": PAPER})
+    for axis, name in AXES.items():
+        projected = grid.geobox.crs is None or grid.geobox.crs.projected
+        cube[axis].attrs |= {"axis": axis.upper(), "standard_name": name[0] if projected else name[1]}
+    return cube
+
+
+def _named(name: str, array: object, names: Sequence[str]) -> "xr.Variable":
+    """A variable of a cube that has those `names`."""
+    import xarray as xr  # noqa: PLC0415
+
+    found = array if isinstance(array, xr.Variable) else xr.Variable(DIMS_WITH_BANDS if name in BANDED else DIMS, array)
+    others = " ".join(other for other in ("uncertainty", *QUALITY) if other in names)
+    found.attrs = {
+        **found.attrs,
+        **ATTRIBUTES[name],
+        "grid_mapping": "spatial_ref",
+        **({"ancillary_variables": others} if name == "reflectance" else {}),
+    }
+    return found

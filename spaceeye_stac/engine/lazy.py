@@ -12,17 +12,25 @@ from spaceeye_stac.errors import SourceWarning
 from spaceeye_stac.keyframes import CellLayout, WindowKeyframes
 from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Cell, GridJob, Illuminance
-from spaceeye_stac.pixels import MemoryPixels, ScenePixels, read_part, survey
+from spaceeye_stac.pixels import MemoryPixels, PixelSource, ScenePixels, read_part, survey
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def lazy_days(job: GridJob) -> "xr.Dataset":
-    """Every day of a job, over cells that are solved when they are first needed; see `interpolate`."""
+def lazy_days(job: GridJob, source: PixelSource | None = None) -> "xr.Dataset":
+    """Every day of a job, over cells that are solved when they are first needed; see `interpolate`.
+
+    `source`: the pixels of the job's scenes on the whole grid, where they are at hand and not in files.
+    """
     layout = layout_of(job)
-    read = [delayed(read_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
-    illuminance = delayed(_surveyed)(job, layout, read[0] if len(layout.cells) == 1 else None)
+    if source is None:
+        read = [delayed(read_part)(job, job.grid.part(cell.view)) for cell in layout.cells]
+        illuminance = delayed(_surveyed)(job, layout, read[0] if len(layout.cells) == 1 else None)
+    else:
+        held = delayed(source, pure=False, traverse=False)  # what of it is on dask is computed where it is needed
+        read = [held.pixels(range(len(job.scenes)), cell.view) for cell in layout.cells]
+        illuminance = delayed(survey)(job, held)
     solved = [
         delayed(solved_windows, nout=len(job.windows))(job, illuminance, cell, part)
         for part, cell in zip(read, layout.cells, strict=True)

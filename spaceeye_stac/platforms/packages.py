@@ -5,9 +5,14 @@ from collections.abc import Callable
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.platforms.cwl import application_package
 from spaceeye_stac.platforms.description import process_description
+from spaceeye_stac.platforms.openeo import openeo_process
 from spaceeye_stac.query import Json
 
-FORMS: dict[str, Callable[[], Json]] = {"process": process_description, "cwl": application_package}
+FORMS: dict[str, Callable[[], Json]] = {
+    "process": process_description,
+    "cwl": application_package,
+    "openeo": openeo_process,
+}
 
 
 def packaged(form: str) -> Json:
