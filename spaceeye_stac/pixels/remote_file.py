@@ -55,11 +55,16 @@ class RemoteFile:
         return cls(Address.of(url), network, ended, name, cache, later)
 
     async def get_range_async(
-        self, path: str, *, start: int, end: int | None = None, length: int | None = None
+        self,
+        path: str,  # noqa: ARG002 - as it is called
+        *,
+        start: int,
+        end: int | None = None,
+        length: int | None = None,
     ) -> Data:
         """Bytes from `start` to before `end`, fewer where the file ends."""
         stop = start + (length or 0) if end is None else end
-        found = (await self.get_ranges_async(path, starts=[start], ends=[stop]))[0]
+        found = (await self._had_parts([(start, stop)]))[0]
         self.start = found if start == 0 else self.start
         return found
 
@@ -71,9 +76,18 @@ class RemoteFile:
         ends: Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
     ) -> list[Data]:
-        """Several parts at once, those near each other in one request."""
+        """Several tiles at once, those near each other in one request; RefusedError where the file ends before one."""
         stops = ends or [start + length for start, length in zip(starts, lengths or (), strict=True)]
         parts = list(zip(starts, stops, strict=True))
+        found = await self._had_parts(parts)
+        for (start, stop), data in zip(parts, found, strict=True):
+            if len(data) < stop - start:  # async-tiff would decode it, and panic
+                self.failure = RefusedError(f"it ends at byte {start + len(data)}, within a tile")
+                raise self.failure
+        return found
+
+    async def _had_parts(self, parts: Sequence[Part]) -> list[Data]:
+        """Parts, fewer bytes where the file ends; what fails is noted."""
         first = self.start or b""
         there = {(start, stop): first[start:stop:1] for start, stop in parts if stop <= len(first)}
         try:

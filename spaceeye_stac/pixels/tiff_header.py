@@ -10,7 +10,8 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import Affine
 
-COMPRESSIONS = (Compression.Deflate, Compression.OldDeflate, Compression.LZW, Compression.ZSTD)
+# not ZSTD, of which async-tiff does not check what it decodes: damaged tiles became pixels
+COMPRESSIONS = (Compression.Deflate, Compression.OldDeflate, Compression.LZW)
 PREDICTORS = (None, Predictor.Unknown, Predictor.Horizontal)
 KINDS = {SampleFormat.Uint: "uint", SampleFormat.Int: "int"}
 PROJECTED, PIXEL_IS_AREA = 1, 1

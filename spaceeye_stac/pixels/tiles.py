@@ -39,6 +39,10 @@ THINNED_PIXELS = 2**22  # of tiles of which a few pixels are taken, that are in 
 Image = NDArray[np.uint16]
 
 
+class DamagedError(Exception):
+    """A tile whose bytes are not pixels."""
+
+
 @dataclass(frozen=True)
 class TileGrid:
     """The grid that is read, as `lattice_of` takes it."""
@@ -140,6 +144,8 @@ async def _image(source: AssetToRead, file: RemoteFile, grid: TileGrid) -> Image
         if wanted is None:
             return None
         found = await _read(tiff, wanted, file.network)
+    except DamagedError as error:  # not left to GDAL, which gives pixels of many a damaged tile without a word
+        raise source.error(f"has a tile that cannot be decoded ({error})") from None
     except Exception as error:
         if file.failure is None and type(error).__name__ != MISREAD:
             raise
@@ -193,7 +199,7 @@ async def _read(tiff: TIFF, wanted: _Wanted, line: Network) -> NDArray[np.intege
 
     async def put(tile: Tile) -> None:
         y, x = tile.y * height, tile.x * width  # decoding uses the tile up
-        image = np.asarray(await tile.decode(pool=_decoders()))[:, :, 0]
+        image = await _decoded(tile)
         rows, columns = _shared(down, y, height), _shared(right, x, width)
         target = out[rows, columns]
         few = image[down[rows.start] - y :: down.step, right[columns.start] - x :: right.step]
@@ -206,6 +212,14 @@ async def _read(tiff: TIFF, wanted: _Wanted, line: Network) -> NDArray[np.intege
             fetched = await tiff.fetch_tiles(tiles[first : first + together], 0)
             await asyncio.gather(*map(put, fetched))
     return out
+
+
+async def _decoded(tile: Tile) -> NDArray[np.integer]:
+    """The pixels of a tile; DamagedError where its bytes are not such, whatever async-tiff says or panics of it."""
+    try:
+        return np.asarray(await tile.decode(pool=_decoders()))[:, :, 0]
+    except Exception as error:
+        raise DamagedError(str(error) or type(error).__name__) from error
 
 
 def _shared(pixels: range, start: int, length: int) -> slice:

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "deflate": (TILED, True),
     "deflate, differences": (TILED | {"predictor": 2}, True),
     "lzw": (TILED | {"compress": "lzw", "predictor": 2}, True),
-    "zstd": (TILED | {"compress": "zstd"}, True),
+    "zstd": (TILED | {"compress": "zstd"}, False),
     "of int16 with a nodata of its own": (TILED | {"dtype": "int16", "nodata": -9999}, True),
     "without a nodata": (TILED | {"nodata": None}, True),
     "coarser, on the lines": (TILED | {"res": 20.0}, True),
