@@ -45,7 +45,7 @@ DOORS = {
     "zarr": {"keyframes/store"},
     "distributed": {"engine/schedulers"},
     "scipy": {"pixels/masks"},
-    "typer": {"cli/commands", "cli/options"},
+    "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},
     "matplotlib": {"evaluation/plots", "simulation/picture"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in

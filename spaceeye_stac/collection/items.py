@@ -74,10 +74,10 @@ def day_item(job: GridJob, images: DayImages, folder: Path, created: datetime) -
         item.add_asset(key, pystac.Asset.from_dict(day_asset(key, file, images, job)))
     item.add_link(_described_by(f"../{SCHEMA_FILE}"))
     for scene in images.scenes:
-        item.add_link(_derived_from(scene.href or next(iter(scene.bands.values())).href, scene.id, folder))
+        item.add_link(_derived_from(scene.href, next(iter(scene.bands.values())).href, scene.id, folder))
         mask = scene.labels
         if mask is not None and mask.source is not None:
-            item.add_link(_derived_from(mask.source.href or mask.href, mask.source.id, folder))
+            item.add_link(_derived_from(mask.source.href, mask.href, mask.source.id, folder))
     return item
 
 
@@ -158,11 +158,12 @@ def _lineage(settings: Settings, scenes: int) -> str:
     return f"{_how(settings)}, of {scenes} Sentinel-2 L2A scenes{model}{with_masks}."
 
 
-def _derived_from(href: str, title: str, folder: Path) -> pystac.Link:
-    """Link to a source item: its own address, or for a local file the way there from `folder`."""
+def _derived_from(item: str | None, file: str, title: str, folder: Path) -> pystac.Link:
+    """Link to a source item, or to one of its files where it has no address: for a local one the way from `folder`."""
+    href = item or file
     if "://" not in href:
         href = Path(os.path.relpath(href, folder)).as_posix()
-    return pystac.Link("derived_from", href, media_type="application/geo+json", title=title)
+    return pystac.Link("derived_from", href, media_type="application/geo+json" if item else None, title=title)
 
 
 def collection_of(

@@ -16,7 +16,7 @@ from spaceeye_stac.sources.catalog import CatalogRoot, refusal_or
 from spaceeye_stac.sources.hrefs import absolute, links_of, self_href, with_absolute_assets
 from spaceeye_stac.sources.nearby import explain_swapped, meets
 from spaceeye_stac.sources.pages import features_of, following, matched, missing, next_page
-from spaceeye_stac.sources.saved import document_of
+from spaceeye_stac.sources.saved import IN_PYTHON, document_of
 from spaceeye_stac.sources.transport import TRY_AGAIN, UNREADABLE, ContentError, PatientFiles, patient, reason
 
 NEXT_PAGE_SECONDS = 15.0
@@ -134,7 +134,8 @@ def _item(document: Any, href: str, read: Callable[[Json, str], Any]) -> Json:  
     if not isinstance(document, dict):
         raise ContentError("it is no object")
     item: pystac.Item = read(with_absolute_assets(document, href), href)
-    item.set_self_href(href)
+    if href != IN_PYTHON:  # which is no address
+        item.set_self_href(href)
     return item.to_dict(transform_hrefs=False)
 
 

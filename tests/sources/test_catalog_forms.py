@@ -173,6 +173,19 @@ def test_items_of_python_may_name_no_file_of_this_machine(simulated: Path, simul
     assert search(at(pystac.Catalog.from_file(str(simulated)), simulated_query, allow_hrefs=None))
 
 
+def test_items_without_an_address_have_none(simulated: Path, simulated_query: se.Query, tmp_path: Path) -> None:
+    items = [item | {"links": []} for item in absolute_items(simulated)]
+    query = at(items, simulated_query, bands=["B04"])
+    assert {scene.href for scene in search(query)} == {None}
+    se.run(query, se.Settings(method="damped"), out=tmp_path / "out")
+    days = pystac.Collection.from_file(str(tmp_path / "out" / "collection.json")).get_items()
+    links = [link for item in days for link in item.get_links("derived_from")]
+    assert links
+    for link in links:
+        assert Path(str(link.get_absolute_href()).removeprefix("file://")).is_file()
+        assert (Path(link.href).name, link.media_type) == ("B04.tif", None)
+
+
 def test_addresses_of_files_and_names_with_spaces(simulated_query: se.Query, tmp_path: Path) -> None:
     from spaceeye_stac.simulation.landscape import Simulation  # noqa: PLC0415
 
