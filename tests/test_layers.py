@@ -180,6 +180,7 @@ def test_the_core_never_prints() -> None:
         assert room_of(path) == "cli" or "print" not in names, path
 
 
+@pytest.mark.slow  # mypy with nothing cached
 def test_the_types_of_the_public_names_are_known_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import spaceeye_stac as se\n\nreveal_type(se.search)\nreveal_type(se.run)\n")
     line = [sys.executable, "-m", "mypy", "--strict", "mine.py"]

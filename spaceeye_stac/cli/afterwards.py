@@ -62,7 +62,10 @@ def unpublish(
 
 def package(
     form: Annotated[
-        str, typer.Argument(help="process: its description as JSON Schema; cwl: an OGC application package.")
+        str,
+        typer.Argument(
+            help="process: its description as JSON Schema; cwl: an OGC application package; openeo: fill_clouds."
+        ),
     ],
 ) -> None:
     """Print what a platform needs to know this package by."""

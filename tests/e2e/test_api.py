@@ -119,6 +119,7 @@ def test_a_rejected_item_is_named(finished: Path, api: str, tmp_path: Path) -> N
     assert len(held(api, "faulty")) == DAYS - 1
 
 
+@pytest.mark.slow
 def test_5000_items_at_once(finished: Path, api: str, say: Callable[[str], None]) -> None:
     name = "many"
     store = StacApi(target_of(api))

@@ -163,7 +163,15 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+FEW = [pytest.param(one, id=one.__name__) for one in (damage_chunk, remove_marker, damage_description, remove_all)]
+SLOW = [
+    pytest.param(one, id=one.__name__, marks=pytest.mark.slow)
+    for one in DAMAGES
+    if one.__name__ not in {few.id for few in FEW}
+]
+
+
+@pytest.mark.parametrize("damage", FEW + SLOW)
 def test_damage_is_one_sentence_and_changes_nothing(store: Path, damage: object) -> None:
     assert callable(damage)
     damage(store)
@@ -174,7 +182,7 @@ def test_damage_is_one_sentence_and_changes_nothing(store: Path, damage: object)
     assert store.exists() == bool(before)
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", FEW + SLOW)
 def test_a_run_mends_a_damaged_store_itself(
     kept: Path, simulated_query: se.Query, tmp_path: Path, damage: object
 ) -> None:

@@ -36,6 +36,10 @@ LEVEL, STALE = 2000, 1000
 Image = NDArray[Any]
 
 
+SLOW = pytest.mark.slow
+RESAMPLINGS = ["average", "cubic", *(pytest.param(one, marks=SLOW) for one in ("bilinear", "lanczos"))]
+
+
 def grid(metres: float, left: float = 1200, top: float = 2400, side: float = 6000, crs: int = 32631) -> GeoBox:
     """A grid within the image, so many metres from its corner."""
     box = LEFT + left, TOP - top - side, LEFT + left + side, TOP - top
@@ -153,8 +157,10 @@ def test_grids_finer_than_twice_the_pixel_are_as_they_were(metres: float, tmp_pa
     assert is_from_overview(path, grid(20))
 
 
-@pytest.mark.parametrize("how", ["average", "bilinear", "cubic", "lanczos"])
-@pytest.mark.parametrize("metres", [20, 40, 60, 100, 170])
+@pytest.mark.parametrize(
+    "how", ["average", "cubic", *(pytest.param(one, marks=SLOW) for one in ("bilinear", "lanczos"))]
+)
+@pytest.mark.parametrize("metres", [20, 60, 170, *(pytest.param(one, marks=SLOW) for one in (40, 100))])
 @pytest.mark.parametrize("along", [0, 1])
 def test_no_pixel_moves(along: int, metres: float, how: str, tmp_path: Path) -> None:
     """On a slope that rises by 1 a metre what is read tells where it lies, which full pixels tell exactly."""
@@ -206,7 +212,9 @@ NODATA: dict[str, tuple[Any, Any, Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("how", ["average", "bilinear", "cubic", "lanczos"])
+@pytest.mark.parametrize(
+    "how", ["average", "cubic", *(pytest.param(one, marks=SLOW) for one in ("bilinear", "lanczos"))]
+)
 @pytest.mark.parametrize("said", NODATA)
 def test_nodata_never_mixes_in(said: str, how: str, tmp_path: Path) -> None:
     """Of a flat field of 2000 comes no other value; overviews of files that do not declare their nodata hold others."""
