@@ -70,10 +70,14 @@ class TilePart:
     @classmethod
     def inside(cls, transform: Affine, bounds: Bounds, full: TileLevel, level: TileLevel) -> "TilePart | None":
         """Tiles of a level of a file that lies so that hold pixels inside bounds in its CRS; None where none does."""
+        if transform.is_degenerate:  # an item may say what it likes
+            return None
         corners = [~transform * corner for corner in ((bounds[0], bounds[3]), (bounds[2], bounds[1]))]
         ends = []
         for axis, along in ((1, 0), (0, 1)):  # rows count along y
             first, last = sorted(corner[axis] * level.shape[along] / full.shape[along] for corner in corners)
+            if not (math.isfinite(first) and math.isfinite(last)):
+                return None
             start, stop = (
                 max(0, math.floor(first + SAME_PIXELS)),
                 min(level.shape[along], math.ceil(last - SAME_PIXELS)),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import spaceeye_stac as se
@@ -286,7 +286,8 @@ def test_no_document_is_a_traceback(made: str, usual_item: Json, tmp_path: Path,
     query = near(usual_item, path if made == "collected" else api.url, profile="generic")
 
     @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(st.lists(st.tuples(st.integers(0, 10**6), VALUES), min_size=1, max_size=3), st.booleans())
+    @given(changes=st.lists(st.tuples(st.integers(0, 10**6), VALUES), min_size=1, max_size=3), alone=st.booleans())
+    @example(changes=[(30000, -1e308)], alone=False)  # where an image lies, in a plan
     def tried(changes: list[tuple[int, Any]], alone: bool) -> None:  # noqa: FBT001
         features = [usual_item] if alone else [usual_item, {**usual_item, "id": "x"}]
         document = spoilt({"type": "FeatureCollection", "features": features, "links": []}, changes)
