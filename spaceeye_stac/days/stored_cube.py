@@ -35,7 +35,8 @@ def open_keyframes(path: str | Path) -> xr.Dataset:
     Raises OutputError for a folder that is no such store, of another format, or damaged.
 
     """
-    cube, known = stored_days(Path(path)), KeyframeStore.open(store_in(Path(path))).contents
+    folder = store_in(Path(path))
+    cube, known = stored_days(folder), KeyframeStore.open(folder).contents
     rows, columns = known.layout.counts
     sides = (
         tuple(known.layout.cell(i, 0).core.shape[0] for i in range(rows)),
@@ -52,10 +53,11 @@ def _joined(sides: tuple[int, ...]) -> tuple[int, ...]:
 def stored_days(path: Path, tile: str | None = None) -> xr.Dataset:
     """The days of a store, or of that of one `tile` among several, on arrays that are read when they are used."""
     folder = store_in(path, tile)
-    known = KeyframeStore.open(folder).contents
+    store = KeyframeStore.open(folder)
+    known = store.contents
     shape = len(known.days), *known.grid.shape
     shapes = {name: (shape[0], len(known.bands), *shape[1:]) if name in BANDED else shape for name in IMAGES}
-    for name in () if _has_uncertainty(folder) else UNCERTAINTIES:
+    for name in () if _has_uncertainty(store) else UNCERTAINTIES:
         del shapes[name]
     side = known.layout.size * CHUNK_CELLS
     arrays = {name: lazily(StoredArray(folder, name, size), side) for name, size in shapes.items()}
@@ -74,8 +76,7 @@ def store_in(folder: Path, tile: str | None = None) -> Path:
     return named[0] if named else folder
 
 
-def _has_uncertainty(folder: Path) -> bool:
-    store = KeyframeStore.open(folder)
+def _has_uncertainty(store: KeyframeStore) -> bool:
     return DayView(store, day_groups(store.contents)[0]).has_uncertainty
 
 

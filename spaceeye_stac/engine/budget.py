@@ -70,17 +70,21 @@ class Budget:
         """Bytes of the programs themselves."""
         return self.programs * PROGRAM_BYTES
 
+    def _free_for(self, job: GridJob) -> float:
+        """Bytes that the workers of a job may take, beside what is on its way from stores."""
+        return self.free - network_bytes(job)
+
     def solving(self, job: GridJob, layout: CellLayout) -> Batching:
         """How the cells of a job are solved; InvalidInputError where one alone is too much even strip by strip.
 
         Pixels are cached where that fits; of the workers there are, rather all with lower strips than fewer.
         """
         rows = STRIP_ROWS if method_of(job.settings).strips else STRIP_ROWS[:1]
-        cells, most = layout.groups(1)[0], min(self.workers, len(layout.cells))
+        cells, most, free = layout.groups(1)[0], min(self.workers, len(layout.cells)), self._free_for(job)
         for cached in (True, False):
             each = {r: solving_bytes(job, layout, cells, Batching(rows=r, cached=cached)) for r in rows}
             for at_work, r in product(range(most, 0, -1), rows):
-                if together([each[r]] * at_work) <= self.free - network_bytes(job):
+                if together([each[r]] * at_work) <= free:
                     one = Batching(at_work=at_work, rows=r, cached=cached)
                     return replace(one, side=self._side(job, layout, one)) if cached else one
         raise InvalidInputError(
@@ -92,11 +96,11 @@ class Budget:
 
     def _side(self, job: GridJob, layout: CellLayout, how: Batching) -> int:
         """Side of the largest squares that leave work for all, and fit."""
-        side = 1
+        side, free = 1, self._free_for(job)
         while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
             squares = layout.groups(side + 1)
-            taken = together([solving_bytes(job, layout, squares[0], how)] * how.at_work) + network_bytes(job)
-            if len(squares) < SQUARES_EACH * how.at_work or taken > self.free:
+            taken = together([solving_bytes(job, layout, squares[0], how)] * how.at_work)
+            if len(squares) < SQUARES_EACH * how.at_work or taken > free:
                 break
             side += 1
         return side
@@ -106,7 +110,7 @@ class Budget:
         view = layout.cells[0].view
         more = len(job.scenes) - max(scenes_in(job))
         taken = solving_bytes(job, layout, layout.cells, Batching()) + _dn_bytes(job, view, more)
-        return len(layout.cells) == 1 and taken + network_bytes(job) <= self.free
+        return len(layout.cells) == 1 and taken <= self._free_for(job)
 
     def days_together(self, job: GridJob, output: Output) -> tuple[int, int]:
         """How many days of a group are written together, and how many groups are at work at once."""

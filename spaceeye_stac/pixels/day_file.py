@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from spaceeye_stac.errors import ReadError, exhausted, redacted
 from spaceeye_stac.model import Block
 from spaceeye_stac.pixels.gdal_words import UNREADABLE, gdal_name, gdals_reason, in_words, may_pass
-from spaceeye_stac.pixels.patience import waits
+from spaceeye_stac.pixels.patience import UNCACHED, waits
 
 # no other file of a store is looked for, and VRTs are read from folders alone, as they may name any file
 OF_A_STORE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": "3", "GDAL_HTTP_RETRY_DELAY": "0.5"}
@@ -26,8 +26,12 @@ def read_day_file(href: str, block: Block) -> NDArray[Any]:
     said = ""
     for wait in (0.0, *waits()) if is_remote else (0.0,):
         time.sleep(wait)
+        again = UNCACHED if said else {}
         try:
-            with rasterio.Env(**options), DatasetReader(gdal_name(href), driver=drivers, sharing=False) as file:
+            with (
+                rasterio.Env(**options, **again),
+                DatasetReader(gdal_name(href), driver=drivers, sharing=False) as file,
+            ):
                 return np.asarray(file.read(1, window=window))
         except Exception as error:  # GDAL and rasterio raise many kinds
             lack = exhausted(error)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 RETRIES = 4
 FIRST_WAIT_SECONDS = 0.5
 JITTER = 0.5  # of each wait, so that those who failed together do not come back together
+# of a file that is tried again, as from its cache GDAL gives the short block of an answer that was cut once more
+UNCACHED = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/:/vsiadls/:/vsioss/:/vsiswift/"}
 
 
 def waits() -> Iterator[float]:

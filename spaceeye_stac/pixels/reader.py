@@ -33,12 +33,10 @@ from spaceeye_stac.pixels.gdal_words import (
 from spaceeye_stac.pixels.headers import has_alpha
 from spaceeye_stac.pixels.lattice import Lattice, lattice_of
 from spaceeye_stac.pixels.overviews import GridWindow, coarsest
-from spaceeye_stac.pixels.patience import waits
+from spaceeye_stac.pixels.patience import UNCACHED, waits
 from spaceeye_stac.pixels.raw_values import BandValues, Labels, pixel_scales
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JPEG2000")
-# of a file that is tried again, as from its cache GDAL gives the short block of an answer that was cut once more
-UNCACHED = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/:/vsiadls/:/vsioss/:/vsiswift/"}
 EXACT_PIXELS = 1e-9  # 0 is none at all for GDAL
 _large_blocks = Lock()  # files in blocks of many megabytes are decoded one after the other
 

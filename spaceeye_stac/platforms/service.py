@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from spaceeye_stac.collection import COLLECTION_FILE
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.publishing import target_of
+from spaceeye_stac.publishing import Target, target_of
 from spaceeye_stac.query import Json
 from spaceeye_stac.resources import Resources
 
@@ -37,16 +38,16 @@ class ServiceTarget:
     tiles_url: str | None = None
 
     def __post_init__(self) -> None:
-        if self._kind == "folder" and self.asset_base_url is None:
+        if self._target.kind == "folder" and self.asset_base_url is None:
             raise InvalidInputError(f"Target {self.to} is a folder; give its public address as asset_base_url.")
 
     @property
-    def _kind(self) -> str:
-        return target_of(self.to).kind
+    def _target(self) -> Target:
+        return target_of(self.to)
 
     def place(self, collection: str) -> str:
         """Where a collection is published: an API holds many, a store or folder has one below a path of its own."""
-        return self.to if self._kind == "api" else f"{self.to.rstrip('/')}/{collection}"
+        return self.to if self._target.has_api else f"{self.to.rstrip('/')}/{collection}"
 
     def options(self, collection: str) -> dict[str, str]:
         """The options of `publish` for a collection, whose files lie apart from those of others."""
@@ -61,9 +62,10 @@ class ServiceTarget:
 
     def href(self, collection: str) -> str:
         """Address of the published collection."""
-        if self._kind == "api":
-            return f"{self.to.rstrip('/')}/collections/{collection}"
-        return f"{self.options(collection).get('asset_base_url', self.place(collection))}/collection.json"
+        place = self._target
+        if place.has_api:
+            return f"{place.address}{'/stac' if place.kind == 'geocatalog' else ''}/collections/{collection}"
+        return f"{self.options(collection).get('asset_base_url', self.place(collection))}/{COLLECTION_FILE}"
 
 
 @dataclass(frozen=True, kw_only=True)

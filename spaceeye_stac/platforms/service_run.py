@@ -20,11 +20,12 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from spaceeye_stac import pipeline
+from spaceeye_stac.collection import COLLECTION_FILE
 from spaceeye_stac.errors import SpaceEyeError, UserError, exhausted
 from spaceeye_stac.platforms.inputs import inputs_from
 from spaceeye_stac.platforms.service import Service
 from spaceeye_stac.platforms.service_jobs import CANCELLED, POLL_SECONDS, PUBLISHING, REQUEST, ServiceJob
-from spaceeye_stac.platforms.service_requests import check_area
+from spaceeye_stac.platforms.service_requests import PIXEL_METRES, check_area
 from spaceeye_stac.publishing import publish
 from spaceeye_stac.query import Json
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from spaceeye_stac.engine import Plan
 
 DAYS = "days"
-COLLECTION, OF_THE_RUN = "collection.json", "run.json"  # the latter says what was asked of this machine
+OF_THE_RUN = "run.json"  # which says what was asked of this machine
 KM2 = 1e-6
 # where the stages of a grid begin and end; what is between is by the stage's own count
 STAGES = {"solving": (0.0, 0.6), "writing keyframes": (0.6, 0.65), "writing days": (0.65, 1.0)}
@@ -148,7 +149,7 @@ def _done(job: ServiceJob, request: Json, service: Service, telling: Telling) ->
     def announce(plan: "Plan") -> None:
         telling.grids = len(plan.grids)
         days = (plan.days[1] - plan.days[0]).days + 1
-        area = sum(grid.shape[0] * grid.shape[1] for grid in plan.grids) * 100 * KM2
+        area = sum(grid.shape[0] * grid.shape[1] for grid in plan.grids) * PIXEL_METRES**2 * KM2
         check_area(area, days, service)
 
     with nullcontext() if request["trusted"] else withheld_credentials():
@@ -180,8 +181,8 @@ def _published(job: ServiceJob, target: str, name: str, service: Service, tellin
 
 def _by_value(job: ServiceJob, url: str) -> Json:
     """The collection, with links that lead to what it made from wherever they are followed."""
-    here = f"{url}/{job.name}/{COLLECTION}"
-    document: dict[str, Any] = json.loads((job.result / COLLECTION).read_text(encoding="utf-8"))
+    here = f"{url}/{job.name}/{COLLECTION_FILE}"
+    document: dict[str, Any] = json.loads((job.result / COLLECTION_FILE).read_text(encoding="utf-8"))
     for link in [*document["links"], *document.get("assets", {}).values()]:
         link["href"] = urljoin(here, link["href"])
     own = {"rel": "self", "href": here, "type": "application/json"}

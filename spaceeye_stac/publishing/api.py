@@ -80,7 +80,8 @@ class StacApi:
 
     def __init__(self, target: Target, wait: float | None = None) -> None:
         self.url = target.address
-        self._client = self.client(target, RETRY_SECONDS, self.usual_wait if wait is None else wait)
+        self._wait = self.usual_wait if wait is None else wait
+        self._client = self.client(target, RETRY_SECONDS, self._wait)
 
     @cached_property
     def _root(self) -> Json:

@@ -18,7 +18,6 @@ class IngestingGeoCatalog(GeoCatalog):
 
     def __init__(self, target: Target, wait: float | None, ingest: str, base: str) -> None:
         super().__init__(target, wait)
-        self._wait = self.usual_wait if wait is None else wait
         source = {"importType": "StaticCatalog", "sourceCatalogUrl": f"{base}/{COLLECTION_FILE}"}
         table = {"importType": "StacGeoparquet", "stacGeoparquetUrl": f"{base}/{PARQUET}"}
         self._source = source if ingest == "catalog" else table

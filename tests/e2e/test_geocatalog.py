@@ -12,7 +12,7 @@ import pytest
 import spaceeye_stac as se
 from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.credentials import TOKEN
-from tests.e2e.services import CACHE, need
+from tests.e2e.platform_environment import platform_python
 from tests.support.command import command
 from tests.support.geocatalog import GeoCatalog
 from tests.support.loopback import serving
@@ -37,7 +37,7 @@ def days(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) ->
 
 def sdk(what: str, catalog: GeoCatalog, collection: str, *more: str) -> dict[str, Any]:
     """What Microsoft's client says of it."""
-    python = need(CACHE / "platforms" / "bin" / "python", "azure-planetarycomputer")
+    python = platform_python()
     line = [str(python), str(CLIENT), what, catalog.url, SECRET, collection, *more]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

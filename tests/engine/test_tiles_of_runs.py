@@ -61,6 +61,14 @@ def run(query: se.Query, out: Path, monkeypatch: pytest.MonkeyPatch, method: str
     return out
 
 
+def filled(cache: Path, store: Store, query: se.Query, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, set[str]]:
+    """A run that fills a cache, beside it, and the files that it read; of these requests the store knows no more."""
+    first = run(query, cache.parent / "first", monkeypatch, cache=cache)
+    files = {name for name, _, _ in store.sent}
+    store.sent.clear()
+    return first, files
+
+
 def over_read(store: Store) -> float:
     """Bytes that were sent over those of which the sum is made, headers aside."""
     parts = sorted(one for one in store.sent if one[1] > 0)
@@ -93,11 +101,8 @@ def test_each_byte_is_read_once_and_days_are_the_same(
 def test_another_run_with_the_same_cache_only_asks_whether_files_changed(
     store: Store, query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "cache"
-    first = run(query, tmp_path / "first", monkeypatch, cache=cache)
-    files = {name for name, _, _ in store.sent}
-    store.sent.clear()
-    second = run(query, tmp_path / "second", monkeypatch, cache=cache)
+    first, files = filled(tmp_path / "cache", store, query, monkeypatch)
+    second = run(query, tmp_path / "second", monkeypatch, cache=tmp_path / "cache")
     assert store.sent == []
     assert store.unchanged == len(files)
     assert_same_files(first, second)
@@ -106,11 +111,9 @@ def test_another_run_with_the_same_cache_only_asks_whether_files_changed(
 def test_processes_share_what_is_kept(
     store: Store, query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "cache"
-    first = run(query, tmp_path / "first", monkeypatch, cache=cache)
-    files = {name for name, _, _ in store.sent}
-    store.sent.clear()
-    assert_same_files(first, run(query, tmp_path / "second", monkeypatch, cache=cache, scheduler="processes"))
+    first, files = filled(tmp_path / "cache", store, query, monkeypatch)
+    second = run(query, tmp_path / "second", monkeypatch, cache=tmp_path / "cache", scheduler="processes")
+    assert_same_files(first, second)
     assert store.sent == []
     assert len(files) <= store.unchanged <= 2 * len(files), "both may meet a file at the same moment"
 

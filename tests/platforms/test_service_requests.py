@@ -159,6 +159,12 @@ def test_collections_of_a_target_lie_apart_and_their_address_names_no_folder_of_
     assert (api.options("a"), api.folders("a")) == ({"assets_to": "s3://bucket/a"}, [])
 
 
+def test_a_geocatalog_holds_many_collections_as_any_api_does() -> None:
+    target = ServiceTarget(to="geocatalog+https://x.geocatalog.spatio.azure.com", assets_to="az://days")
+    assert target.place("a") == target.to
+    assert target.href("a") == "https://x.geocatalog.spatio.azure.com/stac/collections/a"
+
+
 def test_a_catalog_of_anyone_is_read_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "geheim")
     monkeypatch.setenv("HOME", "/home/me")
