@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from spaceeye_stac.cli.options import AsJson, AssetBaseUrl, AssetsTo, Ingest, Prune, Quiet, Replace, TilesUrl, To, Wait
+from spaceeye_stac.cli.options import (
+    AsJson,
+    AssetBaseUrl,
+    AssetsTo,
+    Ingest,
+    Prune,
+    Quiet,
+    Replace,
+    StacVersion,
+    TilesUrl,
+    To,
+    Wait,
+)
 from spaceeye_stac.cli.printing import BarProgress, print_report, print_text, printed_failures, progress_bars
 
 
@@ -20,6 +32,7 @@ def publish(
     overwrite: Replace = False,  # noqa: FBT002
     ingest: Ingest = None,
     wait: Wait = None,
+    stac_version: StacVersion = "1.1",
     quiet: Quiet = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
@@ -41,6 +54,7 @@ def publish(
             overwrite=overwrite,
             ingest=ingest,
             wait=wait,
+            stac_version=stac_version,
             progress=BarProgress(bars),
         )
     print_report(report, as_json=as_json)
@@ -64,7 +78,8 @@ def package(
     form: Annotated[
         str,
         typer.Argument(
-            help="process: its description as JSON Schema; cwl: an OGC application package; openeo: fill_clouds."
+            help="process: its description as JSON Schema; cwl: an OGC application package; openeo: fill_clouds; "
+            "queryables: by what an API can search days."
         ),
     ],
 ) -> None:

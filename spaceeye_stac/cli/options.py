@@ -46,6 +46,7 @@ Ingest = Annotated[
     typer.Option(help="A GeoCatalog fetches new items itself: from the catalog or geoparquet at --assets-to."),
 ]
 Wait = Annotated[float | None, typer.Option(help="Seconds for what an API has only accepted; 60, a GeoCatalog 900.")]
+StacVersion = Annotated[str, typer.Option(help="1.1, or 1.0 for servers and readers that know no newer one.")]
 TilesUrl = Annotated[str | None, typer.Option(help="Root of a titiler that shows the items as tiles.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove items that the run no longer has.")]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace another run's collection of this id.")]

@@ -18,6 +18,7 @@ from .folder import DAY_TOTALS as DAY_TOTALS
 from .folder import FINGERPRINT as FINGERPRINT
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
+from .folder import SCHEMA_FILE as SCHEMA_FILE
 from .folder import SCRATCH as SCRATCH
 from .folder import THUMBNAIL_FILE as THUMBNAIL_FILE
 from .folder import TILES as TILES

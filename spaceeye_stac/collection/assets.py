@@ -13,7 +13,11 @@ from spaceeye_stac.query import Json
 
 VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
 UNCERTAINTY = "uncertainty"
-NOT_RASTERS = ("thumbnail", "flags_style")
+SCALE = 0.0001
+NOT_RASTERS: dict[str, Json] = {
+    "thumbnail": {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]},
+    "flags_style": {"title": "Style of the flags for QGIS", "type": "application/xml", "roles": ["style"]},
+}
 # name: (common name, title, centre wavelength and full width at half maximum in micrometres)
 BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
     "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
@@ -67,25 +71,48 @@ def renders(keys: Iterable[str], rgb_bands: Sequence[str]) -> Json:
 
 def day_asset(key: str, file: WrittenFile, images: DayImages, job: GridJob) -> Json:
     """Describe one file of a day."""
-    raster = key not in NOT_RASTERS
+    written = images.written
+    fields = described(key, written.rgb_bands, job.grid.geobox)
     return {
         "href": f"./{file.path.name}",
-        **described(key, images.written.rgb_bands, job.grid.geobox),
+        **fields,
         **({"type": VRT_TYPE} if file.path.suffix == ".vrt" else {}),
-        **(_projection(job) if raster else {}),
-        **({"bands": _bands(key, images.written.rgb_bands, images.written.statistics.get(key))} if raster else {}),
+        **(_projection(job) if "bands" in fields else {}),
+        **({"bands": _with_statistics(fields["bands"], written.statistics.get(key))} if "bands" in fields else {}),
         "file:size": file.size,
         "file:checksum": file.checksum,
     }
 
 
 def described(key: str, rgb_bands: Sequence[str], geobox: GeoBox) -> Json:
-    """Return the fields of an asset that are the same on every day."""
-    if key == "thumbnail":
-        return {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]}
-    if key == "flags_style":
-        return {"title": "Style of the flags for QGIS", "type": "application/xml", "roles": ["style"]}
-    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": metres_per_pixel(geobox)}
+    """Return the fields of an asset that are the same on every day.
+
+    Bands stand there three times: as STAC 1.1 has them, and as `eo:bands` and `raster:bands`, by which odc-stac,
+    stackstac and other readers find a band's common name, its type, its nodata and its scale.
+    """
+    if key in NOT_RASTERS:
+        return dict(NOT_RASTERS[key])
+    fields = _raster(key, rgb_bands, metres_per_pixel(geobox))
+    names = rgb_bands if key == "visual" else [key]
+    bands = [band_fields(name) if name in BAND_FACTS else {"name": name} for name in names]
+    classic = [classic_band(band) for band in bands if "eo:common_name" in band]
+    values = {"data_type": fields["data_type"], "nodata": fields["nodata"], "spatial_resolution": fields["gsd"]}
+    if "unit" in fields:
+        values["unit"] = fields["unit"]
+    if "reflectance" in fields["roles"] or key.startswith(UNCERTAINTY):
+        bands[0] |= {"raster:scale": SCALE, "raster:offset": 0}
+        values |= {"scale": SCALE, "offset": 0}
+    return {
+        **fields,
+        "bands": bands,
+        **({"eo:bands": classic} if classic else {}),
+        "raster:bands": [dict(values) for _ in bands],
+    }
+
+
+def _raster(key: str, rgb_bands: Sequence[str], metres: float) -> Json:
+    """What an asset of pixels is."""
+    common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": metres}
     if key == "visual":
         return {**common, "title": f"Visual ({', '.join(rgb_bands)})", "roles": ["visual", "overview"]}
     if key == "clear_distance":
@@ -99,24 +126,30 @@ def described(key: str, rgb_bands: Sequence[str], geobox: GeoBox) -> Json:
         of_which = key.removeprefix(UNCERTAINTY).removeprefix("_") or "the largest over bands"
         title = f"Half width of the 68 % interval of reflectance, {of_which}"
         roles = ["metadata", "quality", "uncertainty"]
-    fields = {"title": title, "roles": roles, "data_type": "uint16"}
-    return {**common, **fields, "raster:scale": 0.0001, "raster:offset": 0}
+    return {**common, "title": title, "roles": roles, "data_type": "uint16"}
+
+
+def projection(epsg: int) -> Json:
+    """The CRS, by both fields of the projection extension 1.2, of which older readers know the second alone."""
+    return {"proj:code": f"EPSG:{epsg}", "proj:epsg": epsg}
 
 
 def _projection(job: GridJob) -> Json:
     transform = [*tuple(job.grid.geobox.transform)[:6]]
-    return {"proj:code": f"EPSG:{job.grid.epsg}", "proj:shape": list(job.grid.shape), "proj:transform": transform}
+    return {**projection(job.grid.epsg), "proj:shape": list(job.grid.shape), "proj:transform": transform}
 
 
-def _bands(key: str, rgb_bands: Sequence[str], found: Sequence[Statistics] | None) -> list[Json]:
-    """Bands of an asset; without statistics where a mean says nothing."""
-    names = rgb_bands if key == "visual" else [key]
-    facts = [band_fields(name) if name in BAND_FACTS else {"name": name} for name in names]
-    if key in BAND_FACTS or key.startswith(UNCERTAINTY):
-        facts[0] |= {"raster:scale": 0.0001, "raster:offset": 0}
+def _with_statistics(bands: Sequence[Json], found: Sequence[Statistics] | None) -> list[Json]:
+    """Bands of an asset with their statistics; without, where a mean says nothing."""
     if found is None:
-        return facts
-    return [{**band, "statistics": asdict(stats)} for band, stats in zip(facts, found, strict=True)]
+        return [*bands]
+    return [{**band, "statistics": asdict(stats)} for band, stats in zip(bands, found, strict=True)]
+
+
+def classic_band(band: Json) -> Json:
+    """A band as `eo:bands` of the eo extension 1.1 has it, which knows one red edge."""
+    found = {name.removeprefix("eo:"): value for name, value in band.items()}
+    return {**found, "common_name": "rededge"} if found["common_name"].startswith("rededge") else found
 
 
 def band_fields(name: str) -> Json:

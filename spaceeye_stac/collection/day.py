@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from spaceeye_stac.collection.flags import Flag
 from spaceeye_stac.model import Scene
 from spaceeye_stac.query import DateRange
 
@@ -40,19 +41,22 @@ class DayFiles:
 
 @dataclass(frozen=True)
 class DayQuality:
-    """How the pixels of a day were made, as shares of all pixels of the region: see `Flag`.
+    """How the pixels of a day were made.
 
-    `doubted`: the nearest used look may show cloud, haze or shadow, as share of the pixels with data; None where the
+    `flagged`: share of all pixels of the region that have each `Flag`. `nodata`: share of them without a value.
+    `doubted`: share of the pixels with data whose nearest used look may show cloud, haze or shadow; None where the
     method does not look for that. `median_clear_distance`: days to the nearest used look, of the pixels with data.
     """
 
-    observed: float
-    reconstructed: float
-    suspect: float
-    extrapolated: float
+    flagged: Mapping[Flag, float]
     nodata: float
     doubted: float | None
     median_clear_distance: float
+
+    @property
+    def observed(self) -> float:
+        """Share of the pixels that were seen that day."""
+        return self.flagged[Flag.SEEN]
 
 
 @dataclass(frozen=True)

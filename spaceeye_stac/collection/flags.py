@@ -54,6 +54,11 @@ COLOUR_ORDER = (
 )
 
 
+def share_field(flag: Flag) -> str:
+    """The item's field that says which share of the pixels has a flag."""
+    return f"spaceeye:{'observed' if flag is Flag.SEEN else flag_name(flag)}_share"
+
+
 def flag_name(flag: Flag) -> str:
     """Its name in lower case."""
     return str(flag.name).lower()

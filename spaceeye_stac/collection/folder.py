@@ -36,7 +36,7 @@ def write_static(folder: Path, collection: pystac.Collection, items: Sequence[py
     """
     collection.set_self_href(str(folder / COLLECTION_FILE))
     for item in items:
-        collection.add_item(item)
+        collection.add_item(item, title=str(item.properties["title"]))
         item.set_self_href(str(folder / item.id / f"{item.id}.json"))
     collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
     documents = [item.to_dict(include_self_link=False) for item in items]
@@ -58,7 +58,8 @@ def _catalog_of(collection: pystac.Collection) -> Json:
 
 def read_item(place: Path) -> pystac.Item:
     """Read the item of a day's folder, without the links that make it part of a collection."""
-    item = pystac.Item.from_dict(json.loads((place / f"{place.name}.json").read_text(encoding="utf-8")))
+    document = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
+    item = pystac.Item.from_dict(document, migrate=False)  # as it was written
     for rel in ("self", "root", "parent", "collection"):
         item.clear_links(rel)
     return item

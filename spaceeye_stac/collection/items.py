@@ -16,18 +16,20 @@ from odc.geo.geobox import GeoBox
 from pystac.provider import ProviderRole
 from shapely import Geometry
 
-from spaceeye_stac.collection.assets import band_fields, day_asset, described, renders
+from spaceeye_stac.collection.assets import band_fields, classic_band, day_asset, described, projection, renders
 from spaceeye_stac.collection.day import DayImages, DayQuality
+from spaceeye_stac.collection.flags import share_field
 from spaceeye_stac.collection.folder import SCHEMA_FILE
 from spaceeye_stac.model import GridJob, metres_per_pixel
-from spaceeye_stac.outlines import bbox, split, unwrapped
+from spaceeye_stac.outlines import bbox, right_handed, split, unwrapped
 from spaceeye_stac.query import Json
-from spaceeye_stac.settings import Settings
+from spaceeye_stac.settings import SMOOTH_METHODS, Settings
 
+# versions that know the fields of STAC 1.1 and of 1.0, which odc-stac, stackstac and GDAL look for
 ITEM_EXTENSIONS = [
-    "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
@@ -42,7 +44,6 @@ LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_L
 SOFTWARE = "spaceeye-stac"
 PAPER = "https://arxiv.org/abs/2106.08408"
 RUN_DIGITS = 16
-SHARES = ("observed", "reconstructed", "suspect", "extrapolated", "nodata")
 SEEN_SHARE = 0.995
 NAMED = ("method", "mask_model")  # settings that may be callables, which stand by their names
 LINEAGE = {
@@ -60,7 +61,7 @@ def item_id(job: GridJob, day: date) -> str:
 
 def day_item(job: GridJob, images: DayImages, folder: Path, created: datetime) -> pystac.Item:
     """Describe one day, whose files lie in `folder`, as an item with relative hrefs."""
-    outline = _rounded(job.grid.outline or split(_footprint(job.grid.geobox)))
+    outline = _rounded(right_handed(job.grid.outline or split(_footprint(job.grid.geobox))))
     item = pystac.Item(
         id=item_id(job, images.day),
         geometry=outline,
@@ -106,18 +107,19 @@ def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
         "instruments": ["msi"],
         "gsd": metres_per_pixel(job.grid.geobox),
         **({} if quality.doubted is None else {"eo:cloud_cover": round(100 * quality.doubted, 2)}),
-        "proj:code": f"EPSG:{job.grid.epsg}",
+        **projection(job.grid.epsg),
         **({"grid:code": _grid_code(job)} if job.grid.tile else {}),
         "processing:level": "L3",
         "processing:lineage": _lineage(settings, len(images.scenes)),
         "processing:software": {SOFTWARE: version(SOFTWARE)},
         "processing:datetime": created.isoformat().replace("+00:00", "Z"),
         "spaceeye:method": settings.method_name,
-        "spaceeye:damping_factor": settings.damping_factor,
+        **({"spaceeye:damping_factor": settings.damping_factor} if settings.method in SMOOTH_METHODS else {}),
         "spaceeye:duration": settings.window_days(job.days),
         "spaceeye:time_overlap": settings.time_overlap,
         "spaceeye:window": [images.window.start.isoformat(), images.window.stop.isoformat()],
-        **{f"spaceeye:{name}_share": round(getattr(quality, name), 4) for name in SHARES},
+        **{share_field(flag): round(share, 4) for flag, share in quality.flagged.items()},
+        "spaceeye:nodata_share": round(quality.nodata, 4),
         "spaceeye:median_clear_distance": quality.median_clear_distance,
         "spaceeye:scene_count": len(images.scenes),
         "spaceeye:scenes": [scene.id for scene in images.scenes],
@@ -239,6 +241,7 @@ def _spatial_extent(items: Sequence[pystac.Item]) -> pystac.SpatialExtent:
 
 def _summaries(jobs: Sequence[GridJob]) -> Json:
     codes = [_grid_code(job) for job in jobs if job.grid.tile]
+    bands = [band_fields(name) for name in jobs[0].bands]
     return {
         "constellation": ["sentinel-2"],
         "instruments": ["msi"],
@@ -246,7 +249,8 @@ def _summaries(jobs: Sequence[GridJob]) -> Json:
         "proj:code": sorted({f"EPSG:{job.grid.epsg}" for job in jobs}),
         **({"grid:code": codes} if codes else {}),
         "spaceeye:method": [jobs[0].settings.method_name],
-        "bands": [band_fields(name) for name in jobs[0].bands],
+        "bands": bands,
+        "eo:bands": [classic_band(band) for band in bands],
     }
 
 

@@ -57,7 +57,8 @@ class PublishedDay:
         bands = tuple(key for key, asset in assets.items() if "reflectance" in asset.get("roles", ()))
         try:
             placed = assets[bands[0]]
-            code, shape, transform = (placed[f"proj:{name}"] for name in ("code", "shape", "transform"))
+            code = placed.get("proj:code") or f"EPSG:{placed['proj:epsg']}"
+            shape, transform = placed["proj:shape"], placed["proj:transform"]
             tile = properties.get("grid:code", "").removeprefix("MGRS-") or None
             grid = Grid(tile or code.replace(":", ""), GeoBox(tuple(shape), Affine(*transform[:6]), code), tile)
             day = date.fromisoformat(properties["start_datetime"][: len("2018-04-11")])

@@ -79,10 +79,7 @@ class Seen:
         """What is said of the day; whether its looks are doubted where the method does that."""
         everywhere, with_data = int(self.distances.sum()), int(self.distances[:NO_LOOK].sum())
         return DayQuality(
-            observed=self._flagged(Flag.SEEN) / everywhere,
-            reconstructed=self._flagged(Flag.RECONSTRUCTED) / everywhere,
-            suspect=self._flagged(Flag.SUSPECT) / everywhere,
-            extrapolated=self._flagged(Flag.EXTRAPOLATED) / everywhere,
+            flagged={flag: self._flagged(flag) / everywhere for flag in Flag},
             nodata=1 - with_data / everywhere,
             doubted=self.doubted / with_data if doubts else None,
             median_clear_distance=self._median,

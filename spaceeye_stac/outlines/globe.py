@@ -13,6 +13,7 @@ from shapely import Geometry, MultiPolygon, Polygon
 from shapely.affinity import translate
 from shapely.errors import ShapelyError
 from shapely.geometry import box, mapping, shape
+from shapely.geometry.polygon import orient
 
 from spaceeye_stac.outlines.crossings import valid
 
@@ -59,6 +60,13 @@ def bbox(outlines: Iterable[Json | Geometry]) -> tuple[float, float, float, floa
     parts = [part for outline in outlines for part in shapely.get_parts(joined(outline))]
     west, south, east, north = joined(shapely.union_all(parts)).bounds
     return _in_range(west), float(south), _in_range(east), float(north)
+
+
+def right_handed(outline: Json) -> Json:
+    """The same polygons by RFC 7946: outer rings counterclockwise, holes clockwise, two numbers a position."""
+    flat = shapely.force_2d(shape(outline))
+    parts = [orient(part) for part in polygons(flat)]
+    return dict(mapping(parts[0] if isinstance(flat, Polygon) else MultiPolygon(parts)))
 
 
 def middle(outline: Json | Geometry) -> float:

@@ -6,12 +6,14 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.platforms.cwl import application_package
 from spaceeye_stac.platforms.description import process_description
 from spaceeye_stac.platforms.openeo import openeo_process
+from spaceeye_stac.platforms.queryables import queryables
 from spaceeye_stac.query import Json
 
 FORMS: dict[str, Callable[[], Json]] = {
     "process": process_description,
     "cwl": application_package,
     "openeo": openeo_process,
+    "queryables": queryables,
 }
 
 

@@ -12,6 +12,7 @@ from spaceeye_stac.publishing.run_folder import RunFolder, check_files, read_run
 from spaceeye_stac.publishing.targets import target_of
 from spaceeye_stac.publishing.to_api import ApiStream, publish_to_api, withdraw_from_api
 from spaceeye_stac.publishing.to_store import StoreStream, publish_to_store
+from spaceeye_stac.publishing.versions import in_version
 from spaceeye_stac.query import Json, parse_datetime
 
 NAMED_FAILURES = 5
@@ -36,6 +37,7 @@ def publish(
     overwrite: bool = False,
     ingest: str | None = None,
     wait: float | None = None,
+    stac_version: str = "1.1",
     progress: Progress = silent,
 ) -> Report:
     """Publish a run to a STAC API, a GeoCatalog, an object store or a folder; again sends only what changed.
@@ -63,6 +65,8 @@ def publish(
         "geoparquet", that is published at `assets_to`.
     wait
         Seconds to wait for what an API has only accepted (202); 60, for a GeoCatalog 900, where left out.
+    stac_version
+        Of the documents there: "1.1", or "1.0" for servers and readers that know no newer one.
     progress
         Called with a stage's name, the steps done and their number.
 
@@ -81,7 +85,9 @@ def publish(
         overwrite=overwrite,
         ingest=ingest,
         wait=wait,
+        stac_version=stac_version,
     )
+    run_folder = in_version(run_folder, stac_version)
     place = target_of(target)
 
     def step(done: int, total: int) -> None:
@@ -102,6 +108,7 @@ class DayStream:
     def __init__(self, target: str | Path, options: PublishOptions) -> None:
         place = target_of(target)
         self._stream = (ApiStream if place.has_api else StoreStream)(place, options)
+        self._version = options.stac_version
         self.error: SpaceEyeError | None = None
 
     def day(self, folder: Path, collection: Json, item: Json) -> None:
@@ -109,7 +116,7 @@ class DayStream:
         if self.error is not None:
             return
         try:
-            self._stream.day(RunFolder(folder, collection, (item,)))
+            self._stream.day(in_version(RunFolder(folder, collection, (item,)), self._version))
         except SpaceEyeError as error:
             self.error = error
 

@@ -137,10 +137,15 @@ def with_extent(collection: Json, items: Iterable[Mapping[str, Any]]) -> Json:
     return {**collection, "extent": extent}
 
 
-def static_items(items: Sequence[Json]) -> list[Json]:
-    """Items, in order of time, with the links of a static catalog: root, parent, collection and their neighbours."""
+def static_items(items: Sequence[Json], base: str | None = None) -> list[Json]:
+    """Items, in order of time, with the links of a static catalog: root, parent, collection and their neighbours.
+
+    Each links to itself where `base` says under which address the catalog stands.
+    """
     ordered = sorted(items, key=time_order)
     links = {item["id"]: [_link(rel, f"../{COLLECTION_FILE}", JSON_TYPE) for rel in UP] for item in ordered}
+    for item in ordered if base is not None else ():
+        links[item["id"]].append(_link("self", f"{base}/{item['id']}/{item['id']}.json", GEOJSON_TYPE))
     for grid in {_grid(item) for item in ordered}:
         for before, after in pairwise(item for item in ordered if _grid(item) == grid):
             links[before["id"]].append(_link("next", f"../{after['id']}/{after['id']}.json", GEOJSON_TYPE))
@@ -165,7 +170,8 @@ def static_collection(collection: Json, items: Sequence[Json], base: str | None,
     if base is not None:
         links.append(_link("self", f"{base}/{COLLECTION_FILE}", JSON_TYPE))
     links += [
-        _link("item", f"./{item['id']}/{item['id']}.json", GEOJSON_TYPE) for item in sorted(items, key=time_order)
+        {**_link("item", f"./{item['id']}/{item['id']}.json", GEOJSON_TYPE), "title": item["properties"]["title"]}
+        for item in sorted(items, key=time_order)
     ]
     links += [_link("item", href if "://" in href else f"./{href}", GEOJSON_TYPE) for href in others]
     own = [link for link in collection["links"] if link["rel"] not in STRUCTURE]

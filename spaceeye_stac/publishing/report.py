@@ -8,6 +8,7 @@ from spaceeye_stac.collection import FINGERPRINT, is_ours
 from spaceeye_stac.errors import TargetError
 from spaceeye_stac.publishing.digests import is_our_item
 from spaceeye_stac.publishing.run_folder import RUN, RunFolder
+from spaceeye_stac.publishing.versions import VERSIONS
 from spaceeye_stac.query import Json
 
 INGESTS = ("catalog", "geoparquet")
@@ -34,6 +35,8 @@ class PublishOptions:
         For a GeoCatalog: it fetches new items itself, from the static "catalog" or its "geoparquet" at `assets_to`.
     wait
         Seconds to wait for what an API has only accepted.
+    stac_version
+        "1.1", or "1.0" for servers and readers that know no newer one.
 
     """
 
@@ -44,6 +47,7 @@ class PublishOptions:
     overwrite: bool = False
     ingest: str | None = None
     wait: float | None = None
+    stac_version: str = VERSIONS[0]
 
     def __post_init__(self) -> None:
         """Raise TargetError for what makes no sense."""
@@ -51,6 +55,8 @@ class PublishOptions:
             raise TargetError(f"ingest {self.ingest!r} is none of {' and '.join(INGESTS)}.")
         if self.wait is not None and not self.wait > 0:
             raise TargetError(f"wait {self.wait:g} is no time; give seconds above 0.")
+        if self.stac_version not in VERSIONS:
+            raise TargetError(f"stac_version {self.stac_version!r} is none of {' and '.join(VERSIONS)}.")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _names(run_folder: RunFolder, there: Iterable[Json] = ()) -> set[str]:
 
 
 def _placing(run_folder: RunFolder, target: Target, options: PublishOptions) -> Placing:
-    base = base_url(options.asset_base_url, "asset_base_url") if options.asset_base_url else None
+    base = _base(options)
     if options.tiles_url and base is None:
         raise TargetError("tiles_url needs asset_base_url: a tile server reads the items under their public address.")
     if target.kind == "folder" and Path(target.address).resolve() == run_folder.folder.resolve():
@@ -60,6 +60,10 @@ def _placing(run_folder: RunFolder, target: Target, options: PublishOptions) -> 
     tiles = options.tiles_url
     show = (lambda name: tilejson_url(tiles, f"{base}/{name}/{name}.json")) if tiles else None
     return Placing(run_folder, base, local=target.kind == "folder" and base is None, tiles=show)
+
+
+def _base(options: PublishOptions) -> str | None:
+    return base_url(options.asset_base_url, "asset_base_url") if options.asset_base_url else None
 
 
 def _bring(run_folder: RunFolder, place: StorePlace, placing: Placing, options: PublishOptions, step: Step) -> Report:
@@ -71,7 +75,7 @@ def _bring(run_folder: RunFolder, place: StorePlace, placing: Placing, options: 
     fresh = {item["id"]: placing.item(item) for item in run_folder.items if item["id"] not in failed}
     kept = {name: place.items[name] for name in broken if name in place.items and place.is_intact(place.items[name])}
     damaged = [item_name(name) for name in broken if name in place.items and name not in kept]
-    written = _Written(place, {**fresh, **({} if options.prune else gone), **kept})
+    written = _Written(place, {**fresh, **({} if options.prune else gone), **kept}, placing.base)
     documents = written.whole()
     failed |= written.failed
     stays: dict[str, str] = {}
@@ -107,6 +111,7 @@ class _Written:
 
     place: StorePlace
     items: dict[str, Json]
+    base: str | None
     failed: dict[str, str] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
 
@@ -114,7 +119,7 @@ class _Written:
         """Write what differs, until all that is linked is there; gives the documents."""
         there = dict(self.place.items)
         while self.items:
-            documents = static_items(list(self.items.values()))
+            documents = static_items(list(self.items.values()), self.base)
             todo = [item for item in documents if there.get(item["id"]) != item]
             results = at_once(lambda item: _write_item(self.place, item), todo)
             lost = {name: why for name, why in results if why is not None}
@@ -174,7 +179,7 @@ class StoreStream:
         placed = _placing(day, self._target, self._options).item(item)
         with cleared(self._target, whole_item(item)):
             _copy_files(day, self._place, item)
-            _, failure = _write_item(self._place, static_items([placed])[0])
+            _, failure = _write_item(self._place, static_items([placed], _base(self._options))[0])
         if failure is not None:
             raise PublishError(f"{item['id']}: {failure}")
 

@@ -10,10 +10,11 @@ from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
 
 from tests.support.material import SHARED
 
-OWN_SCHEMAS = Path(__file__).with_name("schemas")  # of the classification extension, Apache 2.0
-
-
-MORE = {"https://stac-extensions.github.io/classification/v2.0.0/schema.json": "classification-v2.0.0.json"}
+OWN_SCHEMAS = Path(__file__).with_name("schemas")  # of the classification and projection extensions, Apache 2.0
+MORE = {
+    f"https://stac-extensions.github.io/{name}/{version}/schema.json": f"{name}-{version}.json"
+    for name, version in (("classification", "v2.0.0"), ("projection", "v1.2.0"))
+}
 
 
 def extension_schemas() -> dict[str, Any]:
