@@ -218,7 +218,13 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", shipped_profiles())
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in {"planetary-computer", "earth-search"} else pytest.param(name, marks=pytest.mark.slow)
+        for name in shipped_profiles()
+    ],
+)
 def test_the_command_of_each_catalog_finds_a_real_item_of_it(name: str, tmp_path: Path) -> None:
     """The command as it stands, but for the service's address: that of a loopback API with real items of the kind."""
     marks = f"--profile {name} " if name == "generic" else f"--catalog {name} "

@@ -202,8 +202,8 @@ def test_outlines_that_cross_themselves_often_end(count: int) -> None:
     "options",
     [
         ["--intersects", "POINT (3.009 50.8175)", "--buffer", "50"],
-        ["--intersects", json.dumps(mapping(box(3.008, 50.817, 3.01, 50.818)))],
-        ["--bbox", "3.008,50.817,3.01,50.818", "--collection", "sentinel-2-l2a"],
+        pytest.param(["--intersects", json.dumps(mapping(box(3.008, 50.817, 3.01, 50.818)))], marks=pytest.mark.slow),
+        pytest.param(["--bbox", "3.008,50.817,3.01,50.818", "--collection", "sentinel-2-l2a"], marks=pytest.mark.slow),
     ],
 )
 def test_the_command_takes_a_region_as_text_and_a_collection(options: list[str], simulated: Path) -> None:

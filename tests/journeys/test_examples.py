@@ -89,6 +89,7 @@ def test_the_pictures_of_the_pages(belgium: Path, tmp_path: Path) -> None:
         assert 90 < np.median(grey[grey < 250]) < 150, name
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_border_needs_no_catalog(tmp_path: Path) -> None:
     lines = example("pictures.py", "--out", tmp_path)
     assert len(lines) == 1

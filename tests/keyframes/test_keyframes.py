@@ -212,7 +212,7 @@ def damage_sample(store: Path) -> None:
     next((store / "samples").iterdir()).write_bytes(b"PK")
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "cluster"])
+@pytest.mark.parametrize("scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow), "cluster"])
 @pytest.mark.parametrize("damage", [damage_chunk, damage_sample], ids=lambda damage: damage.__name__)
 def test_it_is_mended_wherever_the_work_is_done(
     kept: Path, simulated_query: se.Query, tmp_path: Path, cluster: LocalCluster, scheduler: str, damage: object

@@ -161,7 +161,7 @@ SHEET = (0.30, 0.32, 0.33, 0.35, 0.30)
 SNOW = (0.75, 0.74, 0.73, 0.70, 0.12)
 
 
-@pytest.mark.parametrize(("noise", "pace"), [(0.004, 0.1), (0.001, 0.4)])
+@pytest.mark.parametrize(("noise", "pace"), [(0.004, 0.1), pytest.param(0.001, 0.4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("share", [0.2, 0.95])
 def test_a_cloud_that_the_labels_miss_is_taken_out_and_said(share: float, noise: float, pace: float) -> None:
     """However thick it is, so that its own jump does not hide it; and where land changes fast against its noise."""

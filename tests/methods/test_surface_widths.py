@@ -69,6 +69,7 @@ def covered() -> dict[str, dict[str, float]]:
     return dict(found["coverage"]["surface"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cloud", "edge"])
 def test_looks_under_and_beside_clouds_of_simulated_farmland_lie_in_their_intervals(
     covered: dict[str, dict[str, float]], kind: str

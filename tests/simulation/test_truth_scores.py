@@ -153,6 +153,7 @@ def test_the_table_of_the_reference_material_comes_out_of_its_own_simulator() ->
     assert summary["blue"].median == pytest.approx(0.0498, abs=0.0006)
 
 
+@pytest.mark.slow
 def test_methods_err_on_the_farmland_as_on_the_prototype(tmp_path: Path) -> None:
     """Linear and damped on every day of other seasons than those of the table: as near to it as seasons are alike."""
     lines, damped = [], []
