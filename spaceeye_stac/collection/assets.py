@@ -13,6 +13,7 @@ from spaceeye_stac.query import Json
 
 VRT_TYPE = "image/x-gdal-vrt"  # readers that look for images by type know them by "image/"
 UNCERTAINTY = "uncertainty"
+PICTURE = "Surface reflectance made bright enough to look at, alike on every day; measure on the bands."
 NOT_RASTERS = ("thumbnail", "flags_style")
 # name: (common name, title, centre wavelength and full width at half maximum in micrometres)
 BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
@@ -40,7 +41,7 @@ def renders(keys: Iterable[str], rgb_bands: Sequence[str]) -> Json:
     """Say how tile servers should show what there is: the visual, vegetation, an infrared view, and the quality."""
     have = set(keys)
     found: Json = {
-        "visual": {"title": f"Visual ({', '.join(rgb_bands)})", "assets": ["visual"]},
+        "visual": {"title": picture_title(rgb_bands), "assets": ["visual"]},
         "clear_distance": {
             "title": "Days to the nearest clear look",
             "assets": ["clear_distance"],
@@ -87,7 +88,7 @@ def described(key: str, rgb_bands: Sequence[str], geobox: GeoBox) -> Json:
         return {"title": "Style of the flags for QGIS", "type": "application/xml", "roles": ["style"]}
     common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": metres_per_pixel(geobox)}
     if key == "visual":
-        return {**common, "title": f"Visual ({', '.join(rgb_bands)})", "roles": ["visual", "overview"]}
+        return {**common, "title": picture_title(rgb_bands), "description": PICTURE, "roles": ["visual", "overview"]}
     if key == "clear_distance":
         title = "Days to the nearest clear look that was used"
         return {**common, "title": title, "roles": ["metadata", "quality"], "nodata": 255, "unit": "d"}
@@ -117,6 +118,21 @@ def _bands(key: str, rgb_bands: Sequence[str], found: Sequence[Statistics] | Non
     if found is None:
         return facts
     return [{**band, "statistics": asdict(stats)} for band, stats in zip(facts, found, strict=True)]
+
+
+def band_words(name: str) -> str:
+    """A band in words: "B04 red, 665 nm"."""
+    facts = BAND_FACTS.get(name)
+    return name if facts is None else f"{name} {facts[1][0].lower()}{facts[1][1:]}, {round(1000 * facts[2])} nm"
+
+
+def picture_title(rgb_bands: Sequence[str]) -> str:
+    """What `visual` is, made of these bands: "True colour (B04, B03, B02)"."""
+    seen = [BAND_FACTS[name][0] if name in BAND_FACTS else name for name in dict.fromkeys(rgb_bands)]
+    kinds = {("red", "green", "blue"): "True colour"}
+    return (
+        f"{kinds.get(tuple(seen), 'False colour' if len(seen) > 1 else 'Grey')} ({', '.join(dict.fromkeys(rgb_bands))})"
+    )
 
 
 def band_fields(name: str) -> Json:

@@ -132,7 +132,7 @@ def _title(day: str, quality: DayQuality) -> str:
     if quality.observed > 0:
         return f"Sentinel-2, {day}, {max(1, round(100 * quality.observed))} % seen, the rest reconstructed"
     distance = quality.median_clear_distance
-    return f"Sentinel-2, {day}, reconstructed, nearest look {distance:g} day{'s' * (distance != 1)}"
+    return f"Sentinel-2, {day}, reconstructed, nearest look {distance:g} day{'s' * (distance != 1)} away"
 
 
 def _described_by(href: str) -> pystac.Link:

@@ -10,13 +10,11 @@ from rio_cogeo.cogeo import cog_validate
 from spaceeye_stac.days.cog import (
     Encoding,
     Raster,
-    display_bands,
     quantise,
     statistics,
-    visual,
     write_cog,
-    write_thumbnail,
 )
+from spaceeye_stac.days.pictures import display_bands, visual, write_thumbnail
 
 
 def grid(height: int, width: int) -> GeoBox:
