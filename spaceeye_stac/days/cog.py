@@ -175,7 +175,7 @@ class Raster:
         encoding: Encoding,
         said: Description | None = None,
     ) -> None:
-        self._path, self._options = path, _options(geobox, dtype, encoding)
+        self._path, self._options = path, _options(geobox, encoding, averaged=count > 1 or dtype == "uint16")
         self._moments = [Moments(nodata) for _ in range(count)]
         height, width = (int(n) for n in geobox.shape)
         self._profile = {
@@ -277,7 +277,8 @@ def _wkt(geobox: GeoBox) -> str | None:
     return geobox.crs.to_wkt() if geobox.crs else None
 
 
-def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:
+def _options(geobox: GeoBox, encoding: Encoding, *, averaged: bool) -> dict[str, object]:
+    """How GDAL is to write: reflectance and pictures are averaged in overviews, classes are not."""
     largest = max(geobox.shape)
     return {
         "compress": encoding.compress,
@@ -285,7 +286,7 @@ def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object
         "predictor": "STANDARD",
         "blocksize": min(BLOCK, max(SMALLEST_TILE, -(-largest // TILE_MULTIPLE) * TILE_MULTIPLE)),
         "overviews": "AUTO" if largest > OVERVIEWS_ABOVE_PIXELS else "NONE",
-        "overview_resampling": "average" if dtype == "uint16" else "nearest",
+        "overview_resampling": "average" if averaged else "nearest",
         "bigtiff": "IF_SAFER",
         "copy_src_mdd": "YES",  # GDAL's domain IMAGERY, too
     }
