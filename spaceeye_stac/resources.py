@@ -14,6 +14,7 @@ HIGHEST_LEVEL = {"deflate": 12, "zstd": 22}
 DEFAULT_LEVEL = {"deflate": 1, "zstd": 1}
 FORMS = ("files", "virtual")
 UNCERTAINTIES = ("max", "bands")
+STRETCHES = ("natural", "tci")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,10 @@ class Output:
         interpolates as it is read, within 1 DN of the file; a band that cannot be had so on some day is a COG there.
     uncertainty
         "max": one file a day, the largest over bands. "bands": one of each band besides, `uncertainty_B04` and so on.
+    stretch
+        How reflectance is shown in `visual` and the thumbnails, alike on every day and everywhere. "natural": gamma
+        1.6, white at 0.34 in true colour and at 0.64 in other bands, so that dark land is seen. "tci": straight to
+        0.3558 and 0.6, as in the true colour image of L2A.
     keep_keyframes
         Leave the keyframe store in the collection's folder, for `open` and `open_keyframes`.
 
@@ -42,6 +47,7 @@ class Output:
     level: int | None = None
     days: Annotated[str, {"enum": list(FORMS)}] = "files"
     uncertainty: Annotated[str, {"enum": list(UNCERTAINTIES)}] = "max"
+    stretch: Annotated[str, {"enum": list(STRETCHES)}] = "natural"
     keep_keyframes: bool = False
 
     def __post_init__(self) -> None:
@@ -53,10 +59,10 @@ class Output:
             )
         if self.days not in FORMS:
             raise InvalidInputError(f"days {self.days!r} is not allowed; choose from {', '.join(FORMS)}.")
-        if self.uncertainty not in UNCERTAINTIES:
-            raise InvalidInputError(
-                f"uncertainty {self.uncertainty!r} is not allowed; choose from {', '.join(UNCERTAINTIES)}."
-            )
+        for name, choices in {"uncertainty": UNCERTAINTIES, "stretch": STRETCHES}.items():
+            if getattr(self, name) not in choices:
+                given = getattr(self, name)
+                raise InvalidInputError(f"{name} {given!r} is not allowed; choose from {', '.join(choices)}.")
 
     @property
     def compression_level(self) -> int:

@@ -1,5 +1,7 @@
 from .assets import UNCERTAINTY as UNCERTAINTY
 from .assets import band_fields as band_fields
+from .assets import band_words as band_words
+from .assets import picture_title as picture_title
 from .assets import uncertainty_of as uncertainty_of
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
@@ -10,6 +12,7 @@ from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
 from .flags import FLAGS_STYLE as FLAGS_STYLE
 from .flags import Flag as Flag
+from .flags import colour_table as colour_table
 from .flags import flag_name as flag_name
 from .flags import qgis_style as qgis_style
 from .folder import COG_TYPE as COG_TYPE

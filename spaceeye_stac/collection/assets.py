@@ -18,6 +18,7 @@ NOT_RASTERS: dict[str, Json] = {
     "thumbnail": {"title": "Thumbnail", "type": "image/png", "roles": ["thumbnail"]},
     "flags_style": {"title": "Style of the flags for QGIS", "type": "application/xml", "roles": ["style"]},
 }
+PICTURE = "Surface reflectance made bright enough to look at, alike on every day; measure on the bands."
 # name: (common name, title, centre wavelength and full width at half maximum in micrometres)
 BAND_FACTS: dict[str, tuple[str, str, float, float]] = {
     "B01": ("coastal", "Coastal aerosol", 0.443, 0.027),
@@ -44,7 +45,7 @@ def renders(keys: Iterable[str], rgb_bands: Sequence[str]) -> Json:
     """Say how tile servers should show what there is: the visual, vegetation, an infrared view, and the quality."""
     have = set(keys)
     found: Json = {
-        "visual": {"title": f"Visual ({', '.join(rgb_bands)})", "assets": ["visual"]},
+        "visual": {"title": picture_title(rgb_bands), "assets": ["visual"]},
         "clear_distance": {
             "title": "Days to the nearest clear look",
             "assets": ["clear_distance"],
@@ -114,7 +115,7 @@ def _raster(key: str, rgb_bands: Sequence[str], metres: float) -> Json:
     """What an asset of pixels is."""
     common: Json = {"type": COG_TYPE, "nodata": 0, "data_type": "uint8", "gsd": metres}
     if key == "visual":
-        return {**common, "title": f"Visual ({', '.join(rgb_bands)})", "roles": ["visual", "overview"]}
+        return {**common, "title": picture_title(rgb_bands), "description": PICTURE, "roles": ["visual", "overview"]}
     if key == "clear_distance":
         title = "Days to the nearest clear look that was used"
         return {**common, "title": title, "roles": ["metadata", "quality"], "nodata": 255, "unit": "d"}
@@ -150,6 +151,21 @@ def classic_band(band: Json) -> Json:
     """A band as `eo:bands` of the eo extension 1.1 has it, which knows one red edge."""
     found = {name.removeprefix("eo:"): value for name, value in band.items()}
     return {**found, "common_name": "rededge"} if found["common_name"].startswith("rededge") else found
+
+
+def band_words(name: str) -> str:
+    """A band in words: "B04 red, 665 nm"."""
+    facts = BAND_FACTS.get(name)
+    return name if facts is None else f"{name} {facts[1][0].lower()}{facts[1][1:]}, {round(1000 * facts[2])} nm"
+
+
+def picture_title(rgb_bands: Sequence[str]) -> str:
+    """What `visual` is, made of these bands: "True colour (B04, B03, B02)"."""
+    seen = [BAND_FACTS[name][0] if name in BAND_FACTS else name for name in dict.fromkeys(rgb_bands)]
+    kinds = {("red", "green", "blue"): "True colour"}
+    return (
+        f"{kinds.get(tuple(seen), 'False colour' if len(seen) > 1 else 'Grey')} ({', '.join(dict.fromkeys(rgb_bands))})"
+    )
 
 
 def band_fields(name: str) -> Json:

@@ -90,13 +90,29 @@ def possible_values() -> Iterator[Flag]:
 
 
 @cache
+def colour_table() -> tuple[tuple[int, int, int], ...]:
+    """Red, green and blue of every value of the asset from 0 to 255: the colours of its style, black without data."""
+    return ((0, 0, 0), *(_rgb(MEANINGS[_shown(Flag(value))][1]) for value in range(1, 256)))
+
+
+def _shown(value: Flag) -> Flag:
+    """The flag whose colour a pixel of this value has."""
+    return next(flag for flag in COLOUR_ORDER if flag in value)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour)
+    return red, green, blue
+
+
+@cache
 def qgis_style() -> bytes:
     """A QGIS layer style (QML) of the asset: a colour and a label for every value, no data left out."""
     root = Element("qgis", version=QML_VERSION, styleCategories="Symbology")
     renderer = SubElement(SubElement(root, "pipe"), "rasterrenderer", type="paletted", band="1", opacity="1")
     palette = SubElement(renderer, "colorPalette")
     for value in sorted(possible_values()):
-        first = next(flag for flag in COLOUR_ORDER if flag in value)
+        first = _shown(value)
         label = ", ".join(meaning for flag, (meaning, _) in MEANINGS.items() if flag in value)
         SubElement(
             palette, "paletteEntry", value=str(int(value)), color=f"#{MEANINGS[first][1]}", alpha="255", label=label

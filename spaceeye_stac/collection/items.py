@@ -44,7 +44,7 @@ LICENSE_HREF = "https://sentinel.esa.int/documents/247904/690755/Sentinel_Data_L
 SOFTWARE = "spaceeye-stac"
 PAPER = "https://arxiv.org/abs/2106.08408"
 RUN_DIGITS = 16
-SEEN_SHARE = 0.995
+SEEN_SHARE, LEAST_SHARE = 0.995, 0.01
 NAMED = ("method", "mask_model")  # settings that may be callables, which stand by their names
 LINEAGE = {
     "surface": f"Temporal damped interpolation ({PAPER}) with dampings and weights found from the looks themselves",
@@ -129,12 +129,14 @@ def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
 
 def _title(day: str, quality: DayQuality) -> str:
     """Whether the day was seen, and if not how near the looks are that it was made from."""
-    if quality.observed >= SEEN_SHARE * (1 - quality.nodata):
+    seen = quality.observed / (1 - quality.nodata)
+    if seen >= SEEN_SHARE:
         return f"Sentinel-2, {day}, seen"
-    if quality.observed > 0:
-        return f"Sentinel-2, {day}, {max(1, round(100 * quality.observed))} % seen, the rest reconstructed"
+    if seen > 0:
+        percent = f"{100 * seen:.0f}" if seen >= LEAST_SHARE else "less than 1"
+        return f"Sentinel-2, {day}, {percent} % seen, the rest reconstructed"
     distance = quality.median_clear_distance
-    return f"Sentinel-2, {day}, reconstructed, nearest look {distance:g} day{'s' * (distance != 1)}"
+    return f"Sentinel-2, {day}, reconstructed, nearest look {distance:g} day{'s' * (distance != 1)} away"
 
 
 def _described_by(href: str) -> pystac.Link:

@@ -1,11 +1,11 @@
-"""One day's images to Cloud Optimized GeoTIFFs, a visual and a thumbnail; the only module that writes rasters."""
+"""One day's images to Cloud Optimized GeoTIFFs; the only module that writes rasters."""
 
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,21 +15,19 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from spaceeye_stac.collection import Statistics, WrittenFile
+from spaceeye_stac.days.descriptions import SCALE, Description
 from spaceeye_stac.days.encoder import RasterProfile, SharedPixels, create_raster, encode
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.resources import Output
 
 SHA256 = "1220"  # begins a multihash
-SCALE = 0.0001
 NODATA = 0
 HIGHEST_DN = 65535
 DN_PER_REFLECTANCE = 10_000
 OVERVIEWS_ABOVE_PIXELS = 512
-THUMBNAIL_PIXELS = 256
 TILE_MULTIPLE = 16
 SMALLEST_TILE = 128
 BLOCK = 512
@@ -43,11 +41,6 @@ ROUGH = {
 }
 LARGE_BYTES = 96 * 2**20
 CACHED_VALUES = 1 << 16
-PNG_LEVEL = 1
-TRUE_COLOUR = ("B04", "B03", "B02")
-FALSE_COLOURS = (("B11", "B8A", "B05"), ("B12", "B8A", "B05"), ("B08", "B04", "B03"), ("B8A", "B06", "B05"))
-BRIGHTEST_DN = {"B02": 3558, "B03": 3558, "B04": 3558}
-BRIGHTEST_INFRARED_DN = 6000
 
 
 @dataclass(frozen=True)
@@ -180,9 +173,9 @@ class Raster:
         count: int = 1,
         nodata: int = NODATA,
         encoding: Encoding,
-        scale: float | None = None,
+        said: Description | None = None,
     ) -> None:
-        self._path, self._options = path, _options(geobox, dtype, encoding)
+        self._path, self._options = path, _options(geobox, encoding, averaged=count > 1 or dtype == "uint16")
         self._moments = [Moments(nodata) for _ in range(count)]
         height, width = (int(n) for n in geobox.shape)
         self._profile = {
@@ -193,7 +186,7 @@ class Raster:
             "crs": _wkt(geobox),
             "transform": tuple(geobox.transform)[:6],
             "nodata": nodata,
-            "scale": scale,
+            "said": None if said is None else asdict(said),
         }
         size = height * width * count * np.dtype(dtype).itemsize
         self._gathered: _Memory | _File
@@ -284,7 +277,8 @@ def _wkt(geobox: GeoBox) -> str | None:
     return geobox.crs.to_wkt() if geobox.crs else None
 
 
-def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object]:
+def _options(geobox: GeoBox, encoding: Encoding, *, averaged: bool) -> dict[str, object]:
+    """How GDAL is to write: reflectance and pictures are averaged in overviews, classes are not."""
     largest = max(geobox.shape)
     return {
         "compress": encoding.compress,
@@ -292,8 +286,9 @@ def _options(geobox: GeoBox, dtype: str, encoding: Encoding) -> dict[str, object
         "predictor": "STANDARD",
         "blocksize": min(BLOCK, max(SMALLEST_TILE, -(-largest // TILE_MULTIPLE) * TILE_MULTIPLE)),
         "overviews": "AUTO" if largest > OVERVIEWS_ABOVE_PIXELS else "NONE",
-        "overview_resampling": "average" if dtype == "uint16" else "nearest",
+        "overview_resampling": "average" if averaged else "nearest",
         "bigtiff": "IF_SAFER",
+        "copy_src_mdd": "YES",  # GDAL's domain IMAGERY, too
     }
 
 
@@ -310,41 +305,3 @@ def written_file(path: Path) -> WrittenFile:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return WrittenFile(path, path.stat().st_size, f"{SHA256}{digest}")
-
-
-def display_bands(bands: Sequence[str]) -> tuple[str, str, str]:
-    """Return the bands shown as red, green and blue: true colour where possible, else a false colour or grey."""
-    fitting = [three for three in (TRUE_COLOUR, *FALSE_COLOURS) if set(three) <= set(bands)]
-    return fitting[0] if fitting else (bands[0],) * 3
-
-
-def visual(images: Sequence[NDArray[np.uint16]], rgb_bands: Sequence[str]) -> NDArray[np.uint8]:
-    """Stretch DN `(y, x)` of `rgb_bands` to 8-bit RGB `(3, y, x)`, the same on every day; 0 is nodata."""
-    return np.stack(
-        [
-            _stretch(BRIGHTEST_DN.get(name, BRIGHTEST_INFRARED_DN)).take(image)
-            for name, image in zip(rgb_bands, images, strict=True)
-        ]
-    )
-
-
-@cache
-def _stretch(top: int) -> NDArray[np.uint8]:
-    """What each DN is shown as: 1 to 255, and 0 for nodata."""
-    shades = np.clip(np.arange(HIGHEST_DN + 1, dtype=np.float32) / top * 254 + 1, 1, 255).astype(np.uint8)
-    shades[NODATA] = 0
-    return shades
-
-
-def write_thumbnail(path: Path, source: Path) -> WrittenFile:
-    """Write the RGB raster `source` as a PNG with transparent nodata, about 256 pixels on its longer side."""
-    with rasterio.open(source) as raster:
-        factor = THUMBNAIL_PIXELS / max(raster.shape)
-        size = max(1, round(raster.width * factor)), max(1, round(raster.height * factor))
-        small = min(raster.shape[0], size[1]), min(raster.shape[1], size[0])
-        rgb = raster.read(out_shape=(3, *small), resampling=Resampling.average)
-    alpha = np.where((rgb == 0).all(axis=0), 0, 255).astype(np.uint8)
-    Image.fromarray(np.dstack([*rgb, alpha])).resize(size, Image.Resampling.NEAREST).save(
-        path, compress_level=PNG_LEVEL
-    )
-    return written_file(path)

@@ -38,9 +38,10 @@ SETTINGS = {
 }
 MESSAGE_BYTES = 2**16
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+IMAGERY = "IMAGERY"  # GDAL's domain for what sensors say
 RasterProfile = Mapping[str, Any]
 """What a raster is, as rasterio takes it but in plain JSON: `count`, `height`, `width`, `dtype`, `crs` in WKT, the six
-numbers of its `transform`, `nodata`; and `scale`, or None."""
+numbers of its `transform`, `nodata`; and `said`, what it says of itself as a `Description` has it, or None."""
 
 
 class SharedPixels:
@@ -172,14 +173,22 @@ def create_raster(path: Path, profile: RasterProfile, **options: object) -> Any:
 
 def _given(profile: RasterProfile) -> dict[str, Any]:
     """The profile as rasterio opens it."""
-    return {**{k: v for k, v in profile.items() if k != "scale"}, "transform": Affine(*profile["transform"])}
+    return {**{k: v for k, v in profile.items() if k != "said"}, "transform": Affine(*profile["transform"])}
 
 
 def describe(raster: Any, profile: RasterProfile) -> None:  # noqa: ANN401 - rasterio has no types
     """Give a raster that is written what it is not opened with."""
-    if profile["scale"] is not None:
-        raster.scales = (profile["scale"],)
-    if profile["count"] == len(COLOURS):
+    said, count = profile["said"], profile["count"]
+    if said is not None:
+        if said["scale"] is not None:
+            raster.scales, raster.offsets = (said["scale"],) * count, (0.0,) * count
+        raster.units, raster.descriptions = (said["unit"],) * count, said["bands"]
+        raster.update_tags(**said["tags"])
+        raster.update_tags(ns=IMAGERY, **said["imagery"])
+        raster.update_tags(1, **said["band_tags"])
+        if said["colours"]:
+            raster.write_colormap(1, dict(enumerate(map(tuple, said["colours"]))))
+    if count == len(COLOURS):
         raster.colorinterp = COLOURS
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from spaceeye_stac.collection import FINGERPRINT, UNCERTAINTY, uncertainty_of
-from spaceeye_stac.days.cog import BLOCK, NODATA, SCALE
+from spaceeye_stac.days.cog import BLOCK, NODATA
 from spaceeye_stac.days.cube import dataset
 from spaceeye_stac.days.daily_array import DailyArray, lazily
+from spaceeye_stac.days.descriptions import SCALE
 from spaceeye_stac.errors import CatalogError, InvalidInputError
 from spaceeye_stac.model import NO_LOOK, Block, Grid
 from spaceeye_stac.pixels import read_day_file

@@ -25,7 +25,6 @@ from spaceeye_stac.collection import KEYFRAME_COGS
 from spaceeye_stac.days.blending import DayGroup, DayView
 from spaceeye_stac.days.cog import (
     NODATA,
-    SCALE,
     SHA256,
     Encoding,
     Moments,
@@ -33,6 +32,13 @@ from spaceeye_stac.days.cog import (
     WrittenRaster,
     quantise,
     written_file,
+)
+from spaceeye_stac.days.descriptions import (
+    SCALE,
+    Description,
+    band_xml,
+    dataset_xml,
+    description_of_keyframe,
 )
 from spaceeye_stac.days.encoder import CACHE_MB
 from spaceeye_stac.keyframes import Contents, KeyframeStore, cores_of, digest
@@ -142,7 +148,9 @@ class KnotTask:
     def _write_in_units(self, view: DayView, path: Path, what: tuple[str, int], unit: float) -> bool:
         """Whether every value is small enough for the unit; those that are not are cut off."""
         grid, layout, (kind, band) = self.job.grid, view.contents.layout, what
-        raster = Raster(path, grid.geobox, "uint16", encoding=self.knots.encoding, scale=unit)
+        day = self.job.days.day(view.group.days[0])
+        said = description_of_keyframe(self.job.bands[band], day, unit)
+        raster = Raster(path, grid.geobox, "uint16", encoding=self.knots.encoding, said=said)
         fits = True
         for i in range(layout.counts[0]):
             cells = layout.row(i)
@@ -193,7 +201,7 @@ def _unit_of(path: Path) -> float:
         return float(cog.scales[0])
 
 
-def vrt_of(found: Recipe, grid: Grid, folder: Path) -> str:
+def vrt_of(found: Recipe, grid: Grid, folder: Path, said: Description) -> str:
     """Write a recipe down as a VRT that lies in `folder`: uint16, nodata 0, on the grid of its sources."""
     height, width = grid.shape
     place = ", ".join(repr(float(value)) for value in grid.geobox.transform.to_gdal())
@@ -208,8 +216,9 @@ def vrt_of(found: Recipe, grid: Grid, folder: Path) -> str:
         )
     return (
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">\n'
-        f" <SRS>EPSG:{grid.epsg}</SRS>\n <GeoTransform>{place}</GeoTransform>\n"
-        f' <VRTRasterBand dataType="UInt16" band="1"{kind}>\n  <NoDataValue>{NODATA}</NoDataValue>\n{function}'
+        f" <SRS>EPSG:{grid.epsg}</SRS>\n <GeoTransform>{place}</GeoTransform>\n{dataset_xml(said)}"
+        f' <VRTRasterBand dataType="UInt16" band="1"{kind}>\n'
+        f"  <NoDataValue>{NODATA}</NoDataValue>\n{band_xml(said)}{function}"
         + "".join(_source(path, ratio, folder, (width, height)) for path, ratio in found.sources)
         + " </VRTRasterBand>\n</VRTDataset>\n"
     )
@@ -233,10 +242,10 @@ class VirtualRaster:
     `holds`: whether all was the same within 1 DN, nodata exactly.
     """
 
-    def __init__(self, path: Path, grid: Grid, found: Recipe) -> None:
+    def __init__(self, path: Path, grid: Grid, found: Recipe, said: Description) -> None:
         self.path, self.holds = path, True
         self._moments = Moments(NODATA)
-        path.write_text(vrt_of(found, grid, path.parent), encoding="utf-8")
+        path.write_text(vrt_of(found, grid, path.parent, said), encoding="utf-8")
         self._source = rasterio.open(path)
 
     def write(self, values: NDArray[np.unsignedinteger], top: int) -> None:

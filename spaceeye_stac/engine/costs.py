@@ -33,11 +33,12 @@ HIGHEST_RATE = 2.6
 REPEATED = {"damped": 1.35, "reference": 1.35}
 OTHER_REPEATED = 2.0
 OVERVIEW = 0.7  # averaging takes noise away
-VISUAL = 0.45  # of the three bands together
+VISUAL = 0.47  # of the three bands together
 DISTANCE_RATE = 0.03
 UNCERTAINTY_RATE = {"damped": 0.07, "surface": 0.32}
 THUMBNAIL_RATE, ENLARGED_RATE = 1.7, 3.6
-HEADER_BYTES = 700
+HEADER_BYTES = 1400  # with what each file says of itself
+PALETTE_BYTES = 1536
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first
 COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
 DAY_TOTAL_BYTES, SUM_BYTES = 150, 24
@@ -138,6 +139,7 @@ def day_bytes(job: GridJob, sources: SourceRates, output: Output, squeezed: floa
     rgb_bands = set(display_bands(job.bands))  # a single one where it is grey, of which the rest is a repetition
     found["visual"] = VISUAL * sum(found[name] for name in rgb_bands)
     found |= dict.fromkeys(("clear_distance", "flags"), pixels * DISTANCE_RATE * squeezed)
+    found["flags"] += PALETTE_BYTES
     method = job.settings.method_name
     if method in UNCERTAINTY_RATE:
         each = [uncertainty_of(name) for name in job.bands if output.uncertainty == "bands"]

@@ -103,8 +103,15 @@ def _items(grid: FilledGrid) -> list[pystac.Item]:
 
 
 def _add_thumbnail(collection: pystac.Collection, documents: Sequence[pystac.Item], folder: Path) -> None:
-    """Give the collection the thumbnail of the day that was seen best."""
-    best = max(documents, key=lambda item: float(item.properties["spaceeye:observed_share"]))
+    """Give the collection the thumbnail of the day that tells most."""
+    best = max(documents, key=_worth_showing)
     (folder / THUMBNAIL_FILE).write_bytes((folder / best.id / "thumbnail.png").read_bytes())
     asset = pystac.Asset(f"./{THUMBNAIL_FILE}", "Thumbnail", media_type="image/png", roles=["thumbnail"])
     collection.add_asset("thumbnail", asset)
+
+
+def _worth_showing(item: pystac.Item) -> tuple[float, float]:
+    """How good a picture a day is: most of the region seen and not doubted, in percent, then the most contrast."""
+    seen = 100 * item.properties["spaceeye:observed_share"] - item.properties.get("eo:cloud_cover", 0)
+    bands = item.assets["visual"].extra_fields["bands"]
+    return round(seen), sum(band["statistics"]["stddev"] for band in bands)

@@ -234,7 +234,8 @@ def _day_keys(work: GridWork, contents: Contents, windows_from: Sequence[str]) -
     for group in day_groups(contents):
         knots, key = contents.knot_dates(group.window)[group.knot : group.knot + 2], windows_from[group.window]
         for date in map(job.days.day, group.days):
-            how = job.settings.collection_id, work.encoding, work.output.days, work.output.uncertainty
+            written = work.output.days, work.output.uncertainty, work.output.stretch
+            how = job.settings.collection_id, work.encoding, *written
             keys[job.days.index(date)] = day_key(key, date, *how, *(knots[:1] if date == knots[0] else knots))
     return keys
 
@@ -310,6 +311,7 @@ def _write(
         created=work.request.created,
         keys=sources.keys,
         encoding=work.encoding,
+        stretch=work.output.stretch,
         at_once=at_once,
         knots=sources.knots,
         each_uncertainty=work.output.uncertainty == "bands",

@@ -31,6 +31,8 @@ from spaceeye_stac.days import (
     Raster,
     VirtualRaster,
     WrittenRaster,
+    description_of,
+    description_of_picture,
     display_bands,
     quantise,
     recipe,
@@ -52,9 +54,10 @@ _Open = dict[str, Raster | VirtualRaster]
 class WriteTask:
     """Write the days of a group that are not there yet.
 
-    `folder`: where they are written; `out`: where they will stand; `keys`: what each day is made from; `at_once`: days
-    whose rasters are open together; `knots`: for virtual days, where the COGs of their keyframes are;
-    `each_uncertainty`: of every band, not only the largest; `doubts`: the method tells looks that may be cloud.
+    `folder`: where they are written; `out`: where they will stand; `keys`: what each day is made from; `stretch`: how
+    `visual` is made; `at_once`: days whose rasters are open together; `knots`: for virtual days, where the COGs of
+    their keyframes are; `each_uncertainty`: of every band, not only the largest; `doubts`: the method tells looks that
+    may be cloud.
     """
 
     job: GridJob
@@ -64,6 +67,7 @@ class WriteTask:
     created: datetime
     keys: Mapping[int, str]
     encoding: Encoding
+    stretch: str
     at_once: int
     knots: Knots | None = None
     each_uncertainty: bool = False
@@ -145,7 +149,7 @@ def _statistics(key: str, raster: WrittenRaster) -> list[Statistics]:
 
 def _write_quality(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) -> None:
     """`clear_distance`, `flags`, and `uncertainty` where the method knows it."""
-    rasters = {day: _quality_rasters(task, view, draft.folder) for day, draft in drafts.items()}
+    rasters = {day: _quality_rasters(task, view, (day, draft.folder)) for day, draft in drafts.items()}
     for cells in _rows(view):
         top = cells[0].core.y.start
         outside, uncertainty = task.clip.outside(cores_of(cells)), view.uncertainty(cells)
@@ -167,17 +171,23 @@ def _write_quality(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) 
                 draft.written.pop(key).file.path.unlink()
 
 
-def _quality_rasters(task: WriteTask, view: DayView, folder: Path) -> dict[str, Raster]:
+def _quality_rasters(task: WriteTask, view: DayView, at: tuple[int, Path]) -> dict[str, Raster]:
     """Open the rasters of a day that say how far to trust it."""
-    geobox, encoding = task.job.grid.geobox, task.encoding
-    nodata = {"clear_distance": NO_LOOK, "flags": NODATA}
     found = {
-        key: Raster(folder / f"{key}.tif", geobox, "uint8", nodata=none, encoding=encoding)
-        for key, none in nodata.items()
+        "clear_distance": _raster(task, at, "clear_distance", "uint8", nodata=NO_LOOK),
+        "flags": _raster(task, at, "flags", "uint8"),
     }
     if view.has_uncertainty:
-        found |= {key: Raster(folder / f"{key}.tif", geobox, "uint16", encoding=encoding) for key in task.uncertainties}
+        found |= {key: _raster(task, at, key, "uint16") for key in task.uncertainties}
     return found
+
+
+def _raster(task: WriteTask, at: tuple[int, Path], key: str, dtype: str, *, nodata: int = NODATA) -> Raster:
+    """Open the COG of an asset of one band, which says what it is."""
+    day, folder = at
+    said = description_of(key, task.job.days.day(day))
+    path, geobox = folder / f"{key}.tif", task.job.grid.geobox
+    return Raster(path, geobox, dtype, nodata=nodata, encoding=task.encoding, said=said)
 
 
 def _rows(view: DayView) -> Iterator[tuple]:  # type: ignore[type-arg]
@@ -228,7 +238,7 @@ def _write_rows(
                     values[outside] = NODATA
                 open_[name].write(values, top)
             if rgb_bands:
-                open_["visual"].write(visual([dn[name] for name in rgb_bands], rgb_bands), top)
+                open_["visual"].write(visual([dn[name] for name in rgb_bands], rgb_bands, task.stretch), top)
 
 
 def _opened(
@@ -236,17 +246,18 @@ def _opened(
 ) -> _Open:
     """Open what the bands of a day go to, in its folder, and `visual` where it is made with them."""
     day, folder = at
-    found: _Open = {name: _band_raster(task, view, folder, (day, name)) for name in names}
+    found: _Open = {name: _band_raster(task, view, at, name) for name in names}
     if rgb_bands:
-        geobox = task.job.grid.geobox
-        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=task.encoding)
+        said, geobox = description_of_picture(rgb_bands, task.job.days.day(day)), task.job.grid.geobox
+        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=task.encoding, said=said)
     return found
 
 
-def _band_raster(task: WriteTask, view: DayView, folder: Path, what: tuple[int, str]) -> Raster | VirtualRaster:
+def _band_raster(task: WriteTask, view: DayView, at: tuple[int, Path], name: str) -> Raster | VirtualRaster:
     """Open what a band of a day goes to: a COG, or a VRT over the COGs of the keyframes."""
-    day, name = what
     if task.knots is None:
-        return Raster(folder / f"{name}.tif", task.job.grid.geobox, "uint16", encoding=task.encoding)
+        return _raster(task, at, name, "uint16")
+    day, folder = at
     made = recipe(task.knots, view, day, (task.job.bands.index(name), name))
-    return VirtualRaster(folder / f"{name}.vrt", task.job.grid, made)
+    said = description_of(name, task.job.days.day(day))
+    return VirtualRaster(folder / f"{name}.vrt", task.job.grid, made, said)

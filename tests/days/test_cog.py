@@ -4,18 +4,14 @@ import numpy as np
 import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
-from PIL import Image
 from rio_cogeo.cogeo import cog_validate
 
 from spaceeye_stac.days.cog import (
     Encoding,
     Raster,
-    display_bands,
     quantise,
     statistics,
-    visual,
     write_cog,
-    write_thumbnail,
 )
 
 
@@ -92,21 +88,3 @@ def test_a_raster_written_in_strips_is_the_same_file(
     assert done.statistics == (statistics(values, 0),)
     assert done.file.checksum == whole.checksum
     assert sorted(path.name for path in tmp_path.iterdir()) == ["strips.tif", "whole.tif"]
-
-
-def test_bands_shown() -> None:
-    assert display_bands(["B02", "B03", "B04", "B08"]) == ("B04", "B03", "B02")
-    assert display_bands(["B05", "B8A", "B11", "B12"]) == ("B11", "B8A", "B05")
-    assert display_bands(["B08"]) == ("B08", "B08", "B08")
-
-
-def test_visual_and_thumbnail_keep_nodata_transparent(tmp_path: Path) -> None:
-    image = np.array([[0, 1], [3558, 65535]], np.uint16)
-    rgb = visual([image, image, image], ("B04", "B03", "B02"))
-    assert rgb[0].tolist() == [[0, 1], [255, 255]]
-    write_cog(tmp_path / "visual.tif", rgb, grid(2, 2), nodata=0)
-    write_thumbnail(tmp_path / "t.png", tmp_path / "visual.tif")
-    with Image.open(tmp_path / "t.png") as picture:
-        assert picture.size == (256, 256)
-        assert picture.getpixel((0, 0))[3] == 0  # type: ignore[index]
-        assert picture.getpixel((255, 255)) == (255, 255, 255, 255)

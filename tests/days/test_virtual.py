@@ -102,6 +102,17 @@ def test_a_vrt_lies_where_the_file_would_and_says_so(pair: tuple[Path, Path]) ->
         assert str(pair[1]) not in path.read_text(), "the folder can be moved"
 
 
+def test_a_vrt_says_of_itself_what_the_file_says(pair: tuple[Path, Path]) -> None:
+    for name, path in band_files(pair[1], ".vrt").items():
+        with rasterio.open(path) as found, rasterio.open(band_files(pair[0], ".tif")[name]) as file:
+            assert (found.scales, found.offsets, found.units) == (file.scales, file.offsets, file.units)
+            assert found.scales == (0.0001,)
+            assert found.descriptions == file.descriptions
+            assert found.tags() == {k: v for k, v in file.tags().items() if k != "AREA_OR_POINT"}
+            assert found.tags(ns="IMAGERY") == file.tags(ns="IMAGERY")
+            assert found.tags()["datetime"].startswith(path.parent.name.removeprefix("spaceeye_"))
+
+
 def test_statistics_are_those_of_the_pixels_as_read(pair: tuple[Path, Path]) -> None:
     for document in pair[1].glob("*_*/*.json"):
         for key, asset in json.loads(document.read_text())["assets"].items():
@@ -248,6 +259,8 @@ def test_keyframes_are_kept_in_units_that_are_their_scale(pair: tuple[Path, Path
         with rasterio.open(path) as cog:
             assert (cog.dtypes, cog.nodata) == (("uint16",), 0)
             assert 0 < cog.scales[0] < 1
+            assert cog.descriptions[0].endswith("surface reflectance divided by the illuminance of its day")
+            assert (cog.units, cog.tags()["datetime"][:10]) == (("1",), path.parent.name[:10])
     assert not [path for path in (pair[1] / KEYFRAME_COGS).rglob("*") if "partial" in path.name]
 
 

@@ -126,7 +126,7 @@ def check_item(seen: Seen, address: str, name: str, source: str) -> None:
     middle = picture[height // 2 - 60 : height // 2 + 60, width // 2 - 60 : width // 2 + 60].astype(float)
     assert middle.std(axis=(0, 1)).mean() > 8, "the image is on the map, not a plain outline"
     seen.shot(f"{name}-item")
-    for title in ("Visual (B04, B03, B02)", "Blue (B02)", "Near infrared (B08)", "Thumbnail"):
+    for title in ("True colour (B04, B03, B02)", "Blue (B02)", "Near infrared (B08)", "Thumbnail"):
         assert seen.page.get_by_text(title).count(), title
     links = seen.page.locator('a[href*="S2_MSIL2A"]')
     assert links.count() >= 5

@@ -47,6 +47,7 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
     "finer, beside the grid": (TILED | {"res": 5.0, "left": LEFT + 4000}, True),
     "finer, off the lines": (TILED | {"res": 5.0, "left": LEFT + 3}, False),
     "finer by a broken number": (TILED | {"res": 4.0}, False),
+    "with a scale of its own, as published days have": (TILED | {"scale": 1e-4}, True),
     "with a mask": (TILED | {"masked": True}, False),
 }
 PART = GeoBox.from_bbox((LEFT - 150, TOP - 3330, LEFT + 2870, TOP + 120), f"EPSG:{EPSG}", resolution=10, tight=True)
@@ -54,8 +55,15 @@ PART = GeoBox.from_bbox((LEFT - 150, TOP - 3330, LEFT + 2870, TOP + 120), f"EPSG
 
 def written(path: Path, options: dict[str, Any], seed: int = 7) -> Any:
     """A file of random pixels, a tenth of them 0."""
-    given: dict[str, Any] = {"dtype": "uint16", "nodata": 0, "res": 10.0, "left": LEFT, "masked": False} | options
-    res, left, masked = (given.pop(name) for name in ("res", "left", "masked"))
+    given: dict[str, Any] = {
+        "dtype": "uint16",
+        "nodata": 0,
+        "res": 10.0,
+        "left": LEFT,
+        "masked": False,
+        "scale": 1.0,
+    } | options
+    res, left, masked, scale = (given.pop(name) for name in ("res", "left", "masked", "scale"))
     rng = np.random.default_rng(seed)
     high = 12 if given["dtype"] == "uint8" else 20_000
     image = rng.integers(-50 if given["dtype"] == "int16" else 0, high, (SIDE, SIDE)).astype(given["dtype"])
@@ -65,6 +73,7 @@ def written(path: Path, options: dict[str, Any], seed: int = 7) -> Any:
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(path, "w", driver="GTiff", height=SIDE, width=SIDE, count=1, **place, **given) as file,
     ):
+        file.scales = (scale,)
         file.write(image, 1)
         if masked:
             file.write_mask(rng.random(image.shape) < 0.8)
@@ -113,7 +122,7 @@ def test_pixels_are_those_of_gdal(
         np.testing.assert_array_equal(found.values, other.values)
         np.testing.assert_array_equal(found.labels, other.labels)
         assert found.doubts == other.doubts
-    if options == TILED:  # an independent second way
+    if options in (TILED, TILED | {"scale": 1e-4}):  # an independent second way
         np.testing.assert_array_equal(found.values[0, 0, 12:, 15:], image[:333, :287])
         assert not found.values[0, 0, :12].any()
 

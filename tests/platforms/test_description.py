@@ -117,7 +117,10 @@ def test_a_wrong_value_is_named(change: dict[str, Any], said: str) -> None:
 
 def test_an_unknown_form_is_one_sentence() -> None:
     done = command("package", "wps")
-    assert (done.returncode, done.stderr) == (2, "Error: form 'wps' is not known; choose from process, cwl, openeo, queryables.\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: form 'wps' is not known; choose from process, cwl, openeo, queryables.\n",
+    )
 
 
 def test_the_command_line_works_without_docstrings() -> None:
