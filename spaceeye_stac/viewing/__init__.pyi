@@ -1,0 +1,1 @@
+from .zone_series import series as series
