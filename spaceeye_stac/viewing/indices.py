@@ -6,6 +6,7 @@ are all there is, and nothing of a text is ever run.
 
 import ast
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,9 +50,9 @@ class Index:
 
     @cached_property
     def bands(self) -> tuple[str, ...]:
-        """The bands it needs, each once."""
-        used = (self.meanings[node.id] for node in ast.walk(self.tree) if isinstance(node, ast.Name))
-        return tuple(dict.fromkeys(name for name in used if isinstance(name, str)))
+        """The bands it needs, each once, in the order of their names."""
+        used = {self.meanings[node.id] for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
+        return tuple(band for band in BANDS if band in used)
 
     def of(self, bands: Mapping[str, Values]) -> tuple[Values, dict[str, Values]]:
         """Its values from those of its bands, and its derivative by each band; NaN where it is no finite number."""
@@ -151,7 +152,7 @@ def _is_arithmetic(node: ast.expr, depth: int) -> bool:
         case ast.Name():
             return True
         case ast.Constant(value=int() | float() as number):
-            return not isinstance(number, bool) and abs(number) < np.finfo(float).max
+            return not isinstance(number, bool) and abs(number) < sys.float_info.max
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=one):
             return depth > 0 and _is_arithmetic(one, depth - 1)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATIONS:

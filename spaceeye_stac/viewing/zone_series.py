@@ -113,9 +113,7 @@ def _days(source: DaySource, datetime: str | None) -> range:
     wanted = parse_datetime(datetime)
     first, last = source.days.index(wanted.start), source.days.index(wanted.stop)
     if last < 0 or first >= count:
-        raise InvalidInputError(
-            f"The run has no day in {datetime}; it has {source.days.start} to {source.days.stop}."
-        )
+        raise InvalidInputError(f"The run has no day in {datetime}; it has {source.days.start} to {source.days.stop}.")
     return range(max(first, 0), min(last + 1, count))
 
 
@@ -144,7 +142,9 @@ class _Request:
 def _table(asked: _Request) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415 - takes a while to load
 
-    places = Pixels(*(np.concatenate([getattr(one.pixels, axis) for one in asked.zones]) for axis in ("rows", "columns")))
+    places = Pixels(
+        *(np.concatenate([getattr(one.pixels, axis) for one in asked.zones]) for axis in ("rows", "columns"))
+    )
     ends = np.cumsum([0, *(len(zone.pixels) for zone in asked.zones)])
     parts: dict[tuple[int, int], list[Columns]] = {}
     for days in asked.parts:
@@ -155,12 +155,14 @@ def _table(asked: _Request) -> "pd.DataFrame":
                 parts.setdefault((z, i), []).append(of_zone.columns(index))
     date = np.array([asked.source.days.day(day) for day in asked.days], "datetime64[s]")
     tables = [
-        pd.DataFrame({
-            "date": date,
-            "zone": asked.zones[z].name,
-            "index": asked.indices[i].name,
-            **{name: np.concatenate([part[name] for part in found]) for name in found[0]},
-        })
+        pd.DataFrame(
+            {
+                "date": date,
+                "zone": asked.zones[z].name,
+                "index": asked.indices[i].name,
+                **{name: np.concatenate([part[name] for part in found]) for name in found[0]},
+            }
+        )
         for (z, i), found in parts.items()
     ]
     return pd.concat(tables, ignore_index=True)

@@ -1,6 +1,7 @@
 """Weighted statistics of the pixels of a zone, for many days at once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,16 @@ class Weighted:
 
     def total(self) -> Values:
         """Sum of the weights of what has a value `(day,)`."""
-        return np.isfinite(self.values) @ self.weights
+        return self._sum(np.isfinite(self.values))
 
     def mean(self) -> Values:
         """`(day,)`, NaN where there is no value."""
         with np.errstate(invalid="ignore"):
-            return np.asarray((np.nan_to_num(self.values) @ self.weights) / self.total())
+            return self._sum(np.nan_to_num(self.values)) / self.total()
+
+    def _sum(self, values: NDArray[Any]) -> Values:
+        """Weighted; row by row, so that a day's sum does not depend on the days beside it, as that of a product would."""
+        return np.ascontiguousarray(values * self.weights).sum(axis=1)
 
     def std(self) -> Values:
         """Standard deviation of the zone's values themselves `(day,)`, not an estimate of a larger population's."""
@@ -34,11 +39,13 @@ class Weighted:
         """`(day,)` of each of QUANTILES, linear between the values in order.
 
         The value of rank i (from 0) of n stands at i * w_i + (n - 1) * (w_0 + ... + w_i-1) of a scale of length
-        (n - 1) * sum(w), which for equal weights is the usual quantile; so does exactextract.
+        (n - 1) * sum(w), which for equal weights is the usual quantile. So does exactextract where no two values
+        are equal; equal ones it takes for one value, which moves the median of 1, 1, 1, 2.
         """
-        order = np.argsort(self.values, axis=1)  # NaN comes last
-        values, valid = np.take_along_axis(self.values, order, axis=1), np.isfinite(self.values).sum(axis=1)
-        weights, ranks = self.weights[order], np.arange(order.shape[1])
+        one_more = np.pad(self.values, ((0, 0), (0, 1)), constant_values=np.nan)  # as a zone may have no pixel
+        order = np.argsort(one_more, axis=1, kind="stable")  # NaN comes last
+        values, valid = np.take_along_axis(one_more, order, axis=1), np.isfinite(one_more).sum(axis=1)
+        weights, ranks = np.append(self.weights, 0)[order], np.arange(order.shape[1])
         before = np.cumsum(weights, axis=1) - weights
         at = np.where(ranks < valid[:, None], ranks * weights + (valid[:, None] - 1) * before, np.inf)
         return {name: _between(values, at, q * (valid - 1) * self.total(), valid) for name, q in QUANTILES.items()}

@@ -137,12 +137,15 @@ def _area(feature: Mapping[str, Any], name: str) -> Geometry:
 
 def _placed(area: Geometry, crs: "CRS | None", grid: Grid) -> Geometry:
     """Carry a zone over to the CRS of the grid, with points on its sides where they bend."""
-    from pyproj import Transformer  # noqa: PLC0415
+    from pyproj import CRS, Transformer  # noqa: PLC0415
 
+    here, there = CRS.from_user_input(crs or 4326), CRS.from_user_input(str(grid.geobox.crs))
+    if here == there:
+        return area
     west, south, east, north = area.bounds
     dense = shapely.segmentize(area, max(east - west, north - south) / PARTS_OF_A_SIDE)
-    there = Transformer.from_crs(crs or 4326, str(grid.geobox.crs), always_xy=True)
-    return shapely.transform(dense, there.transform, interleaved=False)
+    carry = Transformer.from_crs(here, there, always_xy=True).transform
+    return shapely.transform(dense, carry, interleaved=False)
 
 
 def _covered(shapes: Mapping[str, Geometry], grid: Grid) -> list[Zone]:
