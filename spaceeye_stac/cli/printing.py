@@ -104,7 +104,7 @@ def print_series(found: "pd.DataFrame") -> None:
         table.add_column("±" if name == "uncertainty" else name, justify="right", no_wrap=True)
     for row in found.head(SERIES_ROWS).to_dict("records"):
         named = (Text(printable(row[name])) for name in ("zone", "index"))
-        said = ("-" if row[name] != row[name] else f"{row[name]:.3f}" for name in numbers)  # noqa: PLR0124 - NaN
+        said = ("-" if row[name] != row[name] else f"{row[name]:.3f}" for name in numbers)
         table.add_row(f"{row['date']:%Y-%m-%d}", *named, *said)
     out_console.print(table)
     if len(found) > SERIES_ROWS:

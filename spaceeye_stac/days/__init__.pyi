@@ -4,9 +4,9 @@ from .blending import day_groups as day_groups
 from .cog import LARGE_BYTES as LARGE_BYTES
 from .cog import NODATA as NODATA
 from .cog import OVERVIEWS_ABOVE_PIXELS as OVERVIEWS_ABOVE_PIXELS
+from .cog import SCALE as SCALE
 from .cog import THUMBNAIL_PIXELS as THUMBNAIL_PIXELS
 from .cog import TRUE_COLOUR as TRUE_COLOUR
-from .cog import SCALE as SCALE
 from .cog import Encoding as Encoding
 from .cog import Raster as Raster
 from .cog import WrittenRaster as WrittenRaster

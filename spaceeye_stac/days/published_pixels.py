@@ -19,7 +19,7 @@ THREADS = 16  # days at once: most of the time is waiting where their files lie 
 
 
 class FileDays:
-    """Published days as a DaySource; uncertainty is of each band where that was written, else the largest over bands."""
+    """Published days as a DaySource; uncertainty is that of each band where it was written, else the largest."""
 
     def __init__(self, found: PublishedDays) -> None:
         self._found = found

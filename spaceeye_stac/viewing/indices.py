@@ -1,7 +1,7 @@
 """Indices of bands: a band, a name of the catalogue of spectral indices, or an expression; with their derivatives.
 
-Expressions are read by Python's own parser and computed here: numbers, names of bands, + - * / **, signs and parentheses
-are all there is, and nothing of a text is ever run.
+Expressions are read by Python's own parser and computed here: numbers, names of bands, + - * / **, signs and
+parentheses are all there is, and nothing of a text is ever run.
 """
 
 import ast
@@ -22,8 +22,18 @@ from spaceeye_stac.query import BANDS
 Values = NDArray[np.float64]
 # of the catalogue's letters, those that are bands of Sentinel-2
 LETTERS = {
-    **{"A": "B01", "B": "B02", "G": "B03", "R": "B04", "RE1": "B05", "RE2": "B06", "RE3": "B07"},
-    **{"N": "B08", "N2": "B8A", "WV": "B09", "S1": "B11", "S2": "B12"},
+    "A": "B01",
+    "B": "B02",
+    "G": "B03",
+    "R": "B04",
+    "RE1": "B05",
+    "RE2": "B06",
+    "RE3": "B07",
+    "N": "B08",
+    "N2": "B8A",
+    "WV": "B09",
+    "S1": "B11",
+    "S2": "B12",
 }
 LONGEST, DEEPEST, CLOSE_ONES = 500, 50, 3
 EXPRESSION = re.compile(r"[\w.+\-*/()\s]+", re.ASCII)

@@ -18,8 +18,8 @@ def plot_series(found: "pd.DataFrame", path: Path) -> None:
     """Write a PNG of a series: a panel for each index, a colour for each zone.
 
     The line is a zone's mean, the band its quartiles, a dot a day on which half of it or more was seen. Where there are
-    more than eight zones, the line is the median of their means, the band the quartiles of these, and a dot stands where
-    half of the zones have one.
+    more than eight zones, the line is the median of their means, the band the quartiles of these, and a dot stands
+    where half of the zones have one.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - matplotlib is for pictures alone
     from matplotlib.figure import Figure  # noqa: PLC0415

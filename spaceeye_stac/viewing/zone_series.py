@@ -21,7 +21,7 @@ from spaceeye_stac.viewing.zones import Zone, whole_grid, zones_of
 if TYPE_CHECKING:
     import pandas as pd
 
-AT_ONCE = 2_000_000  # pixels times days times bands that are held together
+AT_ONCE = 4_000_000  # pixels times days times bands that are held together
 Columns = dict[str, NDArray[Any]]
 
 
@@ -58,24 +58,24 @@ def series(
         Of a run with tiling: the MGRS tile.
 
     Returns a DataFrame of a row for each zone, index and day, in this order: `date` (datetime64), `zone`, `index`;
-    `mean`, `median`, `std`, `q25` and `q75` of the pixels' values, each weighted by the share of the pixel that the zone
-    covers (`std` is that of the values themselves); `valid`, the share of the zone's area in which the index has a
+    `mean`, `median`, `std`, `q25` and `q75` of the pixels' values, each weighted by the share of the pixel that the
+    zone covers (`std` is that of the values themselves); `valid`, the share of the zone's area in which the index has a
     value, where what lies outside the grid has none; `uncertainty`; and a share of the area with data for each bit of
     the flags: `seen`, `reconstructed`, `suspect`, `extrapolated`, `distant`, `few_looks`, `snow`, `water`. NaN where no
     pixel has a value; such days have `valid` 0.
 
-    `uncertainty` is half the width of the 68 % interval of the mean, in units of the index. That of a pixel follows from
-    the bands' by the law of propagation of uncertainty to first order (JCGM 100:2008, equation 10), in which errors of
-    bands are taken as independent: of a ratio or difference that is too wide, where an error (haze) shifts all bands
-    alike, of a sum too narrow. That of a zone is the weighted mean of its pixels', as if their errors were fully
-    correlated (equation 16 there with r = 1), as those of a date's atmosphere are over a field; if they were
-    independent, it would be smaller by the square root of the number of pixels. It takes the uncertainty of each band
-    from keyframes, or from files by `Output(uncertainty="bands")`; else the largest over bands for each of them. NaN
+    `uncertainty` is half the width of the 68 % interval of the mean, in units of the index. That of a pixel follows
+    from its bands' by the law of propagation of uncertainty to first order (JCGM 100:2008, equation 10), in which
+    errors of bands are taken as independent: of a ratio or a difference that is too wide where an error, as haze,
+    shifts all bands alike; of a sum too narrow. That of a zone is the weighted mean of its pixels', as if their errors
+    were fully correlated (equation 16 there with r = 1), as those of a date's atmosphere are over a field; of
+    independent ones it would be smaller by the square root of the number of pixels. From keyframes, and from files of
+    `Output(uncertainty="bands")`, it is that of each band; else the largest over bands stands for each of them. NaN
     where the method does not know it.
 
     Raises InvalidInputError for an index that is not known or needs bands that the run lacks, for zones that cannot be
-    read or all lie outside, and for days that the run does not have; OutputError and CatalogError for a place that is no
-    run; ReadError for files that cannot be read.
+    read or all lie outside, and for days that the run does not have; OutputError and CatalogError for a place that is
+    no run; ReadError for files that cannot be read.
 
     """
     names = index.split(",") if isinstance(index, str) else index

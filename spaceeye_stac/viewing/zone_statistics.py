@@ -27,7 +27,7 @@ class Weighted:
             return self._sum(np.nan_to_num(self.values)) / self.total()
 
     def _sum(self, values: NDArray[Any]) -> Values:
-        """Weighted; row by row, so that a day's sum does not depend on the days beside it, as that of a product would."""
+        """Weighted; row by row, so that a day's sum does not depend on the days beside it, as a product's would."""
         return np.ascontiguousarray(values * self.weights).sum(axis=1)
 
     def std(self) -> Values:
