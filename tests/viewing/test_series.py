@@ -63,14 +63,16 @@ def raster_of(run: Path, day: str, name: str) -> Path:
 
 
 def fields(raster: Path) -> dict[str, Geometry]:
-    """Slanted fields in the CRS of a raster: inside, across its border, wholly outside, smaller than a pixel."""
+    """Slanted fields in the CRS of a raster: inside, on its border, outside, below a pixel, around what has no data."""
     with rasterio.open(raster) as file:
-        left, _, right, top = file.bounds
+        left, _, right, top = bounds = file.bounds
+        gap = file.xy(*np.argwhere(file.read(1) == 0)[0])
     return {
         "inside": shapely.affinity.rotate(shapely.box(left + 95, top - 333, left + 402, top - 128), 17),
         "border": shapely.affinity.rotate(shapely.box(right - 83, top - 171, right + 222, top - 55), 9),
         "outside": shapely.box(right + 500, top - 100, right + 600, top),
         "tiny": shapely.box(left + 211, top - 214, left + 214, top - 211),
+        "gap": shapely.Point(gap).buffer(37).intersection(shapely.box(*bounds)),
     }
 
 
@@ -101,9 +103,9 @@ def found(runs: Runs, zones: Table) -> pd.DataFrame:
 
 
 def test_there_is_a_row_a_day_zone_and_index(found: pd.DataFrame) -> None:
-    assert list(found.zone.unique()) == ["inside", "border", "outside", "tiny"]
+    assert list(found.zone.unique()) == ["inside", "border", "outside", "tiny", "gap"]
     assert list(found["index"].unique()) == ["NDVI", "B04"]
-    assert len(found) == 10 * 4 * 2
+    assert len(found) == 10 * 5 * 2
     first = found[(found.zone == "tiny") & (found["index"] == "B04")]
     assert list(first.date.dt.strftime("%Y-%m-%d")) == DAYS
     statistics = ["mean", "median", "std", "q25", "q75", "valid", "uncertainty"]
@@ -167,7 +169,7 @@ def test_statistics_are_those_of_the_written_days(
                 row = found[(found.date == day) & (found.zone == zone) & (found["index"] == raster.stem)].iloc[0]
                 mean, std, count = (one["properties"][key] for key in ("mean", "stdev", "count"))
                 assert row.valid == pytest.approx(count / (area.area / 100), abs=1e-6)
-                days_with_nodata += 0 < row.valid < 0.999 and zone == "inside"
+                days_with_nodata += 0 < row.valid < 0.999 and zone == "gap"
                 if zone == "outside":
                     assert count == 0
                     assert np.isnan(row["mean"])
@@ -199,7 +201,7 @@ def test_shares_of_flags_are_those_of_shapely_and_the_written_flags(
     for day in (DAYS[0], DAYS[4]):
         with rasterio.open(raster_of(runs.kept, day, "flags")) as file:
             flags, transform = file.read(1), file.transform
-        for zone in ("inside", "border", "tiny"):
+        for zone in ("inside", "border", "tiny", "gap"):
             weights = coverage(zones.shapes[zone], flags.shape, transform)
             row = found[(found.date == day) & (found.zone == zone)].iloc[0]
             for flag, name in zip(Flag, FLAGS, strict=True):
@@ -311,7 +313,7 @@ def test_zones_in_degrees_are_carried_over(runs: Runs, zones: Table, found: pd.D
 
 
 def test_zones_are_named_by_their_id_or_their_number(runs: Runs, zones: Table) -> None:
-    assert list(se.series(runs.kept, "B04", zones).zone.unique()) == ["0", "1", "2", "3"]
+    assert list(se.series(runs.kept, "B04", zones).zone.unique()) == ["0", "1", "2", "3", "4"]
     alone = se.series(runs.kept, "B04", in_degrees(zones)["features"][0]["geometry"])
     assert list(alone.zone.unique()) == ["1"]
     assert list(se.series(runs.kept, "B04").zone.unique()) == ["region"]
@@ -387,9 +389,9 @@ def test_the_command_writes_files(runs: Runs, zones: Table, tmp_path: Path) -> N
     options = "--index", BOTH, "--zones", path, "--zone-name", "name"
     files = [tmp_path / f"series.{kind}" for kind in ("csv", "parquet", "png")]
     done = command("series", runs.kept, *options, "--csv", files[0], "--parquet", files[1], "--plot", files[2])
-    assert done.stdout.splitlines() == [f"80 rows in {files[0]}", f"80 rows in {files[1]}", f"Picture: {files[2]}"]
+    assert done.stdout.splitlines() == [f"100 rows in {files[0]}", f"100 rows in {files[1]}", f"Picture: {files[2]}"]
     assert all(file.stat().st_size > 1000 for file in files)
-    assert len(pd.read_csv(files[0])) == 80
+    assert len(pd.read_csv(files[0])) == 100
     with pytest.raises(InvalidInputError, match="cannot be written: make its folder"):
         check_files([None, tmp_path / "nowhere" / "a.csv"])
 
@@ -398,5 +400,5 @@ def test_a_table_shows_the_first_rows(found: pd.DataFrame, capsys: pytest.Captur
     print_series(found.assign(zone="[red]a\x1b[2J"))
     said = capsys.readouterr().out
     assert "2023-04-01   [red]a\\x1b[2J   NDVI" in said
-    assert "60 more rows: --csv FILE writes all of them" in said
+    assert "80 more rows: --csv FILE writes all of them" in said
     assert said.count("2023-04") == 20
