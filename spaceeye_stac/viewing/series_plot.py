@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 # of Okabe and Ito, which people of any colour vision tell apart; the palest last
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
 SEEN_SHARE = 0.5
-ALL_ZONES = "median of {} zones"
+ONE_BY_ONE = "line: mean, band: quartiles, dot: a day on which half or more was seen"
+TOGETHER = "line: median of the means, band: their quartiles, dot: a day on which half of the zones were seen"
 WIDTH, HEIGHT, MARGIN, DPI = 10.0, 3.2, 0.9, 130
 
 
@@ -25,7 +26,8 @@ def plot_series(found: "pd.DataFrame", path: Path) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     zones, indices = found["zone"].unique(), found["index"].unique()
-    shown = found if len(zones) <= len(COLOURS) else _median_of_zones(found)
+    many = len(zones) > len(COLOURS)
+    shown = _median_of_zones(found) if many else found
     figure = Figure(figsize=(WIDTH, HEIGHT * len(indices) + MARGIN), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(indices), 1, sharex=True, squeeze=False)[:, 0]
@@ -34,7 +36,7 @@ def plot_series(found: "pd.DataFrame", path: Path) -> None:
         axes.set_ylabel(index if len(index) <= 40 else f"{index[:37]}...")  # noqa: PLR2004
     _label_days(panels[-1])
     handles, labels = panels[0].get_legend_handles_labels()
-    what = "line: mean, band: quartiles, dot: a day on which half or more was seen"
+    what = TOGETHER if many else ONE_BY_ONE
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, title=what)
     figure.savefig(path, dpi=DPI, format="png")
 
@@ -46,7 +48,7 @@ def _median_of_zones(found: "pd.DataFrame") -> "pd.DataFrame":
     means = days["mean"]
     whole = means.quantile(0.25).to_frame("q25")
     whole = whole.assign(mean=means.median(), q75=means.quantile(0.75), seen=days["dot"].mean()).reset_index()
-    return whole.assign(zone=ALL_ZONES.format(found["zone"].nunique()))
+    return whole.assign(zone=f"{found['zone'].nunique()} zones")
 
 
 def _draw(axes: "Axes", found: "pd.DataFrame") -> None:
@@ -62,6 +64,6 @@ def _draw(axes: "Axes", found: "pd.DataFrame") -> None:
 def _label_days(axes: "Axes") -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
-    locator = AutoDateLocator()
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -28,7 +28,7 @@ class Weighted:
 
     def _sum(self, values: NDArray[Any]) -> Values:
         """Weighted; row by row, so that a day's sum does not depend on the days beside it, as a product's would."""
-        return np.ascontiguousarray(values * self.weights).sum(axis=1)
+        return np.asarray(np.ascontiguousarray(values * self.weights).sum(axis=1))
 
     def std(self) -> Values:
         """Standard deviation of the zone's values themselves `(day,)`, not an estimate of a larger population's."""
