@@ -51,7 +51,6 @@ DOORS = {
     "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/series_plot"},
     "exactextract": {"viewing/zones"},
     "spyndex": {"viewing/indices"},
-    "pandas": {"viewing/zone_series"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
