@@ -29,7 +29,7 @@ ALLOWED = {
     "days": COMMON | {"methods", "collection", "keyframes", "pixels"},
     "publishing": COMMON | {"collection"},
     "engine": COMMON | {"sources", "methods", "collection", "keyframes", "pixels", "days"},
-    "viewing": COMMON | {"collection", "keyframes", "pixels", "days", "publishing"},
+    "viewing": COMMON | {"sources", "collection", "keyframes", "pixels", "days", "publishing"},
     "pipeline": COMMON | {"sources", "collection", "engine", "viewing"},
     "evaluation": COMMON | {"methods", "keyframes", "pixels", "days", "engine"},
     "simulation": COMMON | {"days", "pipeline"},
@@ -48,7 +48,9 @@ DOORS = {
     "scipy": {"pixels/masks"},
     "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},
-    "matplotlib": {"evaluation/plots", "simulation/picture"},
+    "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/series_plot"},
+    "exactextract": {"viewing/zones"},
+    "spyndex": {"viewing/indices"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read

@@ -1,4 +1,4 @@
-"""What is done with a run's folder once it is there: publish and withdraw it, serve it; and what platforms ask for."""
+"""What is done with a run's folder once it is there: publish it, withdraw it, serve it, read series; for platforms."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,14 @@ from spaceeye_stac.cli.options import (
     To,
     Wait,
 )
-from spaceeye_stac.cli.printing import BarProgress, print_report, print_text, printed_failures, progress_bars
+from spaceeye_stac.cli.printing import (
+    BarProgress,
+    print_report,
+    print_series,
+    print_text,
+    printed_failures,
+    progress_bars,
+)
 
 
 def publish(
@@ -72,6 +79,34 @@ def unpublish(
     from spaceeye_stac.publishing import unpublish as withdraw  # noqa: PLC0415
 
     print_report(withdraw(collection, target, datetime=datetime), as_json=as_json)
+
+
+def series(
+    place: Annotated[str, typer.Argument(metavar="OUT", help="A run's folder, or a published collection's address.")],
+    index: Annotated[
+        str, typer.Option(help="Comma-separated: bands, names of spectral indices, expressions as (B08-B04)/(B08+B04).")
+    ] = "NDVI",
+    zones: Annotated[Path | None, typer.Option(help="GeoJSON with polygons; the whole region when left out.")] = None,
+    zone_name: Annotated[
+        str | None, typer.Option(help="Property that names the zones; their id or number when left out.")
+    ] = None,
+    datetime: Annotated[str | None, typer.Option(help="A/B: these days alone, both included.")] = None,
+    tile: Annotated[str | None, typer.Option(help="Of a run with tiling: the MGRS tile.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the series to this CSV file.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write the series to this Parquet file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the series into this PNG.")] = None,
+) -> None:
+    """Statistics of bands and indices over fields on every day of a run; a short table where no file is named."""
+    from spaceeye_stac import viewing  # noqa: PLC0415 - imports take seconds; --help does not wait for them
+
+    viewing.check_files([csv, parquet, plot])
+    found = viewing.series(place, index, zones, datetime, zone_name=zone_name, tile=tile)
+    for path, write in ((csv, viewing.write_csv), (parquet, viewing.write_parquet), (plot, viewing.plot_series)):
+        if path is not None:
+            write(found, path)
+            print_text(f"{len(found)} rows in {path}" if path != plot else f"Picture: {path}")
+    if csv is parquet is plot is None:
+        print_series(found)
 
 
 def package(

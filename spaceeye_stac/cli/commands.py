@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spaceeye_stac.cli.afterwards import package, publish, serve, unpublish
+from spaceeye_stac.cli.afterwards import package, publish, series, serve, unpublish
 from spaceeye_stac.cli.options import (
     Appearance,
     AsJson,
@@ -252,7 +252,7 @@ def demo(
     print_text(f"Look at it: spaceeye-stac serve {out}")
 
 
-for one in (publish, unpublish, package, serve):
+for one in (publish, unpublish, series, package, serve):
     app.command()(one)
 
 

@@ -17,11 +17,13 @@ from rich.table import Table
 from spaceeye_stac.errors import PublishError, printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from spaceeye_stac.engine import Result
     from spaceeye_stac.publishing import Report
     from spaceeye_stac.simulation import ErrorSummary
 
-NAMED_NAMES = 5
+NAMED_NAMES, SERIES_ROWS = 5, 20
 out_console = Console(soft_wrap=True, highlight=False)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -89,6 +91,24 @@ def print_result(result: "Result", out: Path) -> None:
         )
     for warning in result.warnings:
         print_text(f"Warning: {warning}", err_console)
+
+
+def print_series(found: "pd.DataFrame") -> None:
+    """Print the first rows of a series, and say how many there are."""
+    from rich.text import Text  # noqa: PLC0415 - in which no markup counts
+
+    table, numbers = Table(box=SIMPLE_HEAD), ("mean", "uncertainty", "median", "valid", "seen")
+    for name in ("date", "zone", "index"):
+        table.add_column(name, no_wrap=name == "date")
+    for name in numbers:
+        table.add_column("±" if name == "uncertainty" else name, justify="right", no_wrap=True)
+    for row in found.head(SERIES_ROWS).to_dict("records"):
+        named = (Text(printable(row[name])) for name in ("zone", "index"))
+        said = ("-" if row[name] != row[name] else f"{row[name]:.3f}" for name in numbers)
+        table.add_row(f"{row['date']:%Y-%m-%d}", *named, *said)
+    out_console.print(table)
+    if len(found) > SERIES_ROWS:
+        print_text(f"{len(found) - SERIES_ROWS} more rows: --csv FILE writes all of them, --plot FILE draws them.")
 
 
 def print_scores(found: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from .blending import day_groups as day_groups
 from .cog import LARGE_BYTES as LARGE_BYTES
 from .cog import NODATA as NODATA
 from .cog import OVERVIEWS_ABOVE_PIXELS as OVERVIEWS_ABOVE_PIXELS
+from .cog import SCALE as SCALE
 from .cog import Encoding as Encoding
 from .cog import Raster as Raster
 from .cog import WrittenRaster as WrittenRaster
@@ -17,6 +18,9 @@ from .cube import dataset as dataset
 from .cube import solved_days as solved_days
 from .daily_array import DailyArray as DailyArray
 from .daily_array import lazily as lazily
+from .day_pixels import DaySource as DaySource
+from .day_pixels import PixelDays as PixelDays
+from .day_pixels import Pixels as Pixels
 from .descriptions import description_of as description_of
 from .descriptions import description_of_picture as description_of_picture
 from .encoder import CACHE_MB as CACHE_MB
@@ -26,10 +30,14 @@ from .pictures import TRUE_COLOUR as TRUE_COLOUR
 from .pictures import display_bands as display_bands
 from .pictures import visual as visual
 from .pictures import write_thumbnail as write_thumbnail
+from .published_cube import days_of_items as days_of_items
 from .published_cube import published_days as published_days
+from .published_pixels import FileDays as FileDays
 from .quality import Quality as Quality
 from .stored_cube import open_keyframes as open_keyframes
+from .stored_cube import store_in as store_in
 from .stored_cube import stored_days as stored_days
+from .stored_pixels import StoredDays as StoredDays
 from .virtual import Knots as Knots
 from .virtual import KnotTask as KnotTask
 from .virtual import VirtualRaster as VirtualRaster

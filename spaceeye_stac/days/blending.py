@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spaceeye_stac.days.quality import NearLooks, Quality
 from spaceeye_stac.keyframes import Contents, Tiles, cores_of
 from spaceeye_stac.methods import bridged
-from spaceeye_stac.model import NO_LOOK, Block, Cell
+from spaceeye_stac.model import NO_LOOK, Cell
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,25 @@ class DayView:
     def image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
         """Give `images` or `as_seen` of a knot `(y, x)` over the cores of `cells`, normalised."""
         window = self.group.window
-        return self.contents.layout.blend(cells, lambda cell: self.tiles.tile(name, window, knot, cell, band))
+        return self.blended(cells, lambda cell: self.tiles.tile(name, window, knot, cell, band))
+
+    def blended(self, cells: Sequence[Cell], tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Give `(y, x)` over the cores of `cells` of what `tile` gives over a cell's reach."""
+        return self.contents.layout.blend(cells, tile)
 
     def quality(self, days: Sequence[int], cells: Sequence[Cell]) -> Iterator[Quality]:
         """Yield how far to trust each of the `days` over the cores of `cells`."""
         looked = self.contents.looked(self.group.window)
-        whole = cores_of(cells)
-        near = NearLooks.of(lambda index: self._look(index, cells, whole), looked, self.group.days, whole.shape)
+        near = NearLooks.of(lambda index: self.look(index, cells), looked, self.group.days, self.shape(cells))
         return (near.on(day) for day in days)
 
-    def _look(self, index: int, cells: Sequence[Cell], whole: Block) -> NDArray[np.uint8]:
+    def shape(self, cells: Sequence[Cell]) -> tuple[int, int]:
+        """Rows and columns of what is made over the cores of `cells`."""
+        return cores_of(cells).shape
+
+    def look(self, index: int, cells: Sequence[Cell]) -> NDArray[np.uint8]:
+        """Give the flags of one of the window's looks `(y, x)` over the cores of `cells`."""
+        whole = cores_of(cells)
         out = np.empty(whole.shape, np.uint8)
         for cell in cells:
             out[cell.core.within(whole)] = self.tiles.tile("look_flags", self.group.window, index, cell)
@@ -167,7 +176,7 @@ class Uncertainty:
         return self._blended(tile)
 
     def _blended(self, tile: Callable[[Cell], NDArray[np.float32]]) -> NDArray[np.float32]:
-        return self._view.contents.layout.blend(self._cells, tile)
+        return self._view.blended(self._cells, tile)
 
 
 def _blended_day(

@@ -81,13 +81,23 @@ class PublishedDays:
         """From the first to the last, with those between that were not published."""
         return DateRange(min(one.day for one in self.found), max(one.day for one in self.found))
 
+    @property
+    def grid(self) -> Grid:
+        """The grid that all files lie on."""
+        return self.found[0].grid
+
+    @cached_property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that some day has."""
+        return tuple(dict.fromkeys(band for one in self.found for band in one.bands))
+
     def hrefs(self, key: str) -> dict[int, str]:
         """Href of an asset by day's index; nothing of days without it."""
         return {self.days.index(one.day): one.hrefs[key] for one in self.found if key in one.hrefs}
 
     def cube(self) -> xr.Dataset:
         """The DN of all days as the files hold them, with `scale_factor` and `_FillValue` of CF."""
-        grid, bands = self.found[0].grid, tuple(dict.fromkeys(band for one in self.found for band in one.bands))
+        bands = self.bands
         have = {key for one in self.found for key in one.hrefs}
         arrays = {"reflectance": self._variable(bands, np.uint16(NODATA), banded=True)}
         if UNCERTAINTY in have:
@@ -96,17 +106,22 @@ class PublishedDays:
             arrays["band_uncertainty"] = self._variable([*map(uncertainty_of, bands)], np.uint16(NODATA), banded=True)
         arrays["clear_distance"] = self._variable(["clear_distance"], np.uint8(NO_LOOK))
         arrays["flags"] = self._variable(["flags"], np.uint8(NODATA))
-        return dataset(grid, self.days, bands, arrays)
+        return dataset(self.grid, self.days, bands, arrays)
 
     def _variable(self, keys: Sequence[str], nothing: np.unsignedinteger, *, banded: bool = False) -> xr.Variable:
-        shape = len(self.days), *((len(keys),) if banded else ()), *self.found[0].grid.shape
+        shape = len(self.days), *((len(keys),) if banded else ()), *self.grid.shape
         variable = lazily(FileArray([self.hrefs(key) for key in keys], shape, nothing), SIDE)
         variable.attrs = dict(REFLECTANCE) if nothing.dtype == np.uint16 else {}
         return variable
 
 
 def published_days(items: Sequence[Json], tile: str | None = None) -> xr.Dataset:
-    """The days of some items as a lazy cube of DN; of one `tile` where there are several.
+    """The days of some items as a lazy cube of DN; see `days_of_items`."""
+    return days_of_items(items, tile).cube()
+
+
+def days_of_items(items: Sequence[Json], tile: str | None = None) -> PublishedDays:
+    """The days of some items; of one `tile` where there are several.
 
     Raises CatalogError where no item is of this package, and InvalidInputError where they lie on several grids.
     """
@@ -124,7 +139,7 @@ def published_days(items: Sequence[Json], tile: str | None = None) -> xr.Dataset
         if before.day == after.day:
             raise CatalogError(f"There are two items of {after.day}; name the collection of one run.")
     _check_virtual(ordered)
-    return PublishedDays(ordered).cube()
+    return PublishedDays(ordered)
 
 
 def _check_virtual(days: Sequence[PublishedDay]) -> None:

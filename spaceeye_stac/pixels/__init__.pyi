@@ -1,4 +1,5 @@
 from .assets import LABELS as LABELS
+from .day_file import read_day_blocks as read_day_blocks
 from .day_file import read_day_file as read_day_file
 from .first_pass import observe_part as observe_part
 from .first_pass import survey as survey

@@ -1,6 +1,7 @@
-"""A part of one file of a published day, on this machine or in a store."""
+"""Parts of one file of a published day, on this machine or in a store."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,14 @@ OF_A_STORE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY"
 
 def read_day_file(href: str, block: Block) -> NDArray[Any]:
     """The DN `(y, x)` of a block of a file's first band, as they stand there; ReadError where they cannot be had."""
+    return read_day_blocks(href, [block])[0]
+
+
+def read_day_blocks(href: str, blocks: Sequence[Block]) -> list[NDArray[Any]]:
+    """The DN `(y, x)` of each of some blocks of a file's first band, which is opened once; ReadError as above."""
     is_remote = "://" in href
     drivers, options = (["GTiff"], OF_A_STORE) if is_remote else (["GTiff", "VRT"], {})
-    window = Window(block.x.start, block.y.start, block.shape[1], block.shape[0])
+    windows = [Window(block.x.start, block.y.start, block.shape[1], block.shape[0]) for block in blocks]
     said = ""
     for wait in (0.0, *waits()) if is_remote else (0.0,):
         time.sleep(wait)
@@ -32,7 +38,7 @@ def read_day_file(href: str, block: Block) -> NDArray[Any]:
                 rasterio.Env(**options, **again),
                 DatasetReader(gdal_name(href), driver=drivers, sharing=False) as file,
             ):
-                return np.asarray(file.read(1, window=window))
+                return [np.asarray(file.read(1, window=window)) for window in windows]
         except Exception as error:  # GDAL and rasterio raise many kinds
             lack = exhausted(error)
             if lack is not None:
