@@ -17,7 +17,7 @@ from pystac.provider import ProviderRole
 from shapely import Geometry
 
 from spaceeye_stac.collection.assets import band_fields, day_asset, described, renders
-from spaceeye_stac.collection.day import DayImages, DayQuality
+from spaceeye_stac.collection.day import PROVISIONAL, DayImages, DayQuality, is_provisional
 from spaceeye_stac.collection.folder import SCHEMA_FILE
 from spaceeye_stac.model import GridJob, metres_per_pixel
 from spaceeye_stac.outlines import bbox, split, unwrapped
@@ -51,6 +51,7 @@ LINEAGE = {
     "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it",
 }
 AS_SEEN = ", acquisition days as they were seen"
+CAUSAL = ", from looks up to each day alone"
 
 
 def item_id(job: GridJob, day: date) -> str:
@@ -116,6 +117,8 @@ def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
         "spaceeye:damping_factor": settings.damping_factor,
         "spaceeye:duration": settings.window_days(job.days),
         "spaceeye:time_overlap": settings.time_overlap,
+        "spaceeye:causal": settings.causal,
+        PROVISIONAL: is_provisional(images.window.stop, created, settings),
         "spaceeye:window": [images.window.start.isoformat(), images.window.stop.isoformat()],
         **{f"spaceeye:{name}_share": round(getattr(quality, name), 4) for name in SHARES},
         "spaceeye:median_clear_distance": quality.median_clear_distance,
@@ -145,10 +148,9 @@ def _grid_code(job: GridJob) -> str:
 
 def _how(settings: Settings) -> str:
     """What the method does."""
-    how = LINEAGE.get(settings.method_name)
-    if how is None:
-        return f"Temporal interpolation by the method {settings.method_name}"
-    return how + AS_SEEN if settings.method == "surface" and settings.shows_looks else how
+    how = LINEAGE.get(settings.method_name, f"Temporal interpolation by the method {settings.method_name}")
+    seen = settings.method == "surface" and settings.shows_looks
+    return how + (AS_SEEN if seen else "") + (CAUSAL if settings.causal else "")
 
 
 def _lineage(settings: Settings, scenes: int) -> str:
@@ -192,6 +194,7 @@ def collection_of(
         stac_extensions=list(COLLECTION_EXTENSIONS),
         summaries=pystac.Summaries(_summaries(jobs)),
     )
+    found.summaries.add(PROVISIONAL, sorted({item.properties[PROVISIONAL] for item in items}))
     found.extra_fields["spaceeye:run"] = run_id(jobs)
     found.extra_fields["item_assets"] = {
         key: {**described(key, rgb_bands, job.grid.geobox), "type": asset.media_type}
@@ -246,6 +249,7 @@ def _summaries(jobs: Sequence[GridJob]) -> Json:
         "proj:code": sorted({f"EPSG:{job.grid.epsg}" for job in jobs}),
         **({"grid:code": codes} if codes else {}),
         "spaceeye:method": [jobs[0].settings.method_name],
+        "spaceeye:causal": [jobs[0].settings.causal],
         "bands": [band_fields(name) for name in jobs[0].bands],
     }
 
