@@ -15,7 +15,7 @@ from spaceeye_stac.model import NO_LOOK, Block, Cell
 
 @dataclass(frozen=True)
 class DayGroup:
-    """Consecutive written days of a window that lie on or after its knot `knot` and before the next, if there is one."""
+    """Consecutive written days of a window on or after its knot `knot`, and before the next if there is one."""
 
     window: int
     knot: int

@@ -97,6 +97,7 @@ def hidden_scores(trial: Trial, measure: Measure | None = None) -> Scores:
         {name: one.reconstructor() for name, one in trial.candidates.items()},
         bands=trial.bands,
         duration=trial.windows,
+        causal=trial.causal,
         seed=trial.seed,
         limit=trial.limit,
         workers=trial.workers,

@@ -26,7 +26,7 @@ from spaceeye_stac.evaluation.candidates import Reconstruction
 from spaceeye_stac.evaluation.date_errors import DateErrors, coverage, date_errors
 from spaceeye_stac.evaluation.looks import LookStack, VegetationIndex, spread_evenly
 from spaceeye_stac.evaluation.planted import EVENTS, Event, event_blocks, event_spectra, find_event, plant_events
-from spaceeye_stac.evaluation.trial import Trial, centred
+from spaceeye_stac.evaluation.trial import Trial
 from spaceeye_stac.query import Json
 
 SEEN_IN: dict[str, int | None] = {"1": 1, "2": 2, "3": 3, "all": None}
@@ -70,7 +70,7 @@ def score_events(trial: Trial) -> Json:
 def _score(trial: Trial, spectra: dict[str, Float], target: int) -> Mapping[tuple[str, str, str], EventTrace]:
     """By looks, kind and method, of the events that are planted on one date."""
     day = trial.looks.days[target]
-    clean = trial.looks.inside(centred(day, max(trial.windows.values())))
+    clean = trial.looks.inside(trial.around(day))
     blocks = event_blocks(clean.clear.shape[1:], np.random.default_rng([trial.seed, DRAW, target]))
     planted = {seen: _events(clean, blocks, clean.days.index(day), count) for seen, count in SEEN_IN.items()}
     if not any(planted.values()):
@@ -78,7 +78,7 @@ def _score(trial: Trial, spectra: dict[str, Float], target: int) -> Mapping[tupl
     changed = {seen: plant_events(clean, events, spectra) for seen, events in planted.items()}
     found = {}
     for name, one in trial.candidates.items():
-        read = centred(day, trial.windows[name])
+        read = trial.reads(name, day)
         without = cache(one.window(clean, read))
         for seen, events in planted.items():
             pair = without, cache(one.window(changed[seen], read))

@@ -1,7 +1,7 @@
 """Clear pixels hidden on purpose, and how well each method gives them back; pure numpy, no I/O.
 
 One case hides pixels of one target date t and scores a reconstruction from the window of `duration` days, or of each
-method's own, centred on it:
+method's own, centred on it, or of a causal method ending with it:
 
     "cloud"   dates at least 60 % clear lose hidden = clear[t] & ~clear[u], u a date 20-90 % clear drawn by the seed
     "date"    dates at least 60 % clear lose every clear pixel
@@ -19,7 +19,7 @@ With error e = estimate - truth in reflectance, over the hidden pixels and the b
 Every figure is the mean of these over the dates, with the standard error of that mean, std(ddof=1) / sqrt(n_dates).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,6 +33,7 @@ from spaceeye_stac.evaluation.hidden import FEWEST_PIXELS, KINDS, hidden_pixels,
 from spaceeye_stac.evaluation.looks import spread_evenly
 from spaceeye_stac.evaluation.scores import BINS, Case, Example, Scores, Tally
 from spaceeye_stac.evaluation.threads import side_by_side
+from spaceeye_stac.evaluation.trial import centred, ending
 from spaceeye_stac.model import Progress, silent
 
 Measure = Callable[[Estimate, Float, Bool], DateErrors]
@@ -59,9 +60,8 @@ class _Problem:
         return method(self.values.copy(), self.clear.copy(), self.days, self.target)
 
 
-def _pose(values: Float, clear: Bool, days: Sequence[int], target: int, hidden: Bool, duration: int) -> _Problem:
-    start = days[target] - duration // 2
-    inside = [n for n, day in enumerate(days) if start <= day < start + duration]
+def _pose(values: Float, clear: Bool, days: Sequence[int], target: int, hidden: Bool, read: range) -> _Problem:
+    inside = [n for n, day in enumerate(days) if day in read]
     place, seen = inside.index(target), clear[inside]
     when = tuple(int(days[n]) for n in inside)
     gaps = np.abs(np.array(when) - when[place]).astype(np.float64)
@@ -86,6 +86,7 @@ def score(
     *,
     bands: Sequence[str],
     duration: int | Mapping[str, int],
+    causal: Collection[str] = (),
     seed: int = 0,
     limit: int | None = None,
     workers: int = 1,
@@ -112,6 +113,8 @@ def score(
         `(band,)` names.
     duration
         Days of the window, from `duration // 2` days before the target; or those of each reconstructor, by name.
+    causal
+        Names of reconstructors whose windows end with the target.
     seed
         Of every draw; 0 or more.
     limit
@@ -136,8 +139,12 @@ def score(
 
     def attempt(case: tuple[str, int]) -> _Attempt:
         hidden = hidden_pixels(clear, case[1], case[0], seed)
-        posed = {length: _pose(values, clear, days, case[1], hidden, length) for length in set(windows.values())}
-        return _attempt({name: posed[length] for name, length in windows.items()}, reconstructors, measure)
+        day = days[case[1]]
+        reads = {name: (ending if name in causal else centred)(day, length) for name, length in windows.items()}
+        posed = {read: _pose(values, clear, days, case[1], hidden, read) for read in set(reads.values())}
+        usual = [posed[read] for name, read in reads.items() if name not in causal] or list(posed.values())
+        shortest = min(usual, key=lambda one: len(one.days))
+        return _attempt(shortest, {name: posed[read] for name, read in reads.items()}, reconstructors, measure)
 
     progress("evaluating", 0, len(todo))
     attempts = zip(todo, side_by_side(attempt, todo, workers), strict=True)
@@ -179,13 +186,15 @@ _Attempt = tuple[_Problem, dict[str, Float], dict[str, Tally]]
 
 
 def _attempt(
-    problems: Mapping[str, _Problem], methods: Mapping[str, Reconstructor], measure: Measure | None
+    problem: _Problem,
+    problems: Mapping[str, _Problem],
+    methods: Mapping[str, Reconstructor],
+    measure: Measure | None,
 ) -> _Attempt:
-    """Pose each method its problem; its shortest, every image, and tallies over the pixels that all can be scored on.
+    """Pose each method its problem; every image, and tallies over the pixels that all can be scored on.
 
-    There are no tallies where those pixels are too few.
+    `problem`: the shortest, which says what can be known. There are no tallies where those pixels are too few.
     """
-    problem = min(problems.values(), key=lambda one: len(one.days))
     scored = problem.hidden & np.isfinite(problem.gap)
     if scored.sum() < FEWEST_PIXELS:
         return problem, {}, {}
