@@ -16,6 +16,8 @@ With error e = estimate - truth in reflectance, over the hidden pixels and the b
 
     rmse = sqrt(mean e^2)    mae = mean |e|    bias = mean e    psnr = 10 log10(1 / mean e^2)    (peak 1)
 
+and SSIM, spectral angle, relative RMSE and the errors of NDVI as `likeness` defines them.
+
 Every figure is the mean of these over the dates, with the standard error of that mean, std(ddof=1) / sqrt(n_dates).
 """
 
@@ -30,7 +32,8 @@ from spaceeye_stac.errors import InvalidInputError, NoClearLookError
 from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor
 from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.hidden import FEWEST_PIXELS, KINDS, hidden_pixels, targets
-from spaceeye_stac.evaluation.looks import spread_evenly
+from spaceeye_stac.evaluation.likeness import likeness
+from spaceeye_stac.evaluation.looks import VegetationIndex, spread_evenly, vegetation_index
 from spaceeye_stac.evaluation.scores import BINS, Case, Example, Scores, Tally
 from spaceeye_stac.evaluation.threads import side_by_side
 from spaceeye_stac.evaluation.trial import centred, ending
@@ -134,6 +137,7 @@ def score(
     windows = dict.fromkeys(reconstructors, duration) if isinstance(duration, int) else dict(duration)
     _check_plan(windows, seed, limit)
     todo = [(kind, t) for kind in KINDS for t in spread_evenly(targets(clear, kind), limit)]
+    measures = vegetation_index(bands), measure
     cases: list[Case] = []
     example: Example | None = None
 
@@ -144,14 +148,14 @@ def score(
         posed = {read: _pose(values, clear, days, case[1], hidden, read) for read in set(reads.values())}
         usual = [posed[read] for name, read in reads.items() if name not in causal] or list(posed.values())
         shortest = min(usual, key=lambda one: len(one.days))
-        return _attempt(shortest, {name: posed[read] for name, read in reads.items()}, reconstructors, measure)
+        return _attempt(shortest, {name: posed[read] for name, read in reads.items()}, reconstructors, measures)
 
     progress("evaluating", 0, len(todo))
     attempts = zip(todo, side_by_side(attempt, todo, workers), strict=True)
     for done, ((kind, target), (problem, found, tallies)) in enumerate(attempts, start=1):
         if tallies:
             cases.append(Case(kind, target, int(days[target]), tallies))
-            candidate = Example(kind, int(days[target]), problem.truth, problem.hidden, found)
+            candidate = _example(kind, int(days[target]), problem, found)
             example = candidate if example is None or _telling(candidate) > _telling(example) else example
         progress("evaluating", done, len(todo))
     if example is None:
@@ -182,14 +186,15 @@ def _check_plan(windows: Mapping[str, int], seed: int, limit: int | None) -> Non
             raise InvalidInputError(f"{name} {value} is not allowed; give a whole number from {least}.")
 
 
-_Attempt = tuple[_Problem, dict[str, Float], dict[str, Tally]]
+_Attempt = tuple[_Problem, dict[str, Estimate], dict[str, Tally]]
+_Measures = tuple[VegetationIndex | None, Measure | None]
 
 
 def _attempt(
     problem: _Problem,
     problems: Mapping[str, _Problem],
     methods: Mapping[str, Reconstructor],
-    measure: Measure | None,
+    measures: _Measures,
 ) -> _Attempt:
     """Pose each method its problem; every image, and tallies over the pixels that all can be scored on.
 
@@ -202,13 +207,25 @@ def _attempt(
     valued = {name: scored & np.isfinite(one.values).all(axis=0) for name, one in found.items()}
     valued = {name: where for name, where in valued.items() if where.sum() >= FEWEST_PIXELS}
     common = np.logical_and.reduce([scored, *valued.values()])
-    images = {name: one.values for name, one in found.items()}
     if not valued or common.sum() < FEWEST_PIXELS:
-        return problem, images, {}
-    return problem, images, {name: _tally(problem, found[name], common, measure) for name in valued}
+        return problem, found, {}
+    return problem, found, {name: _tally(problem, found[name], common, measures) for name in valued}
 
 
-def _tally(problem: _Problem, found: Estimate, where: Bool, measure: Measure | None) -> Tally:
+def _example(kind: str, day: int, problem: _Problem, found: Mapping[str, Estimate]) -> Example:
+    halves = {name: half for name, one in found.items() if (half := one.half_widths()) is not None}
+    return Example(
+        kind,
+        day,
+        problem.truth,
+        problem.hidden,
+        {name: one.values for name, one in found.items()},
+        {name: inner for name, (inner, _) in halves.items()},
+    )
+
+
+def _tally(problem: _Problem, found: Estimate, where: Bool, measures: _Measures) -> Tally:
+    index, measure = measures
     errors = found.values[:, where].astype(np.float64) - problem.truth[:, where]
     edges = [low - 0.5 for low, _ in BINS[1:]]
     member = np.eye(len(BINS))[np.digitize(problem.gap[where], edges)]
@@ -221,6 +238,7 @@ def _tally(problem: _Problem, found: Estimate, where: Bool, measure: Measure | N
         pixels=member.sum(axis=0).astype(np.int64),
         inside=np.array(inside),
         with_sd=int(np.isfinite(widths[0]).sum()),
+        likeness=likeness(found.values, problem.truth, where, index),
         errors=None if measure is None else measure(found, problem.truth, where),
     )
 
