@@ -47,12 +47,12 @@ def picture(scores: "Scores", path: str | Path, bands: Sequence[str]) -> None:
     figure = Figure(figsize=(max(INCHES * columns, 9), 4 * INCHES + 2), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.2, 1.2))[:, 0]
-    _draw_example(above, scores.example, bands, _date_of(scores))
+    _draw_example(above, scores.example, bands, example_date(scores))
     _draw_gaps(below, scores.as_json(), scores.methods)
     figure.savefig(path, dpi=DPI, format="png")
 
 
-def _date_of(scores: "Scores") -> str:
+def example_date(scores: "Scores") -> str:
     """Date of the example, or its day where the first day's is not known."""
     day = scores.example.day
     return f"day {day}" if scores.start is None else str(scores.start + timedelta(days=day))
