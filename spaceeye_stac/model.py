@@ -135,14 +135,20 @@ class Scene:
 
 @dataclass(frozen=True)
 class Window:
-    """Days `read` (solved over) and `write` (published from it), as half-open ranges of day indices."""
+    """Days `read` (solved over) and `write` (published from it), as half-open ranges of day indices.
+
+    Days that are written and not read are after those: there all stays as on the last that is read.
+    """
 
     read: range
     write: range
 
     def knots(self, days: Sequence[int]) -> tuple[int, ...]:
-        """Return the days on which the window keeps an image: its written ends, and the acquisition `days` between."""
-        ends = {self.write.start, self.write.stop - 1}
+        """Return the days on which the window keeps an image: its written ends, and the acquisition `days` between.
+
+        None is after the days that it reads, where its last image stays.
+        """
+        ends = {day for day in (self.write.start, self.write.stop - 1) if day in self.read}
         return tuple(sorted(ends | {day for day in days if day in self.write}))
 
 
@@ -290,8 +296,9 @@ class GridJob:
 
     @property
     def span(self) -> range:
-        """Every day index that some window reads."""
-        return range(min(w.read.start for w in self.windows), max(w.read.stop for w in self.windows))
+        """Every day index that some window reads or writes."""
+        ends = (stop for w in self.windows for stop in (w.read.stop, w.write.stop))
+        return range(min(w.read.start for w in self.windows), max(ends))
 
     def window_of(self, day: int) -> Window:
         """Return the window that writes this day index."""

@@ -44,6 +44,9 @@ class Settings:
         48).
     time_overlap
         Share of a window that overlaps the next, in [0, 1).
+    causal
+        No look after a day has a part in it, as on the day itself: every acquisition is solved with those of the
+        `duration` days that end with it, and shown until the next. `time_overlap` has no part in that.
     damping_factor
         For damped and reference: the weight alpha of the smoothness term, > 0. Method surface finds its own.
     min_clear_ratio
@@ -92,6 +95,7 @@ class Settings:
     method: Annotated[str | MethodCallable, {"examples": list(METHOD_DURATION)}] = DEFAULT_METHOD
     duration: int | Literal["all"] | None = None
     time_overlap: float = 0.5
+    causal: bool = False
     damping_factor: float = 0.1
     min_clear_ratio: float = 0.1
     normalize_illuminance: bool = True
@@ -138,6 +142,11 @@ class Settings:
             f'give whole days from 1 to {MAX_DURATION}, or "all"',
         )
         yield "time_overlap", 0 <= self.time_overlap < 1, "give a share of the window from 0 to below 1"
+        yield (
+            "causal",
+            not self.causal or self.method != "reference",
+            "method reference solves all days of a window at once, those after a day, too; choose surface or damped",
+        )
         yield "damping_factor", 0 < self.damping_factor < math.inf, "give a number above 0"
         yield "min_clear_ratio", 0 <= self.min_clear_ratio < 1, "give a share from 0 to below 1"
         labels = bool(self.clear_classes) and all(0 <= c <= LAST_SCL_CLASS for c in self.clear_classes)
@@ -192,8 +201,18 @@ class Settings:
         return self.duration or METHOD_DURATION.get(self.method_name, OTHER_DURATION)
 
     def context_days(self, days: DateRange) -> int:
-        """Days outside the request whose scenes serve as context: half a window, or none for "all"."""
-        return 0 if self.duration == "all" else self.window_days(days) // 2
+        """Days outside the request whose scenes serve as context: half a window, or none for "all".
+
+        In causal mode these are before it alone: all of a window that ends with the first day.
+        """
+        if self.duration == "all":
+            return 0
+        return self.window_days(days) - 1 if self.causal else self.window_days(days) // 2
+
+    def context_of(self, days: DateRange) -> DateRange:
+        """Days whose scenes are searched: those requested, and the context around them."""
+        around = days.widened(self.context_days(days))
+        return DateRange(around.start, days.stop) if self.causal else around
 
 
 def method_names() -> list[str]:

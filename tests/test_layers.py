@@ -45,7 +45,7 @@ DOORS = {
     "planetary_computer": {"pixels/signing"},
     "zarr": {"keyframes/store"},
     "distributed": {"engine/schedulers"},
-    "scipy": {"pixels/masks"},
+    "scipy": {"pixels/masks", "evaluation/likeness"},
     "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},
     "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/series_plot"},

@@ -114,6 +114,7 @@ def print_series(found: "pd.DataFrame") -> None:
 def print_scores(found: dict[str, Any]) -> None:
     """Print the tables of an evaluation."""
     out_console.print(_score_table(found))
+    out_console.print(_likeness_table(found))
     if not found["film"]["index"]:
         print_text("No NDVI, which needs B04 and B08, or B05 and B8A: reflectance alone is scored.")
     for table in _film_tables(found["film"]):
@@ -122,15 +123,37 @@ def print_scores(found: dict[str, Any]) -> None:
 
 def _score_table(found: dict[str, Any]) -> Table:
     """A row for each kind of gap and method: PSNR, RMSE, bias and coverage."""
+    names = ("gap", "method", "PSNR dB", "RMSE", "bias", "68/90 % hold")
+    table = _table("Hidden clear pixels, mean ± standard error over dates", names)
+    return _by_gap(table, found, lambda kind, method, row: _cells(row, found["coverage"].get(method, {}).get(kind, {})))
+
+
+def _likeness_table(found: dict[str, Any]) -> Table:
+    """The same: structural similarity, spectral angle, RMSE over mean reflectance, and errors of NDVI."""
+    names = ("gap", "method", "SSIM", "SAM °", "rRMSE %", "MAE", "RMSE", "bias")
+    table = _table("Hidden clear pixels: SSIM, spectral angle, relative RMSE, errors of NDVI", names)
+    return _by_gap(
+        table,
+        found,
+        lambda _kind, _method, row: (
+            _number(row, "ssim", 3),
+            _number(row, "sam", 2),
+            "-" if row["rrmse"] is None else f"{100 * row['rrmse']:.1f}",
+            _number(row, "ndvi_mae", 3),
+            _number(row, "ndvi_rmse", 3),
+            "-" if row["ndvi_bias"] is None else f"{row['ndvi_bias']:+.3f}",
+        ),
+    )
+
+
+def _by_gap(table: Table, found: dict[str, Any], cells: Callable[[str, str, dict[str, Any]], Sequence[str]]) -> Table:
+    """Fill a table with a row for each kind of gap and method."""
     from spaceeye_stac.evaluation import KIND_TITLES  # noqa: PLC0415 - numpy, which --help does not wait for
 
-    table = Table(title="Hidden clear pixels, mean ± standard error over dates")
-    for name in ("gap", "method", "PSNR dB", "RMSE", "bias", "68/90 % hold"):
-        table.add_column(name, justify="left" if name in {"gap", "method"} else "right")
     for kind, title in KIND_TITLES.items():
         for i, (method, row) in enumerate(found[kind].items()):
             gap = f"{title} ({row['n_dates']})" if i == 0 else ""
-            table.add_row(gap, method, *_cells(row, found["coverage"].get(method, {}).get(kind, {})))
+            table.add_row(gap, method, *cells(kind, method, row))
         table.add_section()
     return table
 
@@ -234,6 +257,8 @@ def _event_table(film: dict[str, Any]) -> Table:
     for kind, seen in film["events"].items():
         for i, method in enumerate(film["windows"]):
             rows = [one[method] for one in seen.values()]
+            if not any(rows):
+                continue  # causal methods, which are not asked
             kept = [_number(row, "kept", 2) for row in rows]
             late = _number(rows[-1], "leak", 2), _number(rows[-1], "delay", 1)
             flagged = [_number(row, "flagged", 2) for row in (rows[0], rows[-1])]
@@ -251,7 +276,9 @@ def _table(title: str, names: Sequence[str]) -> Table:
     """Without lines between columns, so that it fits into 80 characters."""
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
-        table.add_column(name, justify="left" if name in {"figure", "method", "event"} else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if name in {"figure", "method", "event", "gap"} else "right", overflow="fold"
+        )
     return table
 
 

@@ -3,11 +3,13 @@ from .assets import band_fields as band_fields
 from .assets import band_words as band_words
 from .assets import picture_title as picture_title
 from .assets import uncertainty_of as uncertainty_of
+from .day import PROVISIONAL as PROVISIONAL
 from .day import DayFiles as DayFiles
 from .day import DayImages as DayImages
 from .day import DayQuality as DayQuality
 from .day import Statistics as Statistics
 from .day import WrittenFile as WrittenFile
+from .day import is_provisional as is_provisional
 from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
 from .flags import FLAGS_STYLE as FLAGS_STYLE

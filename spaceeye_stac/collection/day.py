@@ -2,12 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from spaceeye_stac.collection.flags import Flag
 from spaceeye_stac.model import Scene
 from spaceeye_stac.query import DateRange
+from spaceeye_stac.settings import Settings
+
+PROVISIONAL = "spaceeye:provisional"
+
+
+def is_provisional(window_end: date, made: datetime, settings: Settings) -> bool:
+    """Whether looks that are yet to come may change a day when a run is brought up to date.
+
+    That is so where the last day of its window was not over on the day on which the run was `made` (UTC): what was
+    searched may have ended earlier, but nothing else tells a catalog that goes on from one that is finished. Causal
+    days never are: no look after them has a part in them.
+    """
+    return not settings.causal and window_end >= made.date()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pystac.provider import ProviderRole
 from shapely import Geometry
 
 from spaceeye_stac.collection.assets import band_fields, classic_band, day_asset, described, projection, renders
-from spaceeye_stac.collection.day import DayImages, DayQuality
+from spaceeye_stac.collection.day import PROVISIONAL, DayImages, DayQuality, is_provisional
 from spaceeye_stac.collection.flags import share_field
 from spaceeye_stac.collection.folder import SCHEMA_FILE
 from spaceeye_stac.model import GridJob, metres_per_pixel
@@ -52,6 +52,7 @@ LINEAGE = {
     "reference": f"SpaceEye's temporal damped interpolation ({PAPER}) as FarmVibes.AI iterates it",
 }
 AS_SEEN = ", acquisition days as they were seen"
+CAUSAL = ", from looks up to each day alone"
 
 
 def item_id(job: GridJob, day: date) -> str:
@@ -117,6 +118,8 @@ def _properties(job: GridJob, images: DayImages, created: datetime) -> Json:
         **({"spaceeye:damping_factor": settings.damping_factor} if settings.method in SMOOTH_METHODS else {}),
         "spaceeye:duration": settings.window_days(job.days),
         "spaceeye:time_overlap": settings.time_overlap,
+        "spaceeye:causal": settings.causal,
+        PROVISIONAL: is_provisional(images.window.stop, created, settings),
         "spaceeye:window": [images.window.start.isoformat(), images.window.stop.isoformat()],
         **{share_field(flag): round(share, 4) for flag, share in quality.flagged.items()},
         "spaceeye:nodata_share": round(quality.nodata, 4),
@@ -149,10 +152,9 @@ def _grid_code(job: GridJob) -> str:
 
 def _how(settings: Settings) -> str:
     """What the method does."""
-    how = LINEAGE.get(settings.method_name)
-    if how is None:
-        return f"Temporal interpolation by the method {settings.method_name}"
-    return how + AS_SEEN if settings.method == "surface" and settings.shows_looks else how
+    how = LINEAGE.get(settings.method_name, f"Temporal interpolation by the method {settings.method_name}")
+    seen = settings.method == "surface" and settings.shows_looks
+    return how + (AS_SEEN if seen else "") + (CAUSAL if settings.causal else "")
 
 
 def _lineage(settings: Settings, scenes: int) -> str:
@@ -196,6 +198,7 @@ def collection_of(
         stac_extensions=list(COLLECTION_EXTENSIONS),
         summaries=pystac.Summaries(_summaries(jobs)),
     )
+    found.summaries.add(PROVISIONAL, sorted({item.properties[PROVISIONAL] for item in items}))
     found.extra_fields["spaceeye:run"] = run_id(jobs)
     found.extra_fields["item_assets"] = {
         key: {**described(key, rgb_bands, job.grid.geobox), "type": asset.media_type}
@@ -253,6 +256,7 @@ def _summaries(jobs: Sequence[GridJob]) -> Json:
         "spaceeye:method": [jobs[0].settings.method_name],
         "bands": bands,
         "eo:bands": [classic_band(band) for band in bands],
+        "spaceeye:causal": [jobs[0].settings.causal],
     }
 
 

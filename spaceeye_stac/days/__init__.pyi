@@ -4,7 +4,6 @@ from .blending import day_groups as day_groups
 from .cog import LARGE_BYTES as LARGE_BYTES
 from .cog import NODATA as NODATA
 from .cog import OVERVIEWS_ABOVE_PIXELS as OVERVIEWS_ABOVE_PIXELS
-from .cog import SCALE as SCALE
 from .cog import Encoding as Encoding
 from .cog import Raster as Raster
 from .cog import WrittenRaster as WrittenRaster
@@ -21,6 +20,7 @@ from .daily_array import lazily as lazily
 from .day_pixels import DaySource as DaySource
 from .day_pixels import PixelDays as PixelDays
 from .day_pixels import Pixels as Pixels
+from .descriptions import SCALE as SCALE
 from .descriptions import description_of as description_of
 from .descriptions import description_of_picture as description_of_picture
 from .encoder import CACHE_MB as CACHE_MB

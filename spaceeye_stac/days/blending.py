@@ -15,7 +15,7 @@ from spaceeye_stac.model import NO_LOOK, Cell
 
 @dataclass(frozen=True)
 class DayGroup:
-    """Consecutive written days of a window that lie on or after its knot `knot` and before the next."""
+    """Consecutive written days of a window on or after its knot `knot`, and before the next if there is one."""
 
     window: int
     knot: int
@@ -66,9 +66,13 @@ class DayView:
             yield _blended_day(left, step, share, illuminance)
 
     def _share(self, day: int) -> float:
-        """How far a day is on the way from its knot to the next, 0 to 1."""
+        """How far a day is on the way from its knot to the next, 0 to 1; after the last all stays as on that."""
         start = self.knots[self.group.knot]
-        return 0.0 if day == start else (day - start) / (self.knots[self.group.knot + 1] - start)
+        return 0.0 if day == start or self.is_after(day) else (day - start) / (self.knots[self.group.knot + 1] - start)
+
+    def is_after(self, day: int) -> bool:
+        """Whether a day is after the last knot of its window."""
+        return day > self.knots[-1]
 
     def image(self, name: str, knot: int, band: int, cells: Sequence[Cell]) -> NDArray[np.float32]:
         """Give `images` or `as_seen` of a knot `(y, x)` over the cores of `cells`, normalised."""
@@ -128,10 +132,7 @@ class Uncertainty:
             index = knots.index(day)
             spread, noise = self._spread(index).copy(), self._noise(index, band)
         else:
-            index = self._view.group.knot
-            gaps = day - knots[index], knots[index + 1] - day
-            spread = bridged(self._spread(index), self._spread(index + 1), gaps, self._alpha)
-            noise = self._unseen(band)
+            spread, noise = self._between(day), self._unseen(band)
         with np.errstate(invalid="ignore"):  # no noise times no information, at pixels that are masked below
             np.multiply(spread, spread, out=spread)
             spread += 1
@@ -140,6 +141,14 @@ class Uncertainty:
             spread *= noise
         spread[(distance == NO_LOOK) | ~(noise > 0)] = np.nan
         return spread
+
+    def _between(self, day: int) -> NDArray[np.float32]:
+        """Spread on a day without a knot: between two, or after the last, from which the land drifts away."""
+        knots, index = self._view.knots, self._view.group.knot
+        if self._view.is_after(day):
+            return np.asarray(np.sqrt(self._spread(index) ** 2 + (day - knots[index]) / self._alpha), np.float32)
+        gaps = day - knots[index], knots[index + 1] - day
+        return bridged(self._spread(index), self._spread(index + 1), gaps, self._alpha)
 
     def _spread(self, knot: int) -> NDArray[np.float32]:
         """Spread of the group's own knot, or the next, over the cells."""

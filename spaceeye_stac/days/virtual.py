@@ -88,7 +88,9 @@ def _kinds(contents: Contents, window: int, knot: int) -> tuple[str, ...]:
     days = contents.knots[window]
     day, near = days[knot], days[max(knot - 1, 0) : knot + 2]
     own = contents.as_seen and day in contents.acquired
-    between = any(abs(other - day) > 1 for other in near)
+    between = any(abs(other - day) > 1 for other in near) or (
+        day == days[-1] and day + 1 in contents.windows[window].write
+    )
     return (*(["images"] if between or not own else []), *(["as_seen"] if own else []))
 
 
@@ -188,7 +190,7 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
 
     if known.as_seen and day in known.acquired:
         return Recipe((source(days.index(day), "as_seen"),))
-    if day == days[knot]:
+    if day == days[knot] or view.is_after(day):
         return Recipe((source(knot, "images"),))
     span = days[knot], days[knot + 1] - days[knot], day
     return Recipe((source(knot, "images"), source(knot + 1, "images")), span)

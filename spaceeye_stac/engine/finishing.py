@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pystac
 from spaceeye_stac.collection import (
     COLLECTION_FILE,
     KEYFRAMES,
+    PROVISIONAL,
     SCRATCH,
     THUMBNAIL_FILE,
     collection_of,
     drop_strangers,
+    is_provisional,
     link_in_order,
     read_item,
     write_static,
@@ -63,7 +66,11 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequenc
     whole = collection_of([grid.work.job for grid in grids], documents, display_bands(work.job.bands))
     _add_thumbnail(whole, documents, folder)
     warnings = (*unreadable, *(warning for grid in grids for warning in grid.warnings))
-    found = {"spaceeye:holdout": scored, "spaceeye:warnings": list(warnings)}
+    found = {
+        "spaceeye:holdout": scored,
+        "spaceeye:warnings": list(warnings),
+        "spaceeye:provisional_from": _provisional_from(documents),
+    }
     whole.extra_fields |= {name: value for name, value in found.items() if value}
     write_static(folder, whole, documents)
     # what was said of scenes, before what it was said from goes: the next run says it again of those it does not read
@@ -96,10 +103,19 @@ def unchanged(folder: Path, query: Query, scenes: Sequence[Scene]) -> Result:
 
 
 def _items(grid: FilledGrid) -> list[pystac.Item]:
-    """Items of one grid, linked from day to day."""
+    """Items of one grid, linked from day to day; of days that were there already it may have become known for good."""
     found = [read_item(grid.work.place(day)) for day in grid.full]
+    for item in found:
+        window_end = date.fromisoformat(item.properties["spaceeye:window"][1])
+        item.properties[PROVISIONAL] = is_provisional(window_end, grid.work.request.created, grid.work.job.settings)
     link_in_order(found)
     return found
+
+
+def _provisional_from(items: Sequence[pystac.Item]) -> str | None:
+    """First day that looks to come may change."""
+    days = [item.properties["start_datetime"][: len("2018-04-11")] for item in items if item.properties[PROVISIONAL]]
+    return min(days, default=None)
 
 
 def _add_thumbnail(collection: pystac.Collection, documents: Sequence[pystac.Item], folder: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from spaceeye_stac.errors import InvalidInputError, ItemError, NoScenesError
-from spaceeye_stac.keyframes import CellLayout, Retention, windows_of
+from spaceeye_stac.keyframes import CellLayout, Retention, days_read, laid_windows
 from spaceeye_stac.methods import mask_model_of, method_of
 from spaceeye_stac.model import Acquisition, Grid, GridJob, Scene, metres_per_pixel
 from spaceeye_stac.pixels import output_grid, tile_grid
@@ -40,8 +40,8 @@ def grid_jobs(scenes: Sequence[Scene], query: Query, settings: Settings) -> tupl
 
 def _near(scenes: Sequence[Scene], query: Query, settings: Settings) -> list[Scene]:
     """Return the scenes that some window reads, each with hrefs that it may name."""
-    read = [day for window in windows_of(query.days, settings) for day in (window.read.start, window.read.stop - 1)]
-    near = [s for s in scenes if min(read) <= query.days.index(s.day) <= max(read)]
+    read = days_read(query.days, settings)
+    near = [s for s in scenes if query.days.index(s.day) in read]
     if not near:
         raise NoScenesError(f"No scene found: {len(scenes)} scenes, none in the windows of {query.datetime}.")
     return checked_scenes(near, query)
@@ -51,12 +51,13 @@ def _job(grid: Grid, scenes: Sequence[Scene], query: Query, settings: Settings) 
     """Scenes of a day are merged in this order: those that need no resampling first, then by time and id."""
     _check_mask_model(scenes, grid, settings)
     ordered = sorted(scenes, key=lambda s: (s.day, s.epsg != grid.epsg, s.datetime, s.id))
+    acquisitions = tuple(Acquisition(day, tuple(group)) for day, group in groupby(ordered, key=lambda s: s.day))
     return GridJob(
         days=query.days,
         grid=grid,
         bands=tuple(scenes[0].bands),
-        acquisitions=tuple(Acquisition(day, tuple(group)) for day, group in groupby(ordered, key=lambda s: s.day)),
-        windows=tuple(windows_of(query.days, settings)),
+        acquisitions=acquisitions,
+        windows=tuple(laid_windows(query.days, [query.days.index(one.day) for one in acquisitions], settings)),
         settings=settings,
     )
 

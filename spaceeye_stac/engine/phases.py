@@ -236,7 +236,10 @@ def _day_keys(work: GridWork, contents: Contents, windows_from: Sequence[str]) -
         for date in map(job.days.day, group.days):
             written = work.output.days, work.output.uncertainty, work.output.stretch
             how = job.settings.collection_id, work.encoding, *written
-            keys[job.days.index(date)] = day_key(key, date, *how, *(knots[:1] if date == knots[0] else knots))
+            day, around = job.days.index(date), knots[:1] if date == knots[0] else knots
+            # the key of a window knows the illuminance of the days that it reads
+            lit = () if day in job.windows[group.window].read else (contents.illuminance.at(day).tobytes().hex(),)
+            keys[day] = day_key(key, date, *how, *around, *lit)
     return keys
 
 

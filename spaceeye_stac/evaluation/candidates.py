@@ -1,7 +1,9 @@
 """What is scored: the product's methods, anyone's callables and the baselines, each solving windows as a run does."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache
 
 import numpy as np
 import torch
@@ -21,12 +23,14 @@ from spaceeye_stac.evaluation.looks import LookStack
 from spaceeye_stac.methods import CellLooks, Method, Scales, State, method_of
 from spaceeye_stac.model import Illuminance
 from spaceeye_stac.pixels import illuminance_of, totals, unit_illuminance
+from spaceeye_stac.query import DateRange
 from spaceeye_stac.settings import METHOD_DURATION, MethodCallable, Settings, keeps_looks
 
 BASELINES: dict[str, Baseline] = {"nearest": nearest_on, "linear": linear_on}
 SLOW = "reference"
 Reconstruction = Callable[[int], Estimate]
 Solve = Callable[[range], Reconstruction]
+ANY_DAYS = DateRange(date.min, date.min)
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,14 @@ class Candidate:
     prepare: Callable[[LookStack, range], Solve]
 
     def window(self, looks: LookStack, read: range) -> Reconstruction:
-        """Solve one window by itself, from the looks inside."""
-        return self.prepare(looks.inside(read), read)(read)
+        """Solve one window by itself, from the looks inside; a causal method the windows that end with them."""
+        inside = looks.inside(read)
+        solve = self.prepare(inside, read)
+        if not self.settings.causal:
+            return solve(read)
+        length = len(read) if self.settings.duration == "all" else self.settings.window_days(ANY_DAYS)
+        solved = cache(lambda last: solve(range(last + 1 - length, last + 1)))
+        return lambda day: solved(max((seen for seen in inside.days if seen <= day), default=read.start))(day)
 
     def reconstructor(self) -> Reconstructor:
         """Give the target date of a window from all the looks that are handed over."""
@@ -66,13 +76,25 @@ def candidates(
 ) -> dict[str, Candidate]:
     """Return by name what is scored, on looks of these bands, which may be unknown.
 
-    A baseline has the window of a method without one of its own. Raises InvalidInputError for an unknown name.
+    A baseline has the window of a method without one of its own. Where the settings are causal, each method that can be
+    is scored as that, too, beside the usual, and so is the last look. Raises InvalidInputError for an unknown name.
     """
-    return {one.name: one for one in (_candidate(method, settings, bands) for method in methods)}
+    found = [_candidate(method, settings, bands) for method in methods]
+    if settings.causal:
+        found += [_causal(method, settings, bands) for method in methods if method not in {"linear", SLOW}]
+    return {one.name: one for one in found}
+
+
+def _causal(method: str | MethodCallable, settings: Settings, bands: Sequence[str]) -> Candidate:
+    """A method that sees no look after a day."""
+    usual = _candidate(method, settings, bands)
+    own = replace(usual.settings, causal=True)
+    prepare = usual.prepare if method in BASELINES else _by_method(method_of(own), own, bands)
+    return Candidate(f"{usual.name}, causal", own, prepare)
 
 
 def _candidate(method: str | MethodCallable, settings: Settings, bands: Sequence[str]) -> Candidate:
-    plain = {**settings.__dict__, "appearance": None}
+    plain = {**settings.__dict__, "appearance": None, "causal": False}
     if isinstance(method, str) and method in BASELINES:
         rule = BASELINES[method]
         return Candidate(method, Settings(**{**plain, "method": rule}), _by_rule(rule))

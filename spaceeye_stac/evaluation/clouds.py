@@ -24,7 +24,7 @@ from spaceeye_stac.evaluation.date_errors import DateErrors, coverage, date_erro
 from spaceeye_stac.evaluation.hidden import FEWEST_PIXELS
 from spaceeye_stac.evaluation.looks import LookStack, VegetationIndex, spread_evenly
 from spaceeye_stac.evaluation.planted import plant_cloud
-from spaceeye_stac.evaluation.trial import Trial, centred
+from spaceeye_stac.evaluation.trial import Trial
 from spaceeye_stac.query import Json
 
 CLOUDS = 14
@@ -75,7 +75,7 @@ class CloudTrace:
 def planted_cloud(trial: Trial, target: int) -> PlantedCloud:
     """Plant a cloud on a date; the same for the same seed and date."""
     day = trial.looks.days[target]
-    clean = trial.looks.inside(centred(day, max(trial.windows.values())))
+    clean = trial.looks.inside(trial.around(day))
     place = clean.days.index(day)
     cloudy, effect = plant_cloud(clean, place, np.random.default_rng([trial.seed, DRAW, target]))
     return PlantedCloud(place, clean, cloudy, effect)
@@ -90,7 +90,7 @@ def score_clouds(trial: Trial) -> Json:
 
 def _score(trial: Trial, target: int) -> Mapping[str, CloudTrace]:
     cloud = planted_cloud(trial, target)
-    solved = {name: _solved(one, cloud, trial.windows[name]) for name, one in trial.candidates.items()}
+    solved = {name: _solved(one, cloud, trial.reads(name, cloud.day)) for name, one in trial.candidates.items()}
     valued = [np.isfinite(images[0].values).all(axis=0) for pair in solved.values() for images in pair]
     where = np.logical_and.reduce([cloud.strong, *valued])
     if where.sum() < FEWEST_PIXELS:
@@ -98,9 +98,8 @@ def _score(trial: Trial, target: int) -> Mapping[str, CloudTrace]:
     return {name: _trace(cloud, *pair, where, trial.index) for name, pair in solved.items()}
 
 
-def _solved(one: Candidate, cloud: PlantedCloud, duration: int) -> tuple[list[Estimate], list[Estimate]]:
+def _solved(one: Candidate, cloud: PlantedCloud, read: range) -> tuple[list[Estimate], list[Estimate]]:
     """Images without and with the cloud, of its day and those near it."""
-    read = centred(cloud.day, duration)
     days = [cloud.day, *(cloud.day + n for n in NEAR_DAYS if cloud.day + n in read)]
     clean, cloudy = (one.window(looks, read) for looks in (cloud.clean, cloud.cloudy))
     return [clean(day) for day in days], [cloudy(day) for day in days]

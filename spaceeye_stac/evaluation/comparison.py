@@ -12,6 +12,7 @@ from spaceeye_stac.evaluation.date_errors import DateErrors, date_errors
 from spaceeye_stac.evaluation.film_scores import score_film
 from spaceeye_stac.evaluation.hidden import KINDS
 from spaceeye_stac.evaluation.holdout import Measure, score
+from spaceeye_stac.evaluation.likeness import LIKENESS
 from spaceeye_stac.evaluation.looks import LookStack
 from spaceeye_stac.evaluation.scores import Scores
 from spaceeye_stac.evaluation.trial import Trial
@@ -83,26 +84,28 @@ def summary(scenes: Sequence[Scene], query: Query, settings: Settings) -> Json:
     own = Settings(**{**settings.__dict__, "duration": length})
     with one_torch_thread():
         found = hidden_scores(read_trial(scenes, query, own, ["linear", settings.method])).as_json()
-    kept = ("psnr", "psnr_se", "rmse", "mae", "bias", "n_dates")
+    kept = ("psnr", "psnr_se", "rmse", "mae", "bias", *LIKENESS, "n_dates")
     rows = {kind: {m: {k: row[k] for k in kept} for m, row in found[kind].items()} for kind in KINDS}
     return {**rows, "coverage": found["coverage"]}
 
 
 def hidden_scores(trial: Trial, measure: Measure | None = None) -> Scores:
     """Score the candidates on hidden pixels, each in windows of its own."""
-    return score(
+    found = score(
         trial.looks.values,
         trial.looks.clear,
         trial.looks.days,
         {name: one.reconstructor() for name, one in trial.candidates.items()},
         bands=trial.bands,
         duration=trial.windows,
+        causal=trial.causal,
         seed=trial.seed,
         limit=trial.limit,
         workers=trial.workers,
         measure=measure,
         progress=trial.progress,
     )
+    return replace(found, start=trial.asked.start)
 
 
 def read_trial(

@@ -38,7 +38,7 @@ def film_of(
     rows and columns are kept, so that memory does not grow with it.
     """
     days = range(looks.days[0], looks.days[-1] + 1)
-    span = range(min(w.read.start for w in windows), max(w.read.stop for w in windows))
+    span = range(min(w.read.start for w in windows), max(max(w.read.stop, w.write.stop) for w in windows))
     step = film_step(looks.clear.shape[1:])
     shape = looks.every(step).clear.shape
     film = Film(

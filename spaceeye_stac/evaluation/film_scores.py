@@ -10,7 +10,7 @@ from spaceeye_stac.evaluation.film import film_of
 from spaceeye_stac.evaluation.looks import clear_dates
 from spaceeye_stac.evaluation.runs import Dates, of_dates, score_runs
 from spaceeye_stac.evaluation.trial import Trial
-from spaceeye_stac.keyframes import windows_of
+from spaceeye_stac.keyframes import laid_windows
 from spaceeye_stac.query import Json
 
 
@@ -70,7 +70,9 @@ def _films(trial: Trial) -> dict[str, Json]:
     found = {}
     trial.progress("films", 0, len(trial.candidates))
     for done, (name, one) in enumerate(trial.candidates.items(), start=1):
-        film = film_of(one, trial.looks, windows_of(trial.asked, one.settings), trial.index, trial.workers)
+        film = film_of(
+            one, trial.looks, laid_windows(trial.asked, trial.looks.days, one.settings), trial.index, trial.workers
+        )
         looks = trial.looks.every(film.step)
         found[name] = {
             "consistency": consistency(film, looks, trial.index),

@@ -1,7 +1,7 @@
 """Clear pixels hidden on purpose, and how well each method gives them back; pure numpy, no I/O.
 
 One case hides pixels of one target date t and scores a reconstruction from the window of `duration` days, or of each
-method's own, centred on it:
+method's own, centred on it, or of a causal method ending with it:
 
     "cloud"   dates at least 60 % clear lose hidden = clear[t] & ~clear[u], u a date 20-90 % clear drawn by the seed
     "date"    dates at least 60 % clear lose every clear pixel
@@ -16,10 +16,12 @@ With error e = estimate - truth in reflectance, over the hidden pixels and the b
 
     rmse = sqrt(mean e^2)    mae = mean |e|    bias = mean e    psnr = 10 log10(1 / mean e^2)    (peak 1)
 
+and SSIM, spectral angle, relative RMSE and the errors of NDVI as `likeness` defines them.
+
 Every figure is the mean of these over the dates, with the standard error of that mean, std(ddof=1) / sqrt(n_dates).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -30,9 +32,11 @@ from spaceeye_stac.errors import InvalidInputError, NoClearLookError
 from spaceeye_stac.evaluation.baselines import Bool, Estimate, Float, Reconstructor
 from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.hidden import FEWEST_PIXELS, KINDS, hidden_pixels, targets
-from spaceeye_stac.evaluation.looks import spread_evenly
+from spaceeye_stac.evaluation.likeness import likeness
+from spaceeye_stac.evaluation.looks import VegetationIndex, spread_evenly, vegetation_index
 from spaceeye_stac.evaluation.scores import BINS, Case, Example, Scores, Tally
 from spaceeye_stac.evaluation.threads import side_by_side
+from spaceeye_stac.evaluation.trial import centred, ending
 from spaceeye_stac.model import Progress, silent
 
 Measure = Callable[[Estimate, Float, Bool], DateErrors]
@@ -59,9 +63,8 @@ class _Problem:
         return method(self.values.copy(), self.clear.copy(), self.days, self.target)
 
 
-def _pose(values: Float, clear: Bool, days: Sequence[int], target: int, hidden: Bool, duration: int) -> _Problem:
-    start = days[target] - duration // 2
-    inside = [n for n, day in enumerate(days) if start <= day < start + duration]
+def _pose(values: Float, clear: Bool, days: Sequence[int], target: int, hidden: Bool, read: range) -> _Problem:
+    inside = [n for n, day in enumerate(days) if day in read]
     place, seen = inside.index(target), clear[inside]
     when = tuple(int(days[n]) for n in inside)
     gaps = np.abs(np.array(when) - when[place]).astype(np.float64)
@@ -86,6 +89,7 @@ def score(
     *,
     bands: Sequence[str],
     duration: int | Mapping[str, int],
+    causal: Collection[str] = (),
     seed: int = 0,
     limit: int | None = None,
     workers: int = 1,
@@ -112,6 +116,8 @@ def score(
         `(band,)` names.
     duration
         Days of the window, from `duration // 2` days before the target; or those of each reconstructor, by name.
+    causal
+        Names of reconstructors whose windows end with the target.
     seed
         Of every draw; 0 or more.
     limit
@@ -131,20 +137,25 @@ def score(
     windows = dict.fromkeys(reconstructors, duration) if isinstance(duration, int) else dict(duration)
     _check_plan(windows, seed, limit)
     todo = [(kind, t) for kind in KINDS for t in spread_evenly(targets(clear, kind), limit)]
+    measures = vegetation_index(bands), measure
     cases: list[Case] = []
     example: Example | None = None
 
     def attempt(case: tuple[str, int]) -> _Attempt:
         hidden = hidden_pixels(clear, case[1], case[0], seed)
-        posed = {length: _pose(values, clear, days, case[1], hidden, length) for length in set(windows.values())}
-        return _attempt({name: posed[length] for name, length in windows.items()}, reconstructors, measure)
+        day = days[case[1]]
+        reads = {name: (ending if name in causal else centred)(day, length) for name, length in windows.items()}
+        posed = {read: _pose(values, clear, days, case[1], hidden, read) for read in set(reads.values())}
+        usual = [posed[read] for name, read in reads.items() if name not in causal] or list(posed.values())
+        shortest = min(usual, key=lambda one: len(one.days))
+        return _attempt(shortest, {name: posed[read] for name, read in reads.items()}, reconstructors, measures)
 
     progress("evaluating", 0, len(todo))
     attempts = zip(todo, side_by_side(attempt, todo, workers), strict=True)
     for done, ((kind, target), (problem, found, tallies)) in enumerate(attempts, start=1):
         if tallies:
             cases.append(Case(kind, target, int(days[target]), tallies))
-            candidate = Example(kind, int(days[target]), problem.truth, problem.hidden, found)
+            candidate = _example(kind, int(days[target]), problem, found)
             example = candidate if example is None or _telling(candidate) > _telling(example) else example
         progress("evaluating", done, len(todo))
     if example is None:
@@ -175,17 +186,20 @@ def _check_plan(windows: Mapping[str, int], seed: int, limit: int | None) -> Non
             raise InvalidInputError(f"{name} {value} is not allowed; give a whole number from {least}.")
 
 
-_Attempt = tuple[_Problem, dict[str, Float], dict[str, Tally]]
+_Attempt = tuple[_Problem, dict[str, Estimate], dict[str, Tally]]
+_Measures = tuple[VegetationIndex | None, Measure | None]
 
 
 def _attempt(
-    problems: Mapping[str, _Problem], methods: Mapping[str, Reconstructor], measure: Measure | None
+    problem: _Problem,
+    problems: Mapping[str, _Problem],
+    methods: Mapping[str, Reconstructor],
+    measures: _Measures,
 ) -> _Attempt:
-    """Pose each method its problem; its shortest, every image, and tallies over the pixels that all can be scored on.
+    """Pose each method its problem; every image, and tallies over the pixels that all can be scored on.
 
-    There are no tallies where those pixels are too few.
+    `problem`: the shortest, which says what can be known. There are no tallies where those pixels are too few.
     """
-    problem = min(problems.values(), key=lambda one: len(one.days))
     scored = problem.hidden & np.isfinite(problem.gap)
     if scored.sum() < FEWEST_PIXELS:
         return problem, {}, {}
@@ -193,13 +207,25 @@ def _attempt(
     valued = {name: scored & np.isfinite(one.values).all(axis=0) for name, one in found.items()}
     valued = {name: where for name, where in valued.items() if where.sum() >= FEWEST_PIXELS}
     common = np.logical_and.reduce([scored, *valued.values()])
-    images = {name: one.values for name, one in found.items()}
     if not valued or common.sum() < FEWEST_PIXELS:
-        return problem, images, {}
-    return problem, images, {name: _tally(problem, found[name], common, measure) for name in valued}
+        return problem, found, {}
+    return problem, found, {name: _tally(problem, found[name], common, measures) for name in valued}
 
 
-def _tally(problem: _Problem, found: Estimate, where: Bool, measure: Measure | None) -> Tally:
+def _example(kind: str, day: int, problem: _Problem, found: Mapping[str, Estimate]) -> Example:
+    halves = {name: half for name, one in found.items() if (half := one.half_widths()) is not None}
+    return Example(
+        kind,
+        day,
+        problem.truth,
+        problem.hidden,
+        {name: one.values for name, one in found.items()},
+        {name: inner for name, (inner, _) in halves.items()},
+    )
+
+
+def _tally(problem: _Problem, found: Estimate, where: Bool, measures: _Measures) -> Tally:
+    index, measure = measures
     errors = found.values[:, where].astype(np.float64) - problem.truth[:, where]
     edges = [low - 0.5 for low, _ in BINS[1:]]
     member = np.eye(len(BINS))[np.digitize(problem.gap[where], edges)]
@@ -212,6 +238,7 @@ def _tally(problem: _Problem, found: Estimate, where: Bool, measure: Measure | N
         pixels=member.sum(axis=0).astype(np.int64),
         inside=np.array(inside),
         with_sd=int(np.isfinite(widths[0]).sum()),
+        likeness=likeness(found.values, problem.truth, where, index),
         errors=None if measure is None else measure(found, problem.truth, where),
     )
 

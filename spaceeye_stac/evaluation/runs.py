@@ -58,9 +58,9 @@ def score_runs(trial: Trial) -> Json:
 def _score(trial: Trial, run: HiddenRun) -> Dates:
     """Errors of each method on each of the run's dates that can be scored."""
     middle, hidden = run.middle(trial.looks), run.days(trial.looks)
-    seen = trial.looks.inside(centred(middle, max(trial.windows.values()))).hiding(hidden)
+    seen = trial.looks.inside(trial.around(middle)).hiding(hidden)
     known = seen.inside(centred(middle, trial.shortest)).clear.any(axis=0)
-    solved = {name: one.window(seen, centred(middle, trial.windows[name])) for name, one in trial.candidates.items()}
+    solved = {name: one.window(seen, trial.reads(name, middle)) for name, one in trial.candidates.items()}
     inside = [t for t in run.targets if trial.looks.days[t] in centred(middle, trial.shortest)]
     found: dict[int, Mapping[str, DateErrors]] = {}
     for t in inside:

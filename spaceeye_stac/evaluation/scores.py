@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from spaceeye_stac.evaluation.baselines import QUANTILES, Bool, Float
 from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.film_scores import FilmScores
 from spaceeye_stac.evaluation.hidden import KINDS
+from spaceeye_stac.evaluation.likeness import LIKENESS
 from spaceeye_stac.query import Json
 
 BINS = ((1, 5), (6, 10), (11, 20), (21, None))
@@ -30,6 +32,8 @@ class Tally:
         `(len(QUANTILES),)` values with |e| <= z sd.
     with_sd
         Values with a standard deviation.
+    likeness
+        Each of `likeness.LIKENESS`.
     errors
         What `score` was asked to measure beside, if anything.
 
@@ -39,6 +43,7 @@ class Tally:
     pixels: NDArray[np.int64]
     inside: NDArray[np.int64]
     with_sd: int
+    likeness: Mapping[str, float]
     errors: DateErrors | None = None
 
 
@@ -54,20 +59,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Example:
-    """One case in full: `truth` and `estimates` `(band, y, x)`, NaN = none, and `hidden` `(y, x)`."""
+    """One case in full: `truth` and `estimates` `(band, y, x)`, NaN = none, and `hidden` `(y, x)`.
+
+    `uncertainties` `(band, y, x)`: half widths of the 68 % intervals in reflectance, of the methods that give them.
+    """
 
     kind: str
     day: int
     truth: Float
     hidden: Bool
     estimates: Mapping[str, Float]
+    uncertainties: Mapping[str, Float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Scores:
     """Every case that was scored, how many of each kind were skipped, one worked example for a picture, and the film.
 
-    `film`: figures of every day, where they were asked for.
+    `film`: figures of every day, where they were asked for. `start`: the date of day 0, where it is known.
     """
 
     bands: tuple[str, ...]
@@ -76,6 +85,7 @@ class Scores:
     skipped: Mapping[str, int]
     example: Example = field(repr=False)
     film: FilmScores | None = field(default=None, repr=False)
+    start: date | None = None
 
     def tallies(self, kind: str, method: str) -> dict[int, Tally]:
         """Return what a method made of each target date of a kind, by the date's index."""
@@ -93,10 +103,10 @@ class Scores:
         """Return all figures as plain JSON; None stands for what is infinite or has no dates.
 
         `"cloud"`, `"date"` and `"edge"` hold, by method, the means over dates of psnr, rmse, mae and bias, of all bands
-        and by band, with standard errors; `bins`, rmse of the pixels of all dates pooled by the days to their nearest
-        clear look; and `paired`, this method's psnr less another's over the dates that both have. `"coverage"` holds
-        the pooled share of values within z standard deviations, `"skipped"` the cases skipped. `"film"`, where every
-        day was scored, is that of `FilmScores`.
+        and by band, with standard errors; of ssim, sam, rrmse and the errors of NDVI as `likeness` has them; `bins`,
+        rmse of the pixels of all dates pooled by the days to their nearest clear look; and `paired`, this method's psnr
+        less another's over the dates that both have. `"coverage"` holds the pooled share of values within z standard
+        deviations, `"skipped"` the cases skipped. `"film"`, where every day was scored, is that of `FilmScores`.
         """
         kinds: Json = {kind: {method: self._summary(kind, method) for method in self.methods} for kind in KINDS}
         shares = {method: self._coverage(method) for method in self.methods}
@@ -112,6 +122,7 @@ class Scores:
         figures = per_date(means.mean(axis=2))
         return {
             **{name: _mean(figures[name]) for name in FIGURES},
+            **{name: _mean(np.array([tally.likeness[name] for tally in tallies])) for name in LIKENESS},
             "n_dates": len(tallies),
             "n_pixels": int(sum(tally.pixels.sum() for tally in tallies)),
             "psnr_se": _standard_error(figures["psnr"]),

@@ -54,8 +54,24 @@ class Trial:
 
     @property
     def shortest(self) -> int:
-        """Days of the shortest window."""
-        return min(self.windows.values())
+        """Days of the shortest window that goes on after a day, or of all where none does."""
+        usual = [days for name, days in self.windows.items() if name not in self.causal]
+        return min(usual or self.windows.values())
+
+    @cached_property
+    def causal(self) -> frozenset[str]:
+        """Names of the candidates that see no look after a day."""
+        return frozenset(name for name, one in self.candidates.items() if one.settings.causal)
+
+    def reads(self, name: str, day: int) -> range:
+        """Days around a day of which a candidate reads the looks: its window, before which a causal one has another."""
+        window = centred(day, self.windows[name])
+        return range(window.start - len(window), window.stop) if name in self.causal else window
+
+    def around(self, day: int) -> range:
+        """Days around a day that some candidate reads."""
+        reads = [self.reads(name, day) for name in self.candidates]
+        return range(min(read.start for read in reads), max(read.stop for read in reads))
 
     def most(self, usual: int) -> int:
         """How many cases of a kind, of which so many are usual."""
@@ -72,3 +88,8 @@ class Trial:
 def centred(day: int, duration: int) -> range:
     """Return the days of a window around a day."""
     return range(day - duration // 2, day - duration // 2 + duration)
+
+
+def ending(day: int, duration: int) -> range:
+    """Return the days of a window that ends with a day."""
+    return range(day + 1 - duration, day + 1)

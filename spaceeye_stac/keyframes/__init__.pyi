@@ -19,4 +19,5 @@ from .store import DONE as DONE
 from .store import KeyframeStore as KeyframeStore
 from .tiles import MemoryTiles as MemoryTiles
 from .tiles import Tiles as Tiles
-from .windows import windows_of as windows_of
+from .windows import days_read as days_read
+from .windows import laid_windows as laid_windows

@@ -4,6 +4,9 @@ Source: the window rule of FarmVibes.AI's `spaceeye_interpolation_inference` wor
 write intervals this module reproduces for the same length, window and step.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
 from spaceeye_stac.model import Window
@@ -42,6 +45,38 @@ def windows_of(days: DateRange, settings: Settings) -> list[Window]:
     known, asked = range(-context, len(days) + context), range(len(days))
     cut = [Window(_cut(_shift(w.read, -context), known), _cut(_shift(w.write, -context), asked)) for w in laid]
     return [w for w in cut if len(w.write)]
+
+
+def causal_windows(days: DateRange, acquired: Sequence[int], settings: Settings) -> list[Window]:
+    """Cover the requested days with windows that read no day after those they write.
+
+    Each day of `acquired` (increasing indices from `days.start`), and the first day of the request, begins a window: it
+    reads the `duration` days that end with it, or those of them that are known, and is shown until the next. What a day
+    is made from so depends on days up to it alone, not even on when the next acquisition is. Where none comes for
+    longer than `duration`, a further window without an acquisition writes what is left: nothing.
+    """
+    duration, first = settings.window_days(days), -settings.context_days(days)
+    starts = [0, *(day for day in acquired if 0 < day < len(days)), len(days)]
+    found = []
+    for start, stop in pairwise(starts):
+        end = min(stop, start + duration)
+        found.append(Window(range(max(first, start + 1 - duration), start + 1), range(start, end)))
+        if end < stop:
+            found.append(Window(range(start + 1, end + 1), range(end, stop)))
+    return found
+
+
+def laid_windows(days: DateRange, acquired: Sequence[int], settings: Settings) -> list[Window]:
+    """Windows of a run with acquisitions on these days, as the settings want them."""
+    return causal_windows(days, acquired, settings) if settings.causal else windows_of(days, settings)
+
+
+def days_read(days: DateRange, settings: Settings) -> range:
+    """Days, as indices from `days.start`, of which some window may read the scenes."""
+    if settings.causal:
+        return range(-settings.context_days(days), len(days))
+    laid = windows_of(days, settings)
+    return range(min(w.read.start for w in laid), max(w.read.stop for w in laid))
 
 
 def _shift(days: range, by: int) -> range:

@@ -2,10 +2,11 @@
 
 I(band, day) is the mean reflectance over the day's clear pixels. Days whose clear share is at most `min_clear_ratio`
 take no part. A day without its own value gets the mean of the others weighted by exp(-|dt| / 2), or, where those
-weights underflow, the nearest one. Source: FarmVibes.AI's `spaceeye` op, step `normalize_illuminance`.
+weights underflow, the nearest one. In causal mode the others are those before it, and before the first used day there
+is nothing. Source: FarmVibes.AI's `spaceeye` op, step `normalize_illuminance`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from spaceeye_stac.settings import Settings
 DECAY_PER_DAY = 0.5
 # what is farther away weighs less than float32 can tell: left out, so that it can change nothing
 REACH_DAYS = 40
+
+Carry = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,34 @@ def days_used(total: DayTotals, min_clear_ratio: float) -> NDArray[np.bool_]:
     return np.asarray(total.clear > min_clear_ratio * np.maximum(total.observed, 1))
 
 
-def daily_illuminance(total: DayTotals, days: Sequence[int], span: range, min_clear_ratio: float) -> Illuminance:
-    """Mean over clear pixels at the used `days`, carried to every day of `span` by weights exp(-|dt| / 2).
+def carried(when: NDArray[np.int64], means: NDArray[np.float64], days: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Means `(band, time)` of the days `when`, on others `(band, day)`: their own, else weighted by exp(-|dt| / 2)."""
+    gaps = np.abs(days[:, None] - when)
+    nearest = gaps.min(axis=1, keepdims=True)
+    weights = np.exp(-DECAY_PER_DAY * (gaps - nearest))
+    weights[(nearest == 0) & (gaps > 0)] = 0
+    weights[gaps - nearest > REACH_DAYS] = 0
+    return np.asarray(means @ (weights / weights.sum(axis=1, keepdims=True)).T)
+
+
+def carried_on(when: NDArray[np.int64], means: NDArray[np.float64], days: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Do as `carried`, from the days up to each day alone; NaN before the first.
+
+    Each day is made by itself from those that have a weight, so that it is the same, bit for bit, whatever days follow.
+    """
+    found = np.full((len(means), len(days)), np.nan)
+    for n, day in enumerate(days):
+        past = when[when <= day]
+        if past.size:
+            near = (when <= day) & (when >= past.max() - REACH_DAYS)
+            found[:, n] = carried(when[near], means[:, near], days[n : n + 1])[:, 0]
+    return found
+
+
+def daily_illuminance(
+    total: DayTotals, days: Sequence[int], span: range, min_clear_ratio: float, carry: Carry = carried
+) -> Illuminance:
+    """Mean over clear pixels at the used `days`, carried to every day of `span`.
 
     Where no day can be used, every value is NaN.
     """
@@ -66,28 +95,21 @@ def daily_illuminance(total: DayTotals, days: Sequence[int], span: range, min_cl
     if not used.any():
         return Illuminance(np.full((len(total.sums), len(span)), np.nan, np.float32), used, span.start)
     when, means = np.asarray(days)[used], total.sums[:, used] / total.clear[used]
-    values = _carry(when, means, np.arange(span.start, span.stop))
-    carried = np.ones((len(means), len(used)), np.float32)
+    values = carry(when, means, np.arange(span.start, span.stop))
+    ratios = np.ones((len(means), len(used)), np.float32)
     if len(when) > 1:
-        others = [_carry(np.delete(when, n), np.delete(means, n, axis=1), when[n : n + 1]) for n in range(len(when))]
-        carried[:, used] = np.concatenate(others, axis=1) / means
-    return Illuminance(values.astype(np.float32), used, span.start, carried)
+        others = [carry(np.delete(when, n), np.delete(means, n, axis=1), when[n : n + 1]) for n in range(len(when))]
+        found = np.concatenate(others, axis=1) / means
+        ratios[:, used] = np.where(np.isfinite(found), found, 1)
+    return Illuminance(values.astype(np.float32), used, span.start, ratios)
 
 
 def illuminance_of(total: DayTotals, days: Sequence[int], span: range, settings: Settings) -> Illuminance:
     """Illuminance of every day of `span` as the settings want it: each day's own, or ones."""
-    compute = daily_illuminance if settings.normalize_illuminance else uniform_illuminance
-    return compute(total, days, span, settings.min_clear_ratio)
-
-
-def _carry(when: NDArray[np.int64], means: NDArray[np.float64], days: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Own mean on the days `when`, elsewhere the mean weighted by exp(-|dt| / 2), scaled so as not to underflow."""
-    gaps = np.abs(days[:, None] - when)
-    nearest = gaps.min(axis=1, keepdims=True)
-    weights = np.exp(-DECAY_PER_DAY * (gaps - nearest))
-    weights[(nearest == 0) & (gaps > 0)] = 0
-    weights[gaps - nearest > REACH_DAYS] = 0
-    return np.asarray(means @ (weights / weights.sum(axis=1, keepdims=True)).T)
+    if not settings.normalize_illuminance:
+        return uniform_illuminance(total, days, span, settings.min_clear_ratio)
+    carry = carried_on if settings.causal else carried
+    return daily_illuminance(total, days, span, settings.min_clear_ratio, carry)
 
 
 def unit_illuminance(bands: int, days: int, span: range) -> Illuminance:

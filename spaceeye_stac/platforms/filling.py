@@ -5,7 +5,7 @@ import xarray as xr
 
 from spaceeye_stac.engine import lazy_days
 from spaceeye_stac.errors import NoScenesError
-from spaceeye_stac.keyframes import windows_of
+from spaceeye_stac.keyframes import days_read, laid_windows
 from spaceeye_stac.model import GridJob
 from spaceeye_stac.platforms.cube_pixels import CubePixels, Units
 from spaceeye_stac.query import DateRange, parse_datetime
@@ -60,9 +60,8 @@ def _job(cube: CubePixels, days: DateRange | None, settings: Settings) -> GridJo
     if not dates:
         raise NoScenesError("The cube has no date; widen its temporal extent.")
     wanted = days or DateRange(dates[0], dates[-1])
-    windows = tuple(windows_of(wanted, settings))
-    read = range(min(w.read.start for w in windows), max(w.read.stop for w in windows))
-    near = tuple(one for one in cube.acquisitions if wanted.index(one.day) in read)
+    near = tuple(one for one in cube.acquisitions if wanted.index(one.day) in days_read(wanted, settings))
     if not near:
         raise NoScenesError(f"The cube's dates, {dates[0]} to {dates[-1]}, are not near the days that are asked for.")
+    windows = tuple(laid_windows(wanted, [wanted.index(one.day) for one in near], settings))
     return GridJob(wanted, cube.grid, cube.bands, near, windows, settings)

@@ -18,6 +18,7 @@ OF_SETTINGS = (
     "appearance",
     "duration",
     "time_overlap",
+    "causal",
     "damping_factor",
     "min_clear_ratio",
     "clear_classes",

@@ -66,7 +66,7 @@ def scenes_for(query: Query, settings: Settings | None, found: object) -> SceneL
 
 def _searched_days(query: Query, settings: Settings | None) -> DateRange:
     """The days of the query and those around them that serve as context."""
-    return query.days.widened((settings or Settings()).context_days(query.days))
+    return (settings or Settings()).context_of(query.days)
 
 
 def _in_time(scenes: Sequence[Scene], days: DateRange, counted: str) -> tuple[tuple[Scene, ...], str]:

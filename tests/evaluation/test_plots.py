@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.evaluation.baselines import Estimate, linear, nearest
-from spaceeye_stac.evaluation.plots import error, picture, rgb
+from spaceeye_stac.evaluation.plots import error, example_date, picture, rgb
 from spaceeye_stac.evaluation.scores import Example, Scores
 from tests.support.still_landscape import BANDS, oracle, scored
 
@@ -39,6 +41,28 @@ def test_a_method_without_a_value_is_drawn_as_nothing(tmp_path: Path) -> None:
     none = scored({"linear": linear, "never": lambda values, *_: Estimate(np.full_like(values[:, 0], np.nan))}, 0.02)
     picture(none, tmp_path / "scores.png", BANDS)
     assert (tmp_path / "scores.png").stat().st_size > 10_000
+
+
+def test_dates_and_uncertainties_are_in_the_picture(tmp_path: Path) -> None:
+    with_sd = scored({"linear": linear, "truth + 0.1": oracle(0.1, 0.02)}, 0.02)
+    assert with_sd.example.uncertainties.keys() == {"truth + 0.1"}
+    np.testing.assert_allclose(with_sd.example.uncertainties["truth + 0.1"], 0.9945 * 0.02, rtol=1e-5)
+    wider = {name: 3 * half for name, half in with_sd.example.uncertainties.items()}
+    unsure = replace(with_sd, example=replace(with_sd.example, uncertainties=wider))
+    dated = replace(with_sd, start=date(2018, 4, 11))
+    made = []
+    for n, one in enumerate((with_sd, unsure, dated)):
+        picture(one, tmp_path / f"{n}.png", BANDS)
+        with Image.open(tmp_path / f"{n}.png") as image:
+            made.append(np.asarray(image.convert("RGB")).astype(int))
+    assert made[0].shape == made[1].shape == made[2].shape
+    rows = np.flatnonzero((made[0] != made[1]).any(axis=(1, 2)))
+    height = len(made[0])
+    assert height * 0.4 < rows.min(), "the row of uncertainties, below the errors"
+    assert rows.max() < height * 0.8
+    assert (made[0] != made[2])[: height // 10].any(), "the titles above the images"
+    assert example_date(dated) == str(date(2018, 4, 11) + timedelta(days=dated.example.day))
+    assert example_date(unsure) == f"day {dated.example.day}"
 
 
 def test_bands_that_do_not_fit_are_named(scores: Scores, tmp_path: Path) -> None:
