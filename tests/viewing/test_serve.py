@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from spaceeye_stac.cli.server import browser_link, days_page, document_in
+from spaceeye_stac.viewing import browser_link, document_in
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.publishing import without_local_paths
 from tests.support.command import command
@@ -259,7 +259,7 @@ def test_slow_clients_end(simulated_run: Path, tmp_path: Path) -> None:
 SHORT_LIVED = """
 import sys
 from pathlib import Path
-from spaceeye_stac.cli import connections, server
+from spaceeye_stac.viewing import connections, serving
 connections.REQUEST_SECONDS = connections.STALL_SECONDS = 1.0
-server.serve(Path(sys.argv[1]), int(sys.argv[2]))
+serving.serve(Path(sys.argv[1]), int(sys.argv[2]))
 """
