@@ -27,8 +27,8 @@ function inWords(day) {
 }
 
 function seenInWords(day) {
-  const seen = day.shares.observed / Math.max(1e-6, 1 - day.shares.nodata);
-  if (seen >= 0.995) return "Seen by the satellite";
+  const seen = day.shares.observed;
+  if (seen >= 0.995 * (1 - day.shares.nodata)) return "Seen by the satellite";
   const far = day.distance === null ? "" : `, nearest look ${day.distance} day${day.distance === 1 ? "" : "s"}`;
   return seen > 0 ? `${Math.max(1, Math.round(seen * 100))} % seen, the rest reconstructed` : `Reconstructed${far}`;
 }
