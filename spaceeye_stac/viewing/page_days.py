@@ -6,7 +6,7 @@ A file is one of the run's own: what an item names outside of the folder, or at 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -149,7 +149,13 @@ def _name_in(folder: Path, document: str, href: object) -> str | None:
 
 
 def _is_inside(folder: Path, path: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+    root = _real(folder)
+    return os.path.commonpath([root, os.path.realpath(path)]) == root
+
+
+@lru_cache(maxsize=8)
+def _real(folder: Path) -> str:
+    return os.path.realpath(folder)
 
 
 def _report(folder: Path, name: str, document: Json) -> str | None:

@@ -19,8 +19,18 @@ from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.query import BANDS
 
 LETTERS = {
-    **{"A": "B01", "B": "B02", "G": "B03", "R": "B04", "RE1": "B05", "RE2": "B06", "RE3": "B07"},
-    **{"N": "B08", "N2": "B8A", "WV": "B09", "S1": "B11", "S2": "B12"},
+    "A": "B01",
+    "B": "B02",
+    "G": "B03",
+    "R": "B04",
+    "RE1": "B05",
+    "RE2": "B06",
+    "RE3": "B07",
+    "N": "B08",
+    "N2": "B8A",
+    "WV": "B09",
+    "S1": "B11",
+    "S2": "B12",
 }
 LONGEST, DEEPEST, LARGEST = 300, 40, 1e9
 ALLOWED = re.compile(r"[\w.+\-*/()\s]+", re.ASCII)

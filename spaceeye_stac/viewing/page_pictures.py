@@ -29,7 +29,9 @@ from spaceeye_stac.viewing.page_views import (
 if TYPE_CHECKING:
     from rio_tiler.models import ImageData
 
-INSTALL = 'Thumbnails only: indices, quality layers and sharp pictures need rio-tiler, pip install "spaceeye-stac[serve]".'
+INSTALL = (
+    'Thumbnails only: indices, quality layers and sharp pictures need rio-tiler, pip install "spaceeye-stac[serve]".'
+)
 LARGEST = 2048
 TILE = 256
 DEEPEST_ZOOM = 24

@@ -5,7 +5,9 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -21,6 +23,9 @@ from spaceeye_stac.viewing.page_days import PageDay
 from spaceeye_stac.viewing.page_indices import PageIndex, check_index
 
 THREADS = 4
+TOGETHER = 16  # days that one thread reads
+SIDE = 32
+KEPT = 12_000  # squares, of 2 kB each
 SCALE = 1e-4
 DRIVERS = ["GTiff", "VRT"]
 LOCAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
@@ -87,7 +92,8 @@ def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[
         check_index(index, days[0].bands)
     bands = tuple(dict.fromkeys(band for index in indices for band in index.bands))
     with ThreadPoolExecutor(THREADS) as pool:
-        rows = list(pool.map(lambda day: _pixels(day, bands, at), days))
+        parts = pool.map(lambda n: _rows(days[n : n + TOGETHER], bands, at), range(0, len(days), TOGETHER))
+        rows = [row for part in parts for row in part]
     distance, *found = np.array(rows, np.float64).reshape(len(days), -1).T
     reflectance = dict(zip(bands, found[: len(bands)], strict=True))
     widths = dict(zip(bands, found[len(bands) :], strict=True))
@@ -100,6 +106,12 @@ def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[
         {index.name: index.of(reflectance) for index in indices},
         {index.name: index.spread(reflectance, widths) for index in indices},
     )
+
+
+def _rows(days: Sequence[PageDay], bands: Sequence[str], at: tuple[int, int]) -> list[list[float]]:
+    """The pixels of some days, in one environment of GDAL, which takes a while to set up."""
+    with rasterio.Env(**LOCAL):
+        return [_pixels(day, bands, at) for day in days]
 
 
 def _pixels(day: PageDay, bands: Sequence[str], at: tuple[int, int]) -> list[float]:
@@ -117,12 +129,20 @@ def _scaled(known: Mapping[str, float], keys: Sequence[str]) -> Iterator[float]:
 def _pixel(day: PageDay, key: str, at: tuple[int, int]) -> float:
     """The DN of one pixel; NaN of a file that the day does not have."""
     path = day.files.get(key)
-    return np.nan if path is None else _dn(path, at)
-
-
-def _dn(path: Path, at: tuple[int, int]) -> float:
+    if path is None:
+        return np.nan
     try:
-        with rasterio.Env(**LOCAL), DatasetReader(str(path), driver=DRIVERS, sharing=False) as file:
-            return float(file.read(1, window=Window(at[1], at[0], 1, 1))[0, 0])
+        known = path.stat()
+        square = _square(path, (known.st_mtime_ns, known.st_size), (at[0] // SIDE, at[1] // SIDE))
     except (OSError, rasterio.errors.RasterioError) as error:
         raise ReadError(f"File {path.name} cannot be read; run again.", "cannot be read") from error
+    return float(square[at[0] % SIDE, at[1] % SIDE])
+
+
+@lru_cache(maxsize=KEPT)
+def _square(path: Path, _stamp: tuple[int, int], at: tuple[int, int]) -> NDArray[Any]:
+    """The pixels around one, which cost no more to read, so that another index or point near it is there at once."""
+    with DatasetReader(str(path), driver=DRIVERS, sharing=False) as file:
+        row, column = at[0] * SIDE, at[1] * SIDE
+        size = min(SIDE, file.width - column), min(SIDE, file.height - row)
+        return np.asarray(file.read(1, window=Window(column, row, *size)))

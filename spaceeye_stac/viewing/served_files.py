@@ -67,6 +67,7 @@ class PublishedFiles(StaticFiles):
     """A published folder: its files with their types, and its documents without paths of this machine."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file of a path, if it is one to be served."""
         name = PurePosixPath(path)
         if name.name in NOT_SERVED or any(part.startswith(".") and part != "." for part in name.parts):
             raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -100,11 +101,10 @@ class BrowserFiles(StaticFiles):
     """A built stac-browser: its pages exist only in the browser, so that each of them is its one HTML file."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file of a path, or the one HTML file."""
         try:
             return await super().get_response(path, scope)
         except HTTPException as error:
             if error.status_code != HTTPStatus.NOT_FOUND or Path(path).parts[:1] not in {(p,) for p in BROWSER_PAGES}:
                 raise
             return await super().get_response("index.html", scope)
-
-

@@ -1,7 +1,7 @@
 """A run's folder over HTTP on this machine alone: its page, what the page asks for, and its files for stac-browser.
 
-With a built stac-browser beside it, all stand on one port: the browser at its root, the page at `PAGE`, the folder under
-`DATA`, with the CORS and Range headers that stac-browser needs.
+With a built stac-browser beside it, all stand on one port: the browser at its root, the page at `PAGE`, the folder
+under `DATA`, with the CORS and Range headers that stac-browser needs.
 """
 
 from http import HTTPStatus

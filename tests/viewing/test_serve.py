@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from spaceeye_stac.viewing import browser_link, document_in
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.publishing import without_local_paths
+from spaceeye_stac.viewing import browser_link, document_in
 from tests.support.command import command
 from tests.support.servers import Process, free_port, running, serve_command
 
