@@ -129,12 +129,13 @@ def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8123,
     browse: Annotated[Path | None, typer.Option(help="A built stac-browser (its dist) to serve beside it.")] = None,
 ) -> None:
-    """Serve a published folder on this machine and print its stac-browser link."""
-    from spaceeye_stac.cli import server  # noqa: PLC0415 - only a server needs what it imports
+    """Serve a published folder on this machine: a page of its days to look at, and its files for stac-browser."""
+    from spaceeye_stac import viewing  # noqa: PLC0415 - only a server needs what it imports
 
     if browse is not None:
-        server.check_browser(browse)
-    link = server.browser_link(folder, port, browse)
-    print_text(f"Serving {folder} on {server.address(folder, port, browse)} (Ctrl-C ends it)")
+        viewing.check_browser(browse)
+    link = viewing.browser_link(folder, port, browse)
+    print_text(f"Serving {folder} on {viewing.address(folder, port, browse)} (Ctrl-C ends it)")
     print_text(f"stac-browser: {link}")
-    server.serve(folder, port, browse)
+    print_text(f"Look at the days: {viewing.page_address(port, browse)}")
+    viewing.serve(folder, port, browse)

@@ -2,4 +2,10 @@ from .series_files import check_files as check_files
 from .series_files import write_csv as write_csv
 from .series_files import write_parquet as write_parquet
 from .series_plot import plot_series as plot_series
+from .served_files import check_browser as check_browser
+from .served_files import document_in as document_in
+from .serving import address as address
+from .serving import browser_link as browser_link
+from .serving import page_address as page_address
+from .serving import serve as serve
 from .zone_series import series as series

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from spaceeye_stac.cli.server import browser_link, days_page, document_in
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.publishing import without_local_paths
+from spaceeye_stac.viewing import browser_link, document_in
 from tests.support.command import command
 from tests.support.servers import Process, free_port, running, serve_command
 
@@ -168,22 +168,28 @@ def read(url: str) -> tuple[str, bytes]:
 def test_the_root_leads_to_the_days(served: tuple[str, str]) -> None:
     kind, page = read(f"{served[0]}/")
     assert kind == "text/html; charset=utf-8"
-    hrefs = re.findall(r'href="([^"]+)"', page.decode())
-    assert hrefs[0] == "collection.json"
+    without_scripts = page.decode().split("<noscript>")[1].split("</noscript>")[0]
+    hrefs = re.findall(r'href="([^"]+)"', without_scripts)
+    assert hrefs[0] == "/collection.json"
     assert len(hrefs) == 25
     for href in hrefs[:3]:
-        assert json.loads(read(f"{served[0]}/{href}")[1])["stac_version"] == "1.1.0"
+        assert json.loads(read(f"{served[0]}{href}")[1])["stac_version"] == "1.1.0"
 
 
 def test_the_page_of_a_hostile_collection_is_harmless(tmp_path: Path) -> None:
-    odd = '"><script>alert(1)</script>'
-    links = [{"rel": "item", "href": href} for href in (f"./{odd}/{odd}.json", "javascript:alert(1)")]
-    (tmp_path / "collection.json").write_text(json.dumps({"id": odd, "links": links}))
-    page = days_page(tmp_path)
-    assert "<script" not in page
-    assert "javascript:" not in page
-    (tmp_path / "collection.json").write_text("no JSON")
-    assert "0 documents" in days_page(tmp_path)
+    odd, folder = '"><script>alert(1)</script>', tmp_path / "hostile"
+    folder.mkdir()
+    hrefs = (f"./{odd}/{odd}.json", "javascript:alert(1)", "../../../etc/passwd", "/etc/passwd", 3, None)
+    links = [{"rel": "item", "href": href} for href in hrefs]
+    (folder / "collection.json").write_text(json.dumps({"id": odd, "links": links}))
+    with running(serve_command(folder, tmp_path / "log", "collection.json")) as server:
+        page = read(f"{server.address}/")[1].decode()
+        assert "<script>" not in page
+        assert "javascript:" not in page
+        assert "passwd" not in page
+        assert json.loads(read(f"{server.address}/api/days")[1])["days"] == []
+        (folder / "collection.json").write_text("no JSON")
+        assert "0 documents" in read(f"{server.address}/")[1].decode()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +265,7 @@ def test_slow_clients_end(simulated_run: Path, tmp_path: Path) -> None:
 SHORT_LIVED = """
 import sys
 from pathlib import Path
-from spaceeye_stac.cli import connections, server
+from spaceeye_stac.viewing import connections, serving
 connections.REQUEST_SECONDS = connections.STALL_SECONDS = 1.0
-server.serve(Path(sys.argv[1]), int(sys.argv[2]))
+serving.serve(Path(sys.argv[1]), int(sys.argv[2]))
 """
