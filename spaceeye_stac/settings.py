@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.outlines import brief, call, card, folded, given, table
+from spaceeye_stac.outlines import call, card, folded, given, plainly, table
 from spaceeye_stac.query import ALL_CLOUD, DateRange
 
 TILINGS = (None, "mgrs")
@@ -123,10 +123,9 @@ class Settings:
 
     def _repr_html_(self) -> str:
         own = given(self)
-        usual = [(one.name, brief(one.default)) for one in fields(self) if one.name not in own]
-        chosen = {"method": self.method, **own}
-        rows = [(name, brief(value)) for name, value in chosen.items()]
-        return card("Settings", table((), rows), folded("as usual", table((), usual)))
+        usual = {one.name: one.default for one in fields(self) if one.name not in {"method", *own}}
+        chosen = table((), plainly({"method": self.method, **own}))
+        return card("Settings", chosen, folded("the rest, as usual", table((), plainly(usual))))
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         whole = isinstance(self.duration, int) and 1 <= self.duration <= MAX_DURATION

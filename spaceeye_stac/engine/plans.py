@@ -122,13 +122,13 @@ class Plan:
         return f"Plan({said}{f', {len(self.warnings)} warnings' if self.warnings else ''})"
 
     def _repr_html_(self) -> str:
-        head = ("grid", "pixels", "bands", "scenes", "windows", "reads", "memory", "disk", "until the end", "time")
+        head = ("grid", "pixels", "bands", "scenes", "windows", "reads", "memory", "disk", "scratch", "time")
         rows = [_html_row(grid) for grid in self.grids]
         windows = (folded(f"windows of {grid.name}", _html_windows(grid)) for grid in self.grids)
         first, last = self.days
         work = f"Time is of {self.workers} at once, without the network's; no pixel was read."
         title = f"Plan, {first} to {last}"
-        return card(title, table(head, rows, range(3, len(head))), notes(self.warnings), *windows, paragraph(work))
+        return card(title, table(head, rows, range(2, len(head))), notes(self.warnings), *windows, paragraph(work))
 
 
 def plan(
@@ -259,7 +259,7 @@ def _html_row(grid: GridPlan) -> tuple[object, ...]:
     cost, (rows, columns) = grid.cost, grid.shape
     sizes = map(_size, (cost.read, cost.memory, cost.disk, cost.scratch))
     pixels = f"{rows} x {columns} of {grid.resolution:g} in {grid.crs}"
-    return grid.name, pixels, ", ".join(grid.bands), grid.scenes, len(grid.windows), *sizes, _time(cost.seconds)
+    return grid.name, pixels, len(grid.bands), grid.scenes, len(grid.windows), *sizes, _time(cost.seconds)
 
 
 def _html_windows(grid: GridPlan) -> Html:

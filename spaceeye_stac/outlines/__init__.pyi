@@ -1,7 +1,6 @@
 from .boxes import MAX_LATITUDE as MAX_LATITUDE
 from .boxes import checked_bbox as checked_bbox
 from .display import Html as Html
-from .display import brief as brief
 from .display import call as call
 from .display import card as card
 from .display import element as element
@@ -9,6 +8,7 @@ from .display import folded as folded
 from .display import given as given
 from .display import notes as notes
 from .display import paragraph as paragraph
+from .display import plainly as plainly
 from .display import table as table
 from .display import vertices as vertices
 from .globe import MALFORMED as MALFORMED

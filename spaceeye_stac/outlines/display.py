@@ -7,15 +7,17 @@ that dark ones stay dark.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from html import escape
+from pathlib import PurePath
 from typing import Any
 
 from spaceeye_stac.errors import printable, redacted
 
 LONGEST_VALUE = 60
+MOST_LISTED = 20
 VOID = frozenset({"img"})
 FAINT = "1px solid color-mix(in srgb, currentColor 25%, transparent)"
 CELL = "text-align:left;vertical-align:top;padding:.15em .8em .15em 0;background:none"
-NUMBER = CELL.replace("left", "right")
+NUMBER = CELL.replace("left", "right") + ";white-space:nowrap"
 PAGE = "color:inherit;background:none;font-size:.95em;line-height:1.45;max-width:64em"
 TITLE = "font-weight:600;font-size:1.05em;margin-bottom:.4em"
 NOTE = "margin:.4em 0;opacity:.85"
@@ -80,11 +82,23 @@ def brief(value: object) -> str:
     """A value as Python writes it, in a few words: no secret of an address, and no long list in full."""
     if isinstance(value, Mapping) and "type" in value:
         return f"<{value['type']} of {vertices(value)} vertices>"
+    value = str(value) if isinstance(value, PurePath) else value
     if isinstance(value, str) or not hasattr(value, "__dict__"):
         text = printable(repr(redacted(value) if isinstance(value, str) else value))
     else:
         text = f"<{getattr(value, '__name__', type(value).__name__)}>"
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]}...{text[-1]}"
+
+
+def plainly(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Names and values as the rows of a table: several with commas between, texts and paths as they are."""
+    return [(name, _plain(value)) for name, value in values.items()]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (list, tuple)) and len(value) <= MOST_LISTED:
+        return ", ".join(map(_plain, value))
+    return redacted(str(value)) if isinstance(value, (str, PurePath)) else brief(value)
 
 
 def call(name: str, values: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ from shapely import Geometry
 from spaceeye_stac.outlines.display import Html, element
 from spaceeye_stac.outlines.globe import footprint, joined, middle, polygons
 
-SIDE = 260.0
+SIDE = 220.0
 EDGE = 8.0
 SMALLEST = 6.0  # pixels; what is smaller gets a ring
 REGION_COLOUR = "#e07b28"  # to be seen on white and on black

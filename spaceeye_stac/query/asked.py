@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.outlines import brief, call, card, checked_bbox, given, table
+from spaceeye_stac.outlines import call, card, checked_bbox, given, plainly, table
 from spaceeye_stac.query.bands import BANDS, checked_bands, either
 from spaceeye_stac.query.dates import DateRange, parse_datetime
 
@@ -165,7 +165,7 @@ class Query:
     def _repr_html_(self) -> str:
         from spaceeye_stac.outlines import map_of  # noqa: PLC0415 - shapely
 
-        return card("Query", map_of(self.geometry), table((), [(name, brief(v)) for name, v in given(self).items()]))
+        return card("Query", map_of(self.geometry), table((), plainly(given(self))))
 
     def _check_mask(self) -> None:
         if self.mask is not None and self.mask not in MASK_KINDS:

@@ -109,20 +109,28 @@ class SceneList(list[Scene]):
         region = None if self.query is None else self.query.geometry
         rows = self._table(self[:SHOWN_ROWS])
         more = [folded(f"{len(self) - SHOWN_ROWS} more", self._table(self[SHOWN_ROWS:]))] if self[SHOWN_ROWS:] else []
-        said = [folded(f"{len(self.left_out)} notes of the search", notes(self.left_out))] if self.left_out else []
+        said = [folded(_counted_notes(self.left_out), notes(self.left_out))] if self.left_out else []
         picture = map_of(region, [scene.item for scene in self])
         return card("Scenes", paragraph(*self._counted()), picture, rows, *more, *said)
 
     def _table(self, scenes: "SceneList") -> Html:
-        """A row for each scene; thumbnails only where some item has one that anybody may read."""
-        pictures = [thumbnail_href(scene.item) for scene in scenes]
-        head = ["day", "tile", "cloud", "clear", "use", "id", *(["thumbnail"] if any(pictures) else [])]
-        rows = [
-            [s.day, s.tile or "", _percent(s.cloud_cover), _percent(s.clear_share), self.use_of(s) or "", s.id,
-             *([_image(picture)] if any(pictures) else [])]
-            for s, picture in zip(scenes, pictures, strict=True)
-        ]  # fmt: skip
-        return table(head, rows, numbers=(2, 3))
+        """A row for each scene, without the columns of which nothing is known."""
+        columns: dict[str, list[object]] = {
+            "day": [scene.day for scene in scenes],
+            "tile": [scene.tile or "" for scene in scenes],
+            "cloud": [_percent(scene.cloud_cover) for scene in scenes],
+            "clear": [_percent(scene.clear_share) for scene in scenes],
+            "use": [self.use_of(scene) or "" for scene in scenes],
+            "thumbnail": [_image(thumbnail_href(scene.item)) for scene in scenes],
+            "id": [scene.id for scene in scenes],
+        }
+        shown = {name: cells for name, cells in columns.items() if any(cells)}
+        numbers = [i for i, name in enumerate(shown) if name in {"cloud", "clear"}]
+        return table([*shown], zip(*shown.values(), strict=True), numbers)
+
+
+def _counted_notes(said: Sequence[str]) -> str:
+    return f"{len(said)} note{'s' if len(said) > 1 else ''}"
 
 
 def _percent(share: float | None) -> str:
@@ -130,7 +138,7 @@ def _percent(share: float | None) -> str:
 
 
 def _image(href: str | None) -> Html:
-    more = {"loading": "lazy", "referrerpolicy": "no-referrer", "alt": "thumbnail", "style": THUMBNAIL}
+    more = {"loading": "lazy", "referrerpolicy": "no-referrer", "alt": "", "style": THUMBNAIL}
     return Html() if href is None else element("img", src=href, **more)
 
 

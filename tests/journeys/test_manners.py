@@ -80,7 +80,7 @@ def test_settings_show_what_is_not_usual() -> None:
     assert repr(se.Settings()) == "Settings()"
     assert repr(se.Settings(duration=24, crs="EPSG:32631")) == "Settings(duration=24, crs='EPSG:32631')"
     assert repr(se.Settings(method=mine)) == "Settings(method=<mine>)"
-    assert "min_clear_ratio" in html(se.Settings(duration=24)).split("as usual")[1]
+    assert "min_clear_ratio" in html(se.Settings(duration=24)).split("the rest, as usual")[1]
 
 
 def test_points_are_counted_in_every_geometry() -> None:
@@ -124,6 +124,11 @@ def test_a_region_over_the_antimeridian_is_one_small_map() -> None:
     longitudes = np.array(re.findall(r"([\d.]+) [\d.]+", path.attrib["d"]), float)
     assert longitudes.max() - longitudes.min() > 0.9 * (float(root.attrib["width"]) - 16)
     assert map_of(None) == ""
+
+
+def test_nothing_is_shown_of_no_scene() -> None:
+    assert repr(se.SceneList()) == "SceneList(0 scenes)"
+    assert not Markup(html(se.SceneList())).of("td")
 
 
 def test_a_field_in_a_tile_gets_a_ring() -> None:
