@@ -24,13 +24,14 @@ from tests.support.failing_api import FlakyApi
 from tests.support.loopback import serving
 from tests.support.material import ROOT, material
 
-FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS = PAGES = (
+FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS, PYTHON_REFERENCE = PAGES = (
     "README.md",
     "examples/README.md",
     "catalogs/README.md",
     "spaceeye_stac/README.md",
     "tests/README.md",
     "examples/platforms.md",
+    "examples/reference.md",
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELLIPSIS = "..."  # stands for the options of another command
