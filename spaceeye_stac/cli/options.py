@@ -16,7 +16,7 @@ from spaceeye_stac.cli.completion import completion_of
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.settings import Settings
 
-WIDEST_CHOICES = 20
+WIDEST_CHOICES = 22
 OF_SOME_COMMANDS = ("method", "appearance", "collection_id")
 _TYPES: dict[str, type] = {"boolean": bool, "integer": int, "number": float}
 _SETTINGS = {parameter.name: parameter for parameter in platforms.parameters_of(Settings)}
