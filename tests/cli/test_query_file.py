@@ -17,10 +17,9 @@ from spaceeye_stac.query import BANDS
 from tests.support.command import as_bbox, command
 from tests.support.small_catalog import small_items, written
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
-NAMES = (
-    st.text(st.characters(exclude_categories=("Cs",), exclude_characters=","), min_size=1).map(str.strip).filter(bool)
-)
+LETTERS = st.characters(exclude_categories=["Cs"])
+TEXT = st.text(LETTERS, min_size=1, max_size=20)
+NAMES = st.text(LETTERS.filter(lambda letter: letter != ","), min_size=1).map(str.strip).filter(bool)
 BOXES = st.tuples(st.floats(-179, 170), st.floats(-79, 70), st.floats(1e-5, 8), st.floats(1e-5, 8)).map(
     lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3])
 )
@@ -30,7 +29,7 @@ BOXES = st.tuples(st.floats(-179, 170), st.floats(-79, 70), st.floats(1e-5, 8), 
 def queries(draw: st.DrawFn) -> se.Query:
     box = draw(BOXES)
     region: dict[str, Any] = {"bbox": box} if draw(st.booleans()) else {"intersects": shapely.box(*box)}
-    optional = {
+    optional: dict[str, st.SearchStrategy[Any]] = {
         "bands": st.lists(st.sampled_from(BANDS), min_size=1, unique=True),
         "max_cloud_cover": st.floats(0, 100),
         "tiles": st.just(["31UDS", "1CCV"]),
@@ -40,30 +39,33 @@ def queries(draw: st.DrawFn) -> se.Query:
         "mask_collection": TEXT,
         "collection": TEXT,
     }
-    chosen = draw(st.fixed_dictionaries({}, optional=optional))
+    chosen: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=optional))
     return se.Query(
         catalog=draw(TEXT), datetime=draw(st.sampled_from(["2023", "2023-04-01/2023-05-01"])), **region, **chosen
     )
 
 
-SETTINGS = st.fixed_dictionaries(
-    {},
-    optional={
-        "method": st.sampled_from(["surface", "damped", "reference"]),
-        "duration": st.one_of(st.just("all"), st.integers(1, 3660)),
-        "time_overlap": st.floats(0, 1, exclude_max=True),
-        "damping_factor": st.floats(1e-9, 1e9),
-        "normalize_illuminance": st.booleans(),
-        "clear_classes": st.lists(st.integers(0, 11), min_size=1),
-        "resolution": st.floats(0.001, 1e4),
-        "crs": st.sampled_from(["EPSG:32631", 32631]),
-        "clip": st.booleans(),
-    },
-).map(lambda chosen: se.Settings(**chosen))
+SETTING_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "method": st.sampled_from(["surface", "damped", "reference"]),
+    "duration": st.one_of(st.just("all"), st.integers(1, 3660)),
+    "time_overlap": st.floats(0, 1, exclude_max=True),
+    "damping_factor": st.floats(1e-9, 1e9),
+    "normalize_illuminance": st.booleans(),
+    "clear_classes": st.lists(st.integers(0, 11), min_size=1),
+    "resolution": st.floats(0.001, 1e4),
+    "crs": st.sampled_from(["EPSG:32631", 32631]),
+    "clip": st.booleans(),
+}
+
+
+@st.composite
+def all_settings(draw: st.DrawFn) -> se.Settings:
+    chosen: dict[str, Any] = draw(st.fixed_dictionaries({}, optional=SETTING_VALUES))
+    return se.Settings(**chosen)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(query=queries(), chosen=SETTINGS)
+@given(query=queries(), chosen=all_settings())
 def test_what_is_written_is_read(query: se.Query, chosen: se.Settings, tmp_path: Path) -> None:
     path = tmp_path / "query.toml"
     write_query_file(path, query, chosen)
