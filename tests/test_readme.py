@@ -122,7 +122,9 @@ def test_the_front_page_has_the_figures_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(("name", "line"), ALL_COMMANDS)
-def test_every_command_line_parses(name: str, line: str) -> None:
+def test_every_command_line_parses(name: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "field.toml").write_text('[query]\ncatalog = "cdse"\ndatetime = "2023"\nbbox = [3, 50, 4, 51]\n')
     arguments = shlex.split(line, comments=True)[1:]
     subcommand, rest = arguments[0], [part for part in arguments[1:] if part != ELLIPSIS]
     known = options_of(subcommand)
@@ -140,7 +142,8 @@ def test_the_pages_show_every_command() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_option_in_a_sentence_exists(name: str) -> None:
     """`--option` is one of some command, `run --option` and `spaceeye-stac run --option` one of that."""
-    anywhere = set().union(*(options_of(subcommand) for subcommand in group().commands))
+    anywhere = {option for parameter in group().params for option in parameter.opts}
+    anywhere = anywhere.union(*(options_of(subcommand) for subcommand in group().commands))
     for code in inline(name):
         words = code.removeprefix("spaceeye-stac ").split()
         known = options_of(words[0]) if words[0] in group().commands else anywhere
