@@ -41,9 +41,13 @@ class ReadableApi(SmallApi):
         return status, {**found, "links": links}
 
 
+def notebook_of(name: str) -> Any:
+    return nbformat.read(EXAMPLES / name, as_version=4)  # type: ignore[no-untyped-call]
+
+
 def run(name: str, environment: dict[str, str]) -> list[Any]:
     """The outputs of each code cell."""
-    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    notebook = notebook_of(name)
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}})
     client.execute(env=environment)
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
@@ -58,7 +62,7 @@ def shown(outputs: list[Any], kind: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_is_stored_without_outputs_and_says_something_before_each_cell(name: str) -> None:
-    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    notebook = notebook_of(name)
     nbformat.validate(notebook)
     kinds = [cell.cell_type for cell in notebook.cells]
     assert kinds[0] == "markdown"
