@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NO_LOOK = 255
 NO_LABEL = 65535
+# what items say of the scene classes 4 to 7, which are taken as clear
+CLEAR_SHARES = tuple(f"s2:{name}_percentage" for name in ("vegetation", "not_vegetated", "water", "unclassified"))
 UNKNOWN, CLEAR, CLOUD = range(3)  # what a mask model says of a pixel
 
 
@@ -119,12 +121,23 @@ class Scene:
     @property
     def cloud_cover(self) -> float | None:
         """`eo:cloud_cover` of the source item, in percent; None where it says none, or what is no number."""
-        value = self.item["properties"].get("eo:cloud_cover")
+        return self._number("eo:cloud_cover")
+
+    @property
+    def clear_share(self) -> float | None:
+        """Percent of the item's pixels in the scene classes 4 to 7; None where it does not say all of them."""
+        shares = [self._number(name) for name in CLEAR_SHARES]
+        known = [share for share in shares if share is not None]
+        return min(sum(known), 100.0) if len(known) == len(CLEAR_SHARES) else None
+
+    def _number(self, name: str) -> float | None:
+        """A property of the source item that is a finite number."""
+        value = self.item["properties"].get(name)
         try:
-            share = math.nan if isinstance(value, bool) else float(value)
+            found = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             return None
-        return share if math.isfinite(share) else None
+        return found if math.isfinite(found) else None
 
     def with_bands(self, names: Sequence[str]) -> "Scene":
         """The scene with these bands, in this order; the others are spare."""

@@ -30,10 +30,20 @@ Holdout = Callable[[Sequence[Scene], Query, Settings], Json]
 def interpolate(scenes: Sequence[Scene], query: Query, settings: Settings | None = None) -> "xr.Dataset":
     """Every requested day as a lazy cube; no pixel is read before something is computed.
 
+    Parameters
+    ----------
+    scenes
+        What `search` returned, or some of it.
+    query
+        What they were searched with: its region, days and bands are those of the cube.
+    settings
+        How to compute.
+
     Returns a Dataset on dask with `reflectance` `(time, band, y, x)` float32 (NaN = nodata) and `clear_distance`
     `(time, y, x)` uint8 (days to the nearest clear look, 255 = none), one step a day, and its CRS in `spatial_ref`.
     Scenes that the query's `unreadable` drops stand in its attribute `spaceeye:warnings`.
     Raises InvalidInputError and NoScenesError here, ReadError and NoClearLookError when it is computed.
+
     """
     if len({tuple(scene.bands) for scene in scenes}) != 1:
         raise InvalidInputError("scenes must be at least one and have the same bands; use what search returned.")
@@ -131,7 +141,7 @@ def run(
         grids = [engine.fill_grid(work, workers, report, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
-        return engine.finish(grids, scores, found.unreadable)
+        return engine.finish(grids, scores, found)
 
 
 def _found(query: Query, settings: Settings, scenes: object | None, earlier: "RunRequest | None") -> "SceneList":

@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.outlines import call, card, folded, given, plainly, table
 from spaceeye_stac.query import ALL_CLOUD, DateRange
 
 TILINGS = (None, "mgrs")
@@ -120,6 +121,15 @@ class Settings:
         for name, ok, remedy in self._rules():
             if not ok:
                 raise InvalidInputError(f"{name} {getattr(self, name)!r} is not allowed; {remedy}.")
+
+    def __repr__(self) -> str:
+        return call("Settings", given(self))
+
+    def _repr_html_(self) -> str:
+        own = given(self)
+        usual = {one.name: one.default for one in fields(self) if one.name not in {"method", *own}}
+        chosen = table((), plainly({"method": self.method, **own}))
+        return card("Settings", chosen, folded("the rest, as usual", table((), plainly(usual))))
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         whole = isinstance(self.duration, int) and 1 <= self.duration <= MAX_DURATION

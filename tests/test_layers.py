@@ -18,7 +18,7 @@ ALLOWED = {
     "errors": set[str](),
     "outlines": {"errors"},  # before the query, which reads its region by it
     "query": {"errors", "outlines"},
-    "settings": {"errors", "query"},
+    "settings": {"errors", "query", "outlines"},
     "resources": {"errors"},
     "model": {"errors", "query", "settings"},
     "sources": COMMON,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spaceeye_stac.collection import band_fields
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
-from spaceeye_stac.query import Query, parse_datetime
+from spaceeye_stac.query import BANDS, COMMON_NAMES, Query, parse_datetime
 from spaceeye_stac.settings import Settings
 
 SQUARE = {"type": "Polygon", "coordinates": [[[3, 50], [3.1, 50], [3.1, 50.1], [3, 50.1], [3, 50]]]}
@@ -115,10 +116,29 @@ def test_region_is_given_exactly_once() -> None:
         query(bbox=None)
 
 
-@pytest.mark.parametrize("bands", [["B2"], [], ["B02", "B02"], ["red"]])
+@pytest.mark.parametrize("bands", [["B22"], [], ["B02", "blue"], ["rot"], ["B1A"], ["b"], [""], ["B00"], ["B0 4"]])
 def test_bad_bands_are_named(bands: list[str]) -> None:
     with pytest.raises(InvalidInputError, match="bands"):
         query(bands=bands)
+
+
+def test_a_band_has_many_names_and_gets_one() -> None:
+    assert query(bands="B2, b03,red,NIR,b8a").bands == ("B02", "B03", "B04", "B08", "B8A")
+    for name in BANDS:
+        short = name.replace("B0", "B")
+        for text in (name, name.lower(), short, short.lower(), f" {short} "):
+            assert query(bands=[text]).bands == (name,)
+
+
+def test_common_names_are_those_of_the_items_that_this_package_makes() -> None:
+    assert {band_fields(name)["eo:common_name"]: name for name in BANDS}.items() <= COMMON_NAMES.items()
+    assert query(bands=["rededge1", "rededge2", "rededge3"]).bands == ("B05", "B06", "B07")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("redd", "B04"), ("swir1", "B11"), ("B8B", "B08"), ("grean", "B03")])
+def test_a_misspelt_band_is_guessed(name: str, meant: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"bands {name}: .* Is .*{meant}.* meant"):
+        query(bands=[name])
 
 
 def test_filters_are_off_by_default_and_written_one_way() -> None:

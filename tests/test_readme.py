@@ -24,13 +24,14 @@ from tests.support.failing_api import FlakyApi
 from tests.support.loopback import serving
 from tests.support.material import ROOT, material
 
-FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS = PAGES = (
+FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS, PYTHON_REFERENCE = PAGES = (
     "README.md",
     "examples/README.md",
     "catalogs/README.md",
     "spaceeye_stac/README.md",
     "tests/README.md",
     "examples/platforms.md",
+    "examples/reference.md",
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELLIPSIS = "..."  # stands for the options of another command
@@ -121,7 +122,9 @@ def test_the_front_page_has_the_figures_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(("name", "line"), ALL_COMMANDS)
-def test_every_command_line_parses(name: str, line: str) -> None:
+def test_every_command_line_parses(name: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "field.toml").write_text('[query]\ncatalog = "cdse"\ndatetime = "2023"\nbbox = [3, 50, 4, 51]\n')
     arguments = shlex.split(line, comments=True)[1:]
     subcommand, rest = arguments[0], [part for part in arguments[1:] if part != ELLIPSIS]
     known = options_of(subcommand)
@@ -139,7 +142,8 @@ def test_the_pages_show_every_command() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_option_in_a_sentence_exists(name: str) -> None:
     """`--option` is one of some command, `run --option` and `spaceeye-stac run --option` one of that."""
-    anywhere = set().union(*(options_of(subcommand) for subcommand in group().commands))
+    anywhere = {option for parameter in group().params for option in parameter.opts}
+    anywhere = anywhere.union(*(options_of(subcommand) for subcommand in group().commands))
     for code in inline(name):
         words = code.removeprefix("spaceeye-stac ").split()
         known = options_of(words[0]) if words[0] in group().commands else anywhere

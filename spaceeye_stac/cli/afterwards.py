@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from spaceeye_stac.cli.printing import (
     progress_bars,
 )
 
+if TYPE_CHECKING:
+    from spaceeye_stac.publishing import Report
+
 
 def publish(
     folder: Annotated[Path, typer.Argument(help="A folder that a run has made.")],
@@ -48,23 +51,29 @@ def publish(
     Credentials come from the environment: SPACEEYE_STAC_TOKEN, _TOKEN_COMMAND, _USER and _PASSWORD, or _HEADER for an
     API; AWS_*, AZURE_STORAGE_*, GOOGLE_* for a store.
     """
-    from spaceeye_stac.publishing import publish as bring  # noqa: PLC0415
+    report = bring(
+        folder,
+        target,
+        as_json=as_json,
+        quiet=quiet,
+        asset_base_url=asset_base_url,
+        assets_to=assets_to,
+        tiles_url=tiles_url,
+        prune=prune,
+        overwrite=overwrite,
+        ingest=ingest,
+        wait=wait,
+        stac_version=stac_version,
+    )
+    print_report(report, as_json=as_json)
+
+
+def bring(folder: Path, target: str, *, as_json: bool, quiet: bool, **options: Any) -> "Report":  # noqa: ANN401
+    """Publish with progress bars; the report of a publication that is not whole is printed before its error."""
+    from spaceeye_stac.publishing import publish as send  # noqa: PLC0415
 
     with progress_bars(quiet=quiet) as bars, printed_failures(as_json=as_json):
-        report = bring(
-            folder,
-            target,
-            asset_base_url=asset_base_url,
-            assets_to=assets_to,
-            tiles_url=tiles_url,
-            prune=prune,
-            overwrite=overwrite,
-            ingest=ingest,
-            wait=wait,
-            stac_version=stac_version,
-            progress=BarProgress(bars),
-        )
-    print_report(report, as_json=as_json)
+        return send(folder, target, **options, progress=BarProgress(bars))
 
 
 def unpublish(

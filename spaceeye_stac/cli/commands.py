@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spaceeye_stac.cli.afterwards import package, publish, series, serve, unpublish
+from spaceeye_stac.cli.afterwards import bring, package, publish, series, serve, unpublish
 from spaceeye_stac.cli.options import (
     Appearance,
     AsJson,
@@ -38,6 +39,7 @@ from spaceeye_stac.cli.printing import (
     log_to_stderr,
     out_console,
     print_any_character,
+    print_report,
     print_result,
     print_scores,
     print_text,
@@ -54,12 +56,21 @@ if TYPE_CHECKING:
     from spaceeye_stac.publishing import DayStream
 
 
+PROGRAM = "spaceeye-stac"
+FIELD = "--catalog planetary-computer --bbox 3.02,50.81,3.03,50.82"
+DAYS = "--datetime 2023-04-11/2023-08-08"
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _example(name: str, more: str) -> str:
+    """A command that works, as the end of its help, on lines that are short enough for 80 columns."""
+    return f"Example:\n\n{PROGRAM} {name} {FIELD} \\\n  {DAYS} {more}".rstrip()
+
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; docker stop, Slurm, Kubernetes
 BASELINE_NAMES = ("nearest", "linear")
 OF_SIGNAL = 128  # a process that a signal ends has this and its number as exit code
@@ -70,7 +81,7 @@ def spaceeye_stac(version: Version = False) -> None:  # noqa: FBT002 - its callb
     """A cloud-free Sentinel-2 image for every day, from any STAC catalog."""
 
 
-@app.command()
+@app.command(epilog=_example("search", ""))
 @with_groups
 def search(
     query: Query,
@@ -85,7 +96,7 @@ def search(
     print(json.dumps(as_records(scenes), indent=1) if as_json else scenes)  # noqa: T201 - data goes to stdout unstyled
 
 
-@app.command()
+@app.command(epilog=_example("plan", "--memory 4GB"))
 @with_groups
 def plan(
     query: Query,
@@ -104,7 +115,7 @@ def plan(
     print(json.dumps(found.as_json(), indent=1) if as_json else found)  # noqa: T201 - data goes to stdout unstyled
 
 
-@app.command()
+@app.command(epilog=_example("run", "--bands red,green,blue,nir --out out"))
 @with_groups
 def run(
     query: Query,
@@ -123,6 +134,7 @@ def run(
     assets_to: AssetsTo = None,
     tiles_url: TilesUrl = None,
     quiet: Quiet = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
     verbose: Verbose = 0,
 ) -> None:
     """Search, solve, and publish one cloud-free item a day as a new STAC collection.
@@ -137,6 +149,7 @@ def run(
     if target is not None and output.days == "virtual":
         raise InvalidInputError("days 'virtual' cannot be published with to; run with days 'files', or without to.")
     stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
+    start = time.perf_counter()
     with progress_bars(quiet=quiet) as bars, _ends_at_once(out):
         result = run_all(
             query,
@@ -151,11 +164,18 @@ def run(
             each_day=stream.day if stream else None,
             announce=None if quiet else lambda plan: print_text(plan.short, err_console),
         )
-    print_result(result, out)
-    if target is None:
-        print_text(f"Look at it: spaceeye-stac serve {out}")
+    if not as_json:
+        print_result(result, out)
+    if target is not None:
+        report = bring(out, target, as_json=as_json, quiet=quiet, overwrite=overwrite, **where)
+    if as_json:
+        sent = {} if target is None else {"published": report.as_json()}
+        found = result.as_json() | {"seconds": round(time.perf_counter() - start, 1), **sent}
+        print(json.dumps(found, indent=1))  # noqa: T201 - data goes to stdout unstyled
+    elif target is None:
+        print_text(f"Look at it: {PROGRAM} serve {out}")
     else:
-        publish(out, target, **where, overwrite=overwrite, quiet=quiet)
+        print_report(report, as_json=False)
 
 
 @contextmanager
@@ -193,7 +213,7 @@ def _holdout(wanted: bool) -> "Holdout | None":  # noqa: FBT001
     return summary
 
 
-@app.command()
+@app.command(epilog=_example("evaluate", "--picture evaluation.png"))
 @with_groups
 def evaluate(
     query: Query,
@@ -260,7 +280,7 @@ def main() -> None:
     """Run the command; an error of this package, or of a machine that is too small, is one sentence on stderr."""
     print_any_character()
     try:
-        app()
+        app(prog_name=PROGRAM)
     except BaseException as found:
         error = found if isinstance(found, SpaceEyeError) else exhausted(found)
         if error is None:

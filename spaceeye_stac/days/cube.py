@@ -152,7 +152,10 @@ def dataset(grid: Grid, days: DateRange, bands: Sequence[str], arrays: Mapping[s
     }
     if set(bands) <= set(BANDS):
         waves = [band_fields(name)["eo:center_wavelength"] for name in bands]
-        coords["wavelength"] = "band", waves, {"standard_name": "radiation_wavelength", "units": "um"}
+        facts = {"standard_name": "radiation_wavelength", "units": "um"}
+        coords["wavelength"] = xr.Variable(
+            "band", waves, facts, {"preferred_chunks": {"band": 1}}
+        )  # as all that is lazy
     variables = {name: _named(name, array, list(arrays)) for name, array in arrays.items()}
     cube = xr.Dataset(variables, coords, {"Conventions": CONVENTIONS, "references": PAPER})
     for axis, name in AXES.items():

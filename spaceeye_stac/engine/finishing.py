@@ -1,10 +1,13 @@
 """The end of a run: the days of all grids described together as one collection."""
 
+import json
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pystac
 
@@ -26,7 +29,16 @@ from spaceeye_stac.engine.phases import FilledGrid
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.errors import NoClearLookError
 from spaceeye_stac.model import Scene
+from spaceeye_stac.outlines import Html, card, element, notes, paragraph
 from spaceeye_stac.query import Json, Query
+from spaceeye_stac.sources import SceneList
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SHOWN_DAYS = 6
+DAY_LETTERS = len("2018-04-11")
+ROW = "display:flex;flex-wrap:wrap;gap:.6em;margin:.5em 0"
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class Result:
     cannot be read, files that are not what their item says, and scenes whose pixels contradict each other; they stand
     in the collection, too. With `tiling`, `days` are those that some tile holds, and `skipped` and `kept` say tile and
     day. `new_scenes`: ids of scenes that a finished run has not seen, where it is asked for again; `update` uses them.
+    `scenes`: ids of those that were used, with those that served as context; `left_out`: what the search left out, and
+    why.
     """
 
     path: Path
@@ -46,18 +60,65 @@ class Result:
     kept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     new_scenes: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def collection(self) -> pystac.Collection:
         """The published collection."""
         return pystac.Collection.from_file(str(self.path / COLLECTION_FILE))
 
+    def cube(self, tile: str | None = None) -> "xr.Dataset":
+        """The days as a lazy Dataset, the same as `spaceeye_stac.open` gives for the folder.
 
-def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequence[str] = ()) -> Result:
-    """Link the days' items, describe them together, and leave nothing else in the folder.
+        Parameters
+        ----------
+        tile
+            Of a run with tiling: the MGRS tile to open.
 
-    `unreadable`: sentences on the scenes that were left out as their files cannot be opened.
-    """
+        """
+        import xarray as xr  # noqa: PLC0415 - which knows this package by its entry point
+
+        return xr.open_dataset(self.path, engine="spaceeye", chunks={}, tile=tile)
+
+    def as_json(self) -> Json:
+        """Everything as plain JSON."""
+        found = {
+            "folder": str(self.path),
+            "collection": self.collection.id,
+            "days": self.days,
+            "empty": self.skipped,
+            "kept": self.kept,
+            "scenes": {"used": self.scenes, "left_out": self.left_out, "new": self.new_scenes},
+            "warnings": self.warnings,
+        }
+        return dict(json.loads(json.dumps(found)))
+
+    def __repr__(self) -> str:
+        return f"Result({len(self.days)} days, {self.days[0]} to {self.days[-1]}, in {str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        days = f"{len(self.days)} days, {self.days[0]} to {self.days[-1]}"
+        link = element("a", self.path / COLLECTION_FILE, href=(self.path / COLLECTION_FILE).absolute().as_uri())
+        empty = [paragraph("Left out, without a clear look: ", ", ".join(self.skipped))] if self.skipped else []
+        return card(days, paragraph(link), _pictures(self), *empty, notes(self.warnings))
+
+
+def _pictures(result: Result) -> Html:
+    """Thumbnails of a few days between the first and the last, as they lie in the folder."""
+    found = sorted(result.path.glob("*/thumbnail.png"), key=lambda path: path.parent.name[-DAY_LETTERS:])
+    chosen = found[:: max(1, -(-len(found) // SHOWN_DAYS))]
+    return element("div", *(_picture(path, path.parent.name[-DAY_LETTERS:]) for path in chosen), style=ROW)
+
+
+def _picture(path: Path, day: str) -> Html:
+    source = f"data:image/png;base64,{b64encode(path.read_bytes()).decode('ascii')}"
+    image = element("img", src=source, alt=f"{day}", style="width:100%;display:block;image-rendering:pixelated")
+    return element("figure", image, element("figcaption", day, style="font-size:.85em"), style="margin:0;width:9em")
+
+
+def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList) -> Result:
+    """Link the days' items of some scenes, describe them together, and leave nothing else in the folder."""
     work = grids[0].work
     folder, out = work.folder, work.out
     documents = [item for grid in grids for item in _items(grid)]
@@ -65,7 +126,7 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequenc
         raise NoClearLookError("No requested day has a clear look in its window; widen datetime or duration.")
     whole = collection_of([grid.work.job for grid in grids], documents, display_bands(work.job.bands))
     _add_thumbnail(whole, documents, folder)
-    warnings = (*unreadable, *(warning for grid in grids for warning in grid.warnings))
+    warnings = (*scenes.unreadable, *(warning for grid in grids for warning in grid.warnings))
     found = {
         "spaceeye:holdout": scored,
         "spaceeye:warnings": list(warnings),
@@ -83,10 +144,14 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, unreadable: Sequenc
     drop_unused_knot_cogs(folder, [folder / item.id for item in documents])
     days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
     skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
-    return Result(out, tuple(days), skipped, kept, warnings)
+    return Result(out, tuple(days), skipped, kept, warnings, scenes=_ids(scenes), left_out=scenes.left_out)
 
 
-def unchanged(folder: Path, query: Query, scenes: Sequence[Scene]) -> Result:
+def _ids(scenes: Sequence[Scene]) -> tuple[str, ...]:
+    return tuple(scene.id for scene in scenes)
+
+
+def unchanged(folder: Path, query: Query, scenes: SceneList) -> Result:
     """The result of a finished run that is asked for again: its days as they are, and the scenes it has not seen."""
     collection = pystac.Collection.from_file(str(folder / COLLECTION_FILE))
     names = [Path(link.href).stem.removeprefix(f"{collection.id}_") for link in collection.get_item_links()]
@@ -98,7 +163,9 @@ def unchanged(folder: Path, query: Query, scenes: Sequence[Scene]) -> Result:
         skipped=tuple(day for day in map(str, query.days) if day not in days),
         kept=tuple(name.replace("_", " ") for name in names),
         warnings=tuple(collection.extra_fields.get("spaceeye:warnings", ())),
-        new_scenes=tuple(scene.id for scene in scenes if request is None or not request.has_seen(scene)),
+        new_scenes=_ids([scene for scene in scenes if request is None or not request.has_seen(scene)]),
+        scenes=_ids([scene for scene in scenes if request is not None and request.has_seen(scene)]),
+        left_out=scenes.left_out,
     )
 
 

@@ -14,6 +14,7 @@ from spaceeye_stac.engine.reads import ASSUMED, HEADER, FileRead, KnownTables, k
 from spaceeye_stac.engine.schedulers import size_of
 from spaceeye_stac.errors import printable
 from spaceeye_stac.model import GridJob
+from spaceeye_stac.outlines import Html, card, folded, notes, paragraph, table
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.resources import Output, Resources
 from spaceeye_stac.settings import Settings
@@ -114,7 +115,20 @@ class Plan:
         lines[-1:] = [f"Time is of {self.workers} at once, without the network's; no pixel was read."]
         return "\n".join([*lines, *(f"Warning: {printable(text)}" for text in self.warnings)])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        first, last = self.days
+        scenes, cost = sum(grid.scenes for grid in self.grids), self.cost
+        said = f"{first} to {last}, {scenes} scenes, {_size(cost.disk)} on disk, {_time(cost.seconds)}"
+        return f"Plan({said}{f', {len(self.warnings)} warnings' if self.warnings else ''})"
+
+    def _repr_html_(self) -> str:
+        head = ("grid", "pixels", "bands", "scenes", "windows", "reads", "memory", "disk", "scratch", "time")
+        rows = [_html_row(grid) for grid in self.grids]
+        windows = (folded(f"windows of {grid.name}", _html_windows(grid)) for grid in self.grids)
+        first, last = self.days
+        work = f"Time is of {self.workers} at once, without the network's; no pixel was read."
+        title = f"Plan, {first} to {last}"
+        return card(title, table(head, rows, range(2, len(head))), notes(self.warnings), *windows, paragraph(work))
 
 
 def plan(
@@ -127,8 +141,18 @@ def plan(
     """Say what `run` would do and cost with the same arguments, before any pixel is read.
 
     Searches the catalog, reads the headers of a few files where that is possible, and measures this machine for about a
-    second a grid. Raises what `run` raises before it reads: CatalogError, ItemError, NoScenesError, and
-    InvalidInputError where the memory is too little for one cell.
+    second a grid.
+
+    Parameters
+    ----------
+    query, settings
+        What to look for, and how to compute.
+    resources, output
+        What may be used, and how the days are written: memory, time and disk follow from these.
+
+    Returns the Plan, which prints as a table. Raises what `run` raises before it reads: CatalogError, ItemError,
+    NoScenesError, and InvalidInputError where the memory is too little for one cell.
+
     """
     settings, resources, output = settings or Settings(), resources or Resources(), output or Output()
     budget = Budget(resources.memory_bytes, *size_of(resources))
@@ -229,6 +253,19 @@ def _lines(grid: GridPlan) -> Iterator[str]:
 def _costs(cost: Cost) -> Iterator[str]:
     yield f"  read {_size(cost.read)}, memory {_size(cost.memory)}, time {_time(cost.seconds)}"
     yield f"  disk {_size(cost.disk)} in {cost.files:,} files, and {_size(cost.scratch)} of keyframes until the end"
+
+
+def _html_row(grid: GridPlan) -> tuple[object, ...]:
+    cost, (rows, columns) = grid.cost, grid.shape
+    sizes = map(_size, (cost.read, cost.memory, cost.disk, cost.scratch))
+    pixels = f"{rows} x {columns} of {grid.resolution:g} in {grid.crs}"
+    return grid.name, pixels, len(grid.bands), grid.scenes, len(grid.windows), *sizes, _time(cost.seconds)
+
+
+def _html_windows(grid: GridPlan) -> Html:
+    head = ("reads", "writes", "scenes", "days with scenes")
+    rows = [(*(f"{a} to {b}" for a, b in (w.read, w.write)), w.scenes, w.acquisitions) for w in grid.windows]
+    return table(head, rows, numbers=(2, 3))
 
 
 def _size(count: int) -> str:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from spaceeye_stac.evaluation.baselines import QUANTILES, Bool, Float
 from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.film_scores import FilmScores
-from spaceeye_stac.evaluation.hidden import KINDS
+from spaceeye_stac.evaluation.hidden import KIND_TITLES, KINDS
 from spaceeye_stac.evaluation.likeness import LIKENESS
+from spaceeye_stac.outlines import card, paragraph, table
 from spaceeye_stac.query import Json
 
 BINS = ((1, 5), (6, 10), (11, 20), (21, None))
+SHOWN_FIGURES = {"psnr": 1, "rmse": 4, "bias": 4}
 FIGURES = ("psnr", "rmse", "mae", "bias")
 
 
@@ -86,6 +88,24 @@ class Scores:
     example: Example = field(repr=False)
     film: FilmScores | None = field(default=None, repr=False)
     start: date | None = None
+
+    def __repr__(self) -> str:
+        return f"Scores({', '.join(self.methods)}; {len(self.cases)} cases; bands {', '.join(self.bands)})"
+
+    def _repr_html_(self) -> str:
+        found = self.as_json()
+        rows = [
+            (
+                f"{title} ({row['n_dates']})",
+                method,
+                *(_shown(row[name], digits) for name, digits in SHOWN_FIGURES.items()),
+            )
+            for kind, title in KIND_TITLES.items()
+            for method, row in found[kind].items()
+        ]
+        head = ("gap (dates)", "method", "PSNR dB", "RMSE", "bias")
+        said = [] if self.film is None else [paragraph("as_json()['film'] has the figures of every day.")]
+        return card("Hidden clear pixels, means over dates", table(head, rows, numbers=(2, 3, 4)), *said)
 
     def tallies(self, kind: str, method: str) -> dict[int, Tally]:
         """Return what a method made of each target date of a kind, by the date's index."""
@@ -177,6 +197,10 @@ def _bin(tallies: Sequence[Tally], index: int) -> Json:
     squares = [tally.moments[2, :, index].mean() for tally in tallies]
     rmse = float(np.sqrt(np.sum(squares) / count)) if count else None
     return {"days": list(BINS[index]), "rmse": rmse, "n": count}
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

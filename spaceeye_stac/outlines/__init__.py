@@ -1,7 +1,7 @@
-"""Outlines in degrees.
+"""Outlines in degrees, and what is shown of them and of other objects.
 
 In: GeoJSON, or a region in whatever way it is written. Out: shapely geometries and GeoJSON on a globe that is cut at
-180 degrees.
+180 degrees; maps, tables and short lines for notebooks and terminals.
 """
 
 import lazy_loader as lazy

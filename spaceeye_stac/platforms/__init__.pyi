@@ -12,5 +12,7 @@ from .openeo import register_openeo as register_openeo
 from .openeo import run_openeo_process as run_openeo_process
 from .packages import FORMS as FORMS
 from .packages import packaged as packaged
+from .query_file import read_query_file as read_query_file
+from .query_file import write_query_file as write_query_file
 from .xarray_backend import SpaceEyeBackend as SpaceEyeBackend
 from .xarray_backend import open as open  # noqa: A004

@@ -18,6 +18,19 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 PROCESS_ID = "spaceeye"
 ONLY_IN_PYTHON = ("normalize_illuminance", "tolerance", "max_iterations", "check_interval")  # no options of the command
 GROUPS: tuple[type, ...] = (Query, Settings, Resources, Output)
+PANELS: dict[str, Sequence[str]] = {  # of the help of the command, in their order
+    "Where and when": ("catalog", "datetime", "bbox", "intersects", "buffer", "collection", "profile"),
+    "Scenes": ("bands", "max_cloud_cover", "tiles", "platforms", "orbits", "exclude", "unreadable", "allow_hrefs"),
+    "Masks": (
+        *("mask", "mask_asset", "mask_clear_values", "mask_collection", "mask_catalog", "unmasked", "clear_classes"),
+        *("max_cloud_probability", "mask_dilation", "mask_model", "mask_model_use"),
+    ),
+    "Method": (),
+    "Grid": ("resolution", "crs", "resampling", "tiling", "clip"),
+    "Output": ("collection_id",),
+    "Resources": (),
+}
+PANEL_OF: dict[type, str] = {Query: "Scenes", Settings: "Method", Resources: "Resources", Output: "Output"}
 SCALARS: dict[object, Json] = {
     str: {"type": "string"},
     Path: {"type": "string"},
@@ -50,6 +63,8 @@ class Parameter:
         What it is when left out; MISSING where it must be given, None where something else decides.
     text
         What the docstring says of it, on one line.
+    panel
+        Under which heading the help of the command has it.
 
     """
 
@@ -57,6 +72,14 @@ class Parameter:
     annotation: Any
     default: object
     text: str
+    panel: str = ""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it may be, or each of its values, where there are such."""
+        schema = self.schema
+        some = [schema, schema.get("items", {}), *schema.get("anyOf", ())]
+        return tuple(str(word) for one in some for word in one.get("enum", one.get("examples", ())))
 
     @property
     def required(self) -> bool:
@@ -86,7 +109,11 @@ class Parameter:
 def parameters_of(group: type) -> tuple[Parameter, ...]:
     """The parameters of one of GROUPS, in the order of its fields."""
     types, texts = get_type_hints(group, include_extras=True), _texts(inspect.getdoc(group) or "")
-    return tuple(Parameter(f.name, types[f.name], f.default, texts.get(f.name, "")) for f in fields(group))
+    panels = {name: panel for panel, names in PANELS.items() for name in names}
+    return tuple(
+        Parameter(f.name, types[f.name], f.default, texts.get(f.name, ""), panels.get(f.name, PANEL_OF[group]))
+        for f in fields(group)
+    )
 
 
 def process_description() -> Json:

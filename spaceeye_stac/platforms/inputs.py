@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.platforms.description import GROUPS, parameters_of
+from spaceeye_stac.platforms.description import GROUPS, Parameter, parameters_of
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.resources import Output, Resources
 from spaceeye_stac.settings import Settings
@@ -40,14 +40,18 @@ def inputs_from(values: Mapping[str, object]) -> ProcessInputs:
     for name, value in given.items():
         if name not in known:
             raise InvalidInputError(f"{name!r} is no input; choose from {', '.join(known)}.")
-        schema = known[name].schema
-        if not _fits(value, schema):
-            raise InvalidInputError(f"{name} {value!r} is not allowed; give {_named(schema)}.")
+        check_kind(known[name], value)
     lacking = [name for name, parameter in known.items() if parameter.required and name not in given]
     if lacking:
         raise InvalidInputError(f"{', '.join(lacking)} must be given, and lacks.")
     made = [group(**{p.name: given[p.name] for p in parameters_of(group) if p.name in given}) for group in GROUPS]
     return ProcessInputs(*made)
+
+
+def check_kind(parameter: Parameter, value: object) -> None:
+    """Raise InvalidInputError for a value of a type that a parameter cannot have."""
+    if not _fits(value, parameter.schema):
+        raise InvalidInputError(f"{parameter.name} {value!r} is not allowed; give {_named(parameter.schema)}.")
 
 
 def _fits(value: object, schema: Json) -> bool:

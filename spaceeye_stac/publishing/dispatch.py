@@ -141,11 +141,23 @@ def _reasons(failed: Mapping[str, str]) -> str:
 
 
 def unpublish(collection: str, target: str | Path, *, datetime: str | None = None) -> Report:
-    """Withdraw a collection that this package published, or its days of `datetime` ("A/B"), from a target.
+    """Withdraw a collection that this package published, or some of its days, from a target.
 
-    An API's items and collection are deleted; in a store or folder also the files that the items name. Items and files
-    that this package did not make stay, and are `foreign` in the report. Raises TargetError where there is no such
-    collection, or this package did not make it, and PublishError where the target stays away or keeps an item.
+    An API's items and collection are deleted; in a store or folder also the files that the items name.
+
+    Parameters
+    ----------
+    collection
+        Its id.
+    target
+        Where it was published: see `publish`.
+    datetime
+        "A/B": these days alone, both included; all when left out.
+
+    Returns what became of each item. Items and files that this package did not make stay, and are `foreign` in it.
+    Raises TargetError where there is no such collection, or this package did not make it, and PublishError where the
+    target stays away or keeps an item.
+
     """
     place = target_of(target)
     days = None if datetime is None else parse_datetime(datetime)

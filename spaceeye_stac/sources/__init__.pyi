@@ -2,8 +2,8 @@ from .catalog import checked_scenes as checked_scenes
 from .profiles import profile_named as profile_named
 from .profiles import shipped_profiles as shipped_profiles
 from .published import all_items as all_items
-from .scenes import SceneList as SceneList
-from .scenes import Unreadable as Unreadable
+from .scene_list import SceneList as SceneList
+from .scene_list import Unreadable as Unreadable
 from .scenes import scenes_from_items as scenes_from_items
 from .selection import as_records as as_records
 from .selection import scenes_for as scenes_for

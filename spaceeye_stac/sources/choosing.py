@@ -11,7 +11,7 @@ from spaceeye_stac.sources.duplicates import duplicates, tile_code
 from spaceeye_stac.sources.pairing import MaskItem, own_masks, paired, settled
 from spaceeye_stac.sources.profiles import profile_named
 from spaceeye_stac.sources.reflectance import OFFSET_SINCE, is_taken_as_old
-from spaceeye_stac.sources.scenes import SceneList, Unreadable
+from spaceeye_stac.sources.scene_list import SceneList, Unreadable
 
 Filter = tuple[str, Callable[[Scene], bool]]
 
@@ -63,6 +63,7 @@ class Candidates:
             gone=unreadable,
             contested=twins,
             chosen=self.chosen,
+            query=self.query,
         )
 
 

@@ -1,11 +1,11 @@
 """Items mapped to scenes and masks, by the profile that names what they hold."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from spaceeye_stac.errors import ItemError, NoMaskError, NoScenesError, printable, redacted
+from spaceeye_stac.errors import ItemError, NoMaskError, redacted
 from spaceeye_stac.model import Mask, Scene, SourceItem
 from spaceeye_stac.outlines import MALFORMED, footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
@@ -20,60 +20,6 @@ from spaceeye_stac.sources.sensing import sensing_of
 
 if TYPE_CHECKING:
     import pystac
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A scene of which a file cannot be opened, and the sentence that names both and says why."""
-
-    scene: Scene
-    note: str
-
-
-class SceneList(list[Scene]):
-    """A list of scenes that prints as a table, with what the search left out and why.
-
-    `doubts`: sentences on what is taken for granted of the scenes, which a plan says; `gone`: scenes that are left out
-    as a file of theirs cannot be opened; `contested`: ids of those of whose acquisition there is an older version.
-    """
-
-    def __init__(
-        self,
-        scenes: Sequence[Scene] = (),
-        left_out: Sequence[str] = (),
-        *,
-        doubts: Sequence[str] = (),
-        gone: "Sequence[Unreadable]" = (),
-        contested: Sequence[str] = (),
-        chosen: "Callable[[Sequence[Unreadable]], SceneList] | None" = None,
-    ) -> None:
-        super().__init__(scenes)
-        self.left_out, self.gone, self.contested = tuple(left_out), tuple(gone), tuple(contested)
-        self.doubts, self._chosen = tuple(doubts), chosen
-
-    def without(self, unreadable: "Sequence[Unreadable]") -> "SceneList":
-        """Choose again without these, so that older versions of them are used; without a search they only go."""
-        if self._chosen is not None:
-            return self._chosen(unreadable)
-        gone, notes = {id(one.scene.item) for one in unreadable}, [one.note for one in unreadable]
-        if unreadable and not [scene for scene in self if id(scene.item) not in gone]:
-            raise NoScenesError(f"No scene is left: {notes[0]}")
-        left = [scene for scene in self if id(scene.item) not in gone]
-        return SceneList(left, [*self.left_out, *notes], doubts=self.doubts, gone=unreadable)
-
-    @property
-    def unreadable(self) -> tuple[str, ...]:
-        """A sentence on each scene that is left out as a file of it cannot be opened."""
-        return tuple(one.note for one in self.gone)
-
-    def __str__(self) -> str:
-        rows = [f"{'day':10}  {'tile':6} {'epsg':>5}  {'cloud':>5}  id"]
-        for s in self:
-            cloud = "" if s.cloud_cover is None else f"{s.cloud_cover:4.0f}%"
-            rows.append(f"{s.day}  {s.tile or '':6} {s.epsg:>5}  {cloud:>5}  {s.id}")
-        return "\n".join(printable(row) for row in [*rows, f"{len(self)} scenes", *self.left_out])
-
-    __repr__ = __str__
 
 
 Found = TypeVar("Found")

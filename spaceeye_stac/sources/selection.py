@@ -18,7 +18,8 @@ from spaceeye_stac.sources.choosing import Candidates
 from spaceeye_stac.sources.folders import from_static
 from spaceeye_stac.sources.nearby import region_notes
 from spaceeye_stac.sources.pairing import MaskItem
-from spaceeye_stac.sources.scenes import SceneList, masks_from_items, scenes_from_items
+from spaceeye_stac.sources.scene_list import SceneList
+from spaceeye_stac.sources.scenes import masks_from_items, scenes_from_items
 
 SAID = 3
 Found = TypeVar("Found")
@@ -192,7 +193,9 @@ def as_records(scenes: SceneList) -> list[dict[str, Any]]:
             "epsg": s.epsg,
             "baseline": s.baseline,
             "platform": s.platform,
+            "use": scenes.use_of(s),
             "cloud_cover": s.cloud_cover,
+            "clear_share": s.clear_share,
             "bands": {name: redacted(asset.href) for name, asset in s.bands.items()},
             "labels": None if s.labels is None else redacted(s.labels.href),
             "mask": None if s.labels is None else s.labels.kind,

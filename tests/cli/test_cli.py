@@ -37,8 +37,17 @@ def test_search_prints_a_table_or_json(catalog: str, bbox: str, days: str, reque
     table = command(*line)
     assert table.returncode == 0
     records = json.loads(command(*line, "--json").stdout)
-    assert table.stdout.splitlines()[-1] == f"{len(records)} scenes"
+    context = [record for record in records if record["use"] == "context"]
+    assert [record["day"] for record in context] == [r["day"] for r in records if not _within(r["day"], days)]
+    said = f"{len(records)} scenes, {len(context)} of them outside the days, as context"
+    assert table.stdout.splitlines()[-1] == said
+    assert sum(" context " in line for line in table.stdout.splitlines()[:-1]) == len(context) > 0
     assert records[0].keys() >= {"id", "tile", "day", "datetime", "epsg", "baseline", "bands", "labels"}
+
+
+def _within(day: str, days: str) -> bool:
+    first, last = days.split("/")
+    return first <= day <= last
 
 
 def run(catalog: Path, out: Path, change: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -69,7 +78,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], said: str) -> No
         ({"--datetime": "2023-04-05/2023-04-04"}, "ends before it starts"),
         ({"--datetime": "2023-04-05/.."}, "open-ended"),
         ({"--datetime": "2031-01-01"}, "16 items in the catalog, 16 of them intersect the region, 0 of them from 20"),
-        ({"--bands": "B2"}, "bands B2: choose from B01"),
+        ({"--bands": "B22"}, "bands B22: choose from B01"),
         ({"--bands": "B09"}, "Bands B09 are in no scene of the catalog"),
         ({"--duration": "0"}, "duration 0 is not allowed"),
         ({"--duration": "long"}, "duration 'long' is not allowed"),

@@ -10,7 +10,8 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import CatalogError, InvalidInputError, ItemError, NoScenesError
-from spaceeye_stac.sources.scenes import SceneList, Unreadable, scenes_from_items
+from spaceeye_stac.sources.scene_list import SceneList, Unreadable
+from spaceeye_stac.sources.scenes import scenes_from_items
 from spaceeye_stac.sources.selection import search
 from tests.support.items import base_item
 from tests.support.material import BE_BBOX

@@ -1,21 +1,19 @@
 """What the user asks for: a Query and Settings, checked when they are made; the only I/O is a file of the region."""
 
-import calendar
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.outlines import checked_bbox
+from spaceeye_stac.outlines import call, card, checked_bbox, given, plainly, table
+from spaceeye_stac.query.bands import BANDS, checked_bands, either
+from spaceeye_stac.query.dates import DateRange, parse_datetime
 
 Json = dict[str, Any]
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 MASK_KINDS = ("scl", "probability", "boolean")
 UNMASKED = ("refuse", "clear", "drop")
 UNREADABLE = ("refuse", "drop")
@@ -24,60 +22,6 @@ ALL_CLOUD = 100
 UTM_ZONES = 60
 RELATIVE_ORBITS = 143
 LONGEST_BUFFER = 1_000_000.0
-
-
-@dataclass(frozen=True)
-class DateRange:
-    """Calendar days from `start` to `stop`, both included."""
-
-    start: date
-    stop: date
-
-    def __len__(self) -> int:
-        return (self.stop - self.start).days + 1
-
-    def __iter__(self) -> Iterator[date]:
-        return (self.start + timedelta(days=i) for i in range(len(self)))
-
-    def index(self, day: date) -> int:
-        """Days from `start` to `day`; negative before it."""
-        return (day - self.start).days
-
-    def day(self, index: int) -> date:
-        """Return the day `index` days after `start`."""
-        return self.start + timedelta(days=index)
-
-    def widened(self, days: int) -> "DateRange":
-        """The range with `days` more at both ends."""
-        return DateRange(self.start - timedelta(days=days), self.stop + timedelta(days=days))
-
-
-def _end_of_range(text: str, *, last: bool) -> date:
-    match = re.fullmatch(r"(\d{4})(?:-(\d{2}))?", text)
-    try:
-        if match is None:
-            return datetime.fromisoformat(text).date()
-        year, month = int(match[1]), int(match[2] or (12 if last else 1))
-        return date(year, month, calendar.monthrange(year, month)[1] if last else 1)
-    except (ValueError, calendar.IllegalMonthError) as error:
-        msg = f"datetime {text!r} is not a date; write it as 2018-04-11, or a range as 2018-04-11/2018-08-08."
-        raise InvalidInputError(msg) from error
-
-
-def parse_datetime(text: str) -> DateRange:
-    """`A/B`, or a single day, month (2018-04) or year (2018), as days; both ends are included.
-
-    Raises InvalidInputError for anything malformed, open-ended or reversed.
-    """
-    ends = [part.strip() for part in str(text).split("/")]
-    if any(end in {"", ".."} for end in ends):
-        raise InvalidInputError(f"datetime {text!r} is open-ended; give both ends, as 2018-04-11/2018-08-08.")
-    if len(ends) > 2:  # noqa: PLR2004
-        raise InvalidInputError(f"datetime {text!r} has {len(ends)} parts; a range has two, as 2018-04-11/2018-08-08.")
-    days = DateRange(_end_of_range(ends[0], last=False), _end_of_range(ends[-1], last=True))
-    if days.stop < days.start:
-        raise InvalidInputError(f"datetime {text!r} ends before it starts; swap its two ends.")
-    return days
 
 
 def _geometry(source: object, buffer: float | None) -> Json:
@@ -135,7 +79,8 @@ class Query:
     collection
         Collection to search; left out, the one that a profile knows.
     bands
-        Sentinel-2 names (B02 ... B12, B8A); left out, the 10 and 20 m bands that every scene has.
+        Sentinel-2 names (B02 ... B12, B8A), also as b2 or by their common names, as red, nir and swir16; left out, the
+        10 and 20 m bands that every scene has.
     profile
         How the catalog names things; left out, it is recognised from the items.
     max_cloud_cover
@@ -203,7 +148,7 @@ class Query:
             object.__setattr__(self, "intersects", _geometry(self.intersects, self.buffer))
             object.__setattr__(self, "buffer", None)  # the region has it now, and a copy must not widen it again
         if self.bands is not None:
-            object.__setattr__(self, "bands", _checked_bands(self.bands))
+            object.__setattr__(self, "bands", checked_bands(self.bands))
         if self.max_cloud_cover is not None:
             share = _number("max_cloud_cover", self.max_cloud_cover, ALL_CLOUD, "percent")
             object.__setattr__(self, "max_cloud_cover", share)
@@ -214,6 +159,14 @@ class Query:
         self._check_mask()
         parse_datetime(self.datetime)
 
+    def __repr__(self) -> str:
+        return call("Query", given(self))
+
+    def _repr_html_(self) -> str:
+        from spaceeye_stac.outlines import map_of  # noqa: PLC0415 - shapely
+
+        return card("Query", map_of(self.geometry), table((), plainly(given(self))))
+
     def _check_mask(self) -> None:
         if self.mask is not None and self.mask not in MASK_KINDS:
             raise InvalidInputError(f"mask {self.mask!r} is not allowed; choose from {', '.join(MASK_KINDS)}.")
@@ -222,7 +175,7 @@ class Query:
                 value = getattr(self, name)
                 raise InvalidInputError(f"{name} {value!r} is not allowed; choose from {', '.join(known)}.")
         if self.mask_asset is not None and self.mask is None:
-            raise InvalidInputError(f"mask_asset {self.mask_asset!r} needs its kind; give mask, {_either(MASK_KINDS)}.")
+            raise InvalidInputError(f"mask_asset {self.mask_asset!r} needs its kind; give mask, {either(MASK_KINDS)}.")
         if self.mask_clear_values is not None:
             values = _each("mask_clear_values", self.mask_clear_values, _label_value)
             if self.mask != "boolean":
@@ -254,16 +207,6 @@ class Query:
         return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
 
 
-def _checked_bands(bands: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(bands.split(",") if isinstance(bands, str) else bands)
-    unknown = [name for name in names if name not in BANDS]
-    if unknown or not names:
-        raise InvalidInputError(f"bands {','.join(unknown) or '(none)'}: choose from {','.join(BANDS)}.")
-    if len(set(names)) < len(names):
-        raise InvalidInputError(f"bands {','.join(names)} names a band twice.")
-    return names
-
-
 def _number(name: str, value: object, most: float, unit: str) -> float:
     try:
         found = float(value)  # type: ignore[arg-type]
@@ -272,10 +215,6 @@ def _number(name: str, value: object, most: float, unit: str) -> float:
     if not 0 <= found <= most or isinstance(value, bool):
         raise InvalidInputError(f"{name} {value!r} is not allowed; give {unit}, from 0 to {most:.0f}.")
     return found
-
-
-def _either(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _label_value(value: object) -> int:

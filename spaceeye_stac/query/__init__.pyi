@@ -1,0 +1,13 @@
+from .asked import ALL_CLOUD as ALL_CLOUD
+from .asked import MASK_KINDS as MASK_KINDS
+from .asked import UNMASKED as UNMASKED
+from .asked import UNREADABLE as UNREADABLE
+from .asked import Json as Json
+from .asked import MaskChoice as MaskChoice
+from .asked import Query as Query
+from .bands import BANDS as BANDS
+from .bands import COMMON_NAMES as COMMON_NAMES
+from .bands import DEFAULT_BANDS as DEFAULT_BANDS
+from .bands import band_named as band_named
+from .dates import DateRange as DateRange
+from .dates import parse_datetime as parse_datetime
