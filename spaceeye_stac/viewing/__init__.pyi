@@ -1,0 +1,2 @@
+from .filming import Film as Film
+from .filming import film as film
