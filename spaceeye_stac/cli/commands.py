@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spaceeye_stac.cli.afterwards import package, publish, serve, unpublish
+from spaceeye_stac.cli.afterwards import film, package, publish, serve, unpublish
 from spaceeye_stac.cli.options import (
     Appearance,
     AsJson,
@@ -29,6 +29,7 @@ from spaceeye_stac.cli.options import (
     Update,
     Verbose,
     Version,
+    WithReport,
     days_of,
     with_groups,
 )
@@ -122,6 +123,7 @@ def run(
     asset_base_url: AssetBaseUrl = None,
     assets_to: AssetsTo = None,
     tiles_url: TilesUrl = None,
+    report: WithReport = True,  # noqa: FBT002
     quiet: Quiet = False,  # noqa: FBT002
     verbose: Verbose = 0,
 ) -> None:
@@ -150,6 +152,7 @@ def run(
             holdout=_holdout(evaluate_too),
             each_day=stream.day if stream else None,
             announce=None if quiet else lambda plan: print_text(plan.short, err_console),
+            report=report,
         )
     print_result(result, out)
     if target is None:
@@ -252,7 +255,7 @@ def demo(
     print_text(f"Look at it: spaceeye-stac serve {out}")
 
 
-for one in (publish, unpublish, package, serve):
+for one in (film, publish, unpublish, package, serve):
     app.command()(one)
 
 

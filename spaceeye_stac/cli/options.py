@@ -34,6 +34,7 @@ Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log a
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")]
 Update = Annotated[bool, typer.Option("--update", help="Redo only what new scenes or days touch.")]
+WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Leave a page report.html in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 To = Annotated[
     str, typer.Option("--to", help="STAC API (https://...), geocatalog+https://..., s3://, az://, gs://, or a folder.")

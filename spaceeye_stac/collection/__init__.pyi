@@ -8,6 +8,8 @@ from .day import Statistics as Statistics
 from .day import WrittenFile as WrittenFile
 from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
+from .facts import Draw as Draw
+from .facts import RunFacts as RunFacts
 from .flags import FLAGS_STYLE as FLAGS_STYLE
 from .flags import Flag as Flag
 from .flags import flag_name as flag_name
@@ -18,6 +20,7 @@ from .folder import DAY_TOTALS as DAY_TOTALS
 from .folder import FINGERPRINT as FINGERPRINT
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
+from .folder import REPORT_FILE as REPORT_FILE
 from .folder import SCRATCH as SCRATCH
 from .folder import THUMBNAIL_FILE as THUMBNAIL_FILE
 from .folder import TILES as TILES
