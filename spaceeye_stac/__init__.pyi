@@ -21,7 +21,7 @@ from .settings import Settings as Settings
 from .sources import SceneList as SceneList
 from .sources import scenes_from_items as scenes_from_items
 from .sources import search as search
-from .viewing import Film as Film
+from .viewing import FilmFile as FilmFile
 from .viewing import film as film
 
 __version__: str

@@ -48,7 +48,9 @@ DOORS = {
     "scipy": {"pixels/masks"},
     "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},
-    "matplotlib": {"evaluation/plots", "simulation/picture"},
+    "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/pictures"},
+    "av": {"viewing/film_files"},
+    "spyndex": {"viewing/spectral"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read

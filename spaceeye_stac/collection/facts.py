@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from spaceeye_stac.model import Scene
+from spaceeye_stac.model import FilteredScene, Scene
 from spaceeye_stac.query import Json
 
 
@@ -15,8 +15,8 @@ class RunFacts:
 
     `folder`: where the files of its days are now. `collection` and `items`: its documents, with hrefs from the folder;
     `asked`: what it was asked for, by the names of the options; `created`: when that was. `scenes`: those that it used,
-    in order of time; `left_out`: sentences on those that the search found and that were not. `skipped`: days that hold
-    nothing.
+    in order of time; `left_out`: sentences on those that the search found and that were not; `filtered`: each that a
+    filter left out. `skipped`: days that hold nothing.
     """
 
     folder: Path
@@ -26,6 +26,7 @@ class RunFacts:
     created: datetime
     scenes: Sequence[Scene] = ()
     left_out: Sequence[str] = ()
+    filtered: Sequence[FilteredScene] = ()
     skipped: Sequence[str] = ()
 
 

@@ -97,7 +97,15 @@ def _facts(
     documents = [one.to_dict(include_self_link=False, transform_hrefs=False) for one in (whole, *items)]
     request = work.request
     return RunFacts(
-        work.folder, documents[0], documents[1:], request.asked, request.created, scenes, scenes.left_out, skipped
+        work.folder,
+        documents[0],
+        documents[1:],
+        request.asked,
+        request.created,
+        tuple(scenes),
+        scenes.left_out,
+        scenes.filtered,
+        skipped,
     )
 
 

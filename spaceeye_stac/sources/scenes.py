@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from spaceeye_stac.errors import ItemError, NoMaskError, NoScenesError, printable, redacted
-from spaceeye_stac.model import Mask, Scene, SourceItem
+from spaceeye_stac.model import FilteredScene, Mask, Scene, SourceItem
 from spaceeye_stac.outlines import MALFORMED, footprint, middle
 from spaceeye_stac.query import Json, MaskChoice
 from spaceeye_stac.sources.asset_fields import raster_of
@@ -34,7 +34,8 @@ class SceneList(list[Scene]):
     """A list of scenes that prints as a table, with what the search left out and why.
 
     `doubts`: sentences on what is taken for granted of the scenes, which a plan says; `gone`: scenes that are left out
-    as a file of theirs cannot be opened; `contested`: ids of those of whose acquisition there is an older version.
+    as a file of theirs cannot be opened; `contested`: ids of those of whose acquisition there is an older version;
+    `filtered`: those that a filter left out, which `left_out` only counts.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class SceneList(list[Scene]):
         doubts: Sequence[str] = (),
         gone: "Sequence[Unreadable]" = (),
         contested: Sequence[str] = (),
+        filtered: Sequence[FilteredScene] = (),
         chosen: "Callable[[Sequence[Unreadable]], SceneList] | None" = None,
     ) -> None:
         super().__init__(scenes)
         self.left_out, self.gone, self.contested = tuple(left_out), tuple(gone), tuple(contested)
-        self.doubts, self._chosen = tuple(doubts), chosen
+        self.doubts, self.filtered, self._chosen = tuple(doubts), tuple(filtered), chosen
 
     def without(self, unreadable: "Sequence[Unreadable]") -> "SceneList":
         """Choose again without these, so that older versions of them are used; without a search they only go."""
@@ -59,7 +61,7 @@ class SceneList(list[Scene]):
         if unreadable and not [scene for scene in self if id(scene.item) not in gone]:
             raise NoScenesError(f"No scene is left: {notes[0]}")
         left = [scene for scene in self if id(scene.item) not in gone]
-        return SceneList(left, [*self.left_out, *notes], doubts=self.doubts, gone=unreadable)
+        return SceneList(left, [*self.left_out, *notes], doubts=self.doubts, gone=unreadable, filtered=self.filtered)
 
     @property
     def unreadable(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from spaceeye_stac.viewing.pictures import Image, Stretch, colour_table, shown_shape
+from spaceeye_stac.viewing.pictures import ColourStretch, Image, colour_table, shown_shape
 from spaceeye_stac.viewing.run_days import RunDay
 
 PAPER, INK, QUIET, RULE = "#15181d", "#f3f1ec", "#a3a8b0", "#3a4048"
@@ -43,7 +43,7 @@ class Captions:
     """What all frames of a film share: its days, the stretch, what is shown, and the size of its pictures."""
 
     days: Sequence[RunDay]
-    stretch: Stretch
+    stretch: ColourStretch
     subject: str
     edge: int
 

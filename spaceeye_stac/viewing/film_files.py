@@ -84,9 +84,7 @@ def write_webp(path: Path, frames: Frames, fps: float) -> None:
 
 def _save(path: Path, frames: list[Pillow.Image], fps: float, **options: float) -> None:
     try:
-        frames[0].save(
-            path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0, **options
-        )
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0, **options)
     except OSError as error:
         raise _unwritable(path, error) from error
 

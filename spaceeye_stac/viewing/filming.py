@@ -20,7 +20,7 @@ SMALLEST_EDGE, LARGEST_EDGE = 16, 8192
 
 
 @dataclass(frozen=True)
-class Film:
+class FilmFile:
     """A film that was written: its file, the days of its frames, and what they show."""
 
     path: Path
@@ -40,7 +40,7 @@ def film(
     fps: float = FPS,
     edge: int = EDGE,
     progress: Progress = silent,
-) -> Film:
+) -> FilmFile:
     """Film every day of a finished run.
 
     A frame shows a day, above it the date and how much was seen, below it the days with looks, and a scale. All days
@@ -83,7 +83,7 @@ def film(
     subject = subject_of(days[0], bands, index)
     captions = Captions(days, stretch_of(days, subject, edge), subject.name, edge)
     write(path, _frames(captions, subject, progress), fps)
-    return Film(path, tuple(day.day.isoformat() for day in days), subject.name, captions.size)
+    return FilmFile(path, tuple(day.day.isoformat() for day in days), subject.name, captions.size)
 
 
 def _frames(captions: Captions, subject: Subject, progress: Progress) -> Iterator[Pillow.Image]:

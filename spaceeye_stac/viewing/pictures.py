@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 from rasterio import DatasetReader, Env
 from rasterio.enums import Resampling
@@ -112,7 +111,7 @@ def _small(path: Path, edge: int) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ColourStretch:
     """How values become colours, the same on every day: from `low` to `high` of each layer, by a map of matplotlib's.
 
     Without a map the layers are red, green and blue, brightened by a gamma of 1.4.
@@ -143,28 +142,28 @@ def colour_table(name: str) -> Image:
     return np.asarray(np.rint(255 * colormaps[name](np.arange(256))[:, :3]), np.uint8)
 
 
-def stretch_of(days: Sequence[RunDay], subject: Subject, edge: int) -> Stretch:
+def stretch_of(days: Sequence[RunDay], subject: Subject, edge: int) -> ColourStretch:
     """One stretch for all days, from percentiles of seven of them; that of NDVI and EVI is fixed, from -0.2 to 1.
 
     Bands go from percentile 0.5 to 99.5, other indices from 2 to 98. InvalidInputError where no pixel is valid.
     """
     name = None if subject.index is None else subject.index.name
     if name in OF_PLANTS:
-        return Stretch(PLANTS_SPAN[:1], PLANTS_SPAN[1:], "RdYlGn")
+        return ColourStretch(PLANTS_SPAN[:1], PLANTS_SPAN[1:], "RdYlGn")
     looked = [subject.values(day, edge) for day in spread(days, STRETCH_DAYS)]
     if name is None:
         return fitted(looked, (DARKEST, BRIGHTEST))
     return replace(fitted(looked, (LOWEST, HIGHEST)), colours=MAPS.get(name, "viridis"))
 
 
-def fitted(looked: Sequence[Values], percentiles: tuple[float, float] = (DARKEST, BRIGHTEST)) -> Stretch:
+def fitted(looked: Sequence[Values], percentiles: tuple[float, float] = (DARKEST, BRIGHTEST)) -> ColourStretch:
     """The stretch from one percentile of each layer to another, over pixels of several days that are valid."""
     layers = np.concatenate([values.reshape(len(values), -1) for values in looked], axis=1)
     layers = layers[:, ~np.isnan(layers).any(axis=0)]
     if not layers.size:
         raise InvalidInputError("No pixel is valid on the days that are shown; choose others.")
     low, high = np.percentile(layers, percentiles, axis=1)
-    return Stretch(tuple(map(float, low)), tuple(map(float, np.maximum(high, low + LEAST_SPAN))))
+    return ColourStretch(tuple(map(float, low)), tuple(map(float, np.maximum(high, low + LEAST_SPAN))))
 
 
 def spread(days: Sequence[RunDay], most: int) -> list[RunDay]:

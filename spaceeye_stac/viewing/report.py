@@ -89,7 +89,7 @@ def _lead(facts: RunFacts, days: Days) -> str:
     method = one[0].item["properties"]["spaceeye:method"]
     return (
         f"One image a day from {first} to {last}, by the method {method}, of {south:.4f}° to {north:.4f}° north and "
-        f"{west:.4f}° to {east:.4f}° east: {grid} of {one[0].pixel_metres:g} m in {code}."
+        f"{west:.4f}° to {east:.4f}° east: {grid} of {one[0].pixel_metres:g}\N{NO-BREAK SPACE}m in {code}."
     )
 
 

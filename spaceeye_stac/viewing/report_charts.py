@@ -77,7 +77,9 @@ class Chart:
         """The chart with its axes, and a mark on each day with a clear look."""
         known = [value for value in self.values.values() if value is not None]
         if not known:
-            return f"<figure><figcaption><strong>{escape(self.title)}</strong>Not known of this run.</figcaption></figure>"
+            return (
+                f"<figure><figcaption><strong>{escape(self.title)}</strong>Not known of this run.</figcaption></figure>"
+            )
         top, first, last = nice_top(max(known)), min(self.values), max(self.values)
         said = f"{self.title}, {self.unit}: {min(known):.3g} to {max(known):.3g}, median {median(known):.3g}"
         marks = "".join(f"M{_x(day, first, last)} {HIGH:g}v-{LOOK_HIGH:g}" for day in looks)

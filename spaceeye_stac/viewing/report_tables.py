@@ -17,6 +17,7 @@ from spaceeye_stac.settings import Settings
 MOST_ROWS = 1000
 FEW_COLUMNS = 3
 MOST_SENTENCES = 300
+MOST_NAMED = 40
 IN_THE_HEAD = ("region", "datetime")
 WARNINGS = "spaceeye:warnings"
 TOKEN = re.compile(r"(\w+://[^\s?#'\"]*)[?#][^\s'\",]*")
@@ -43,7 +44,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
 
     def cells(kind: str, row: Sequence[str]) -> str:
         return "".join(
-            f'<{kind}{" class=n" if n in numbers else ""}>{cell}</{kind.partition(" ")[0]}>' for n, cell in enumerate(row)
+            f"<{kind}{' class=n' if n in numbers else ''}>{cell}</{kind.partition(' ')[0]}>"
+            for n, cell in enumerate(row)
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
@@ -67,23 +69,39 @@ def scenes(facts: RunFacts) -> str:
     rows = [_scene(scene) for scene in facts.scenes[:MOST_ROWS]]
     more = len(facts.scenes) - len(rows)
     used = table(["Day", "Tile", "Satellite", "Cloud, %", "Scene"], rows, (3,))
-    left = (
-        sentences(facts.left_out) if facts.left_out else "<p>The search left none out.</p>"
-    )
+    left = sentences(facts.left_out) if facts.left_out else "<p>The search left none out.</p>"
+    gone = [[f"{one.scene.day}", _cloud(one.scene), escape(one.scene.id), escape(one.reason)] for one in facts.filtered]
+    if gone:
+        heads = ["Day", "Cloud, %", "Scene", "Why"]
+        rest = f"<p>and {len(gone) - MOST_ROWS} more.</p>" if len(gone) > MOST_ROWS else ""
+        names = f"{table(heads, gone[:MOST_ROWS], (1,))}{rest}"
+        left += f"<details><summary>{_count(len(gone), 'scene')} by name</summary>{names}</details>"
     return (
         f"<p>{_count(len(facts.scenes), 'scene')} of {_count(days, 'day')} were used, those around the published days "
         "among them, which serve as context.</p>"
+        f"{_skipped(facts)}"
         f"<details><summary>Scenes that were used</summary>{used}{f'<p>and {more} more.</p>' if more else ''}</details>"
         f"<h3>Left out, and why</h3>{left}"
     )
 
 
+def _skipped(facts: RunFacts) -> str:
+    """A sentence on days that were asked for and that hold nothing."""
+    if not facts.skipped:
+        return ""
+    some = ", ".join(facts.skipped[:MOST_NAMED]) + (" …" if len(facts.skipped) > MOST_NAMED else "")
+    return f"<p>{_count(len(facts.skipped), 'day')} hold no clear look and were not published: {escape(some)}.</p>"
+
+
 def _scene(scene: Scene) -> list[str]:
-    cloud = "" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f}"
     name, href = escape(scene.id), safe([scene.href or ""])[0]
     if href.startswith(("http://", "https://")):
         name = f'<a href="{escape(href)}" rel="noopener noreferrer">{name}</a>'
-    return [f"{scene.day}", escape(scene.tile or ""), escape(scene.platform or ""), cloud, name]
+    return [f"{scene.day}", escape(scene.tile or ""), escape(scene.platform or ""), _cloud(scene), name]
+
+
+def _cloud(scene: Scene) -> str:
+    return "" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f}"
 
 
 def _count(number: int, thing: str) -> str:
@@ -95,8 +113,8 @@ def scores(facts: RunFacts) -> str:
     found = facts.collection.get("spaceeye:holdout")
     if not found:
         return (
-            "<p>This run was not scored. <code>spaceeye-stac run … --evaluate</code> hides clear pixels and whole dates "
-            "from the method and says here how near it comes to them; <code>spaceeye-stac evaluate</code> says more.</p>"
+            "<p>This run was not scored. <code>spaceeye-stac run … --evaluate</code> hides clear pixels and dates "
+            "from the method and says here how near it comes; <code>spaceeye-stac evaluate</code> says more.</p>"
         )
     known = [(kind, methods) for kind, methods in found.items() if _is_scored(methods)]
     keys = [key for key in SCORES if any(key in row for _, methods in known for row in methods.values())]
@@ -129,7 +147,9 @@ def settings(facts: RunFacts) -> str:
 
 
 def _options(values: Json) -> str:
-    return table(["Setting", "Value"], [[f"<code>{escape(name)}</code>", _value(value)] for name, value in values.items()])
+    return table(
+        ["Setting", "Value"], [[f"<code>{escape(name)}</code>", _value(value)] for name, value in values.items()]
+    )
 
 
 def _value(value: Any) -> str:  # noqa: ANN401 - of any type that an option has
@@ -142,7 +162,9 @@ def _value(value: Any) -> str:  # noqa: ANN401 - of any type that an option has
 
 def _defaults() -> Json:
     """The default of each option that has one, as it stands in a run's record."""
-    found = {f.name: f.default for group in (Query, Settings, Output) for f in fields(group) if f.default is not MISSING}
+    found = {
+        f.name: f.default for group in (Query, Settings, Output) for f in fields(group) if f.default is not MISSING
+    }
     return dict(json.loads(json.dumps(found)))
 
 
@@ -151,7 +173,8 @@ def cite(facts: RunFacts, software: str) -> str:
     years = sorted({scene.day.year for scene in facts.scenes}) or [facts.created.year]
     span = f"{years[0]}" if years[0] == years[-1] else f"{years[0]}–{years[-1]}"
     return (
-        f"<blockquote>Contains modified Copernicus Sentinel data {span}, processed with {escape(software)}.</blockquote>"
+        f"<blockquote>Contains modified Copernicus Sentinel data {span}, processed with {escape(software)}."
+        "</blockquote>"
         "<blockquote>Mingmin Zhao, Peder A. Olsen, Ranveer Chandra: Seeing Through Clouds in Satellite Images. 2021. "
         f'<a href="{PAPER}" rel="noopener noreferrer">arXiv:2106.08408</a></blockquote>'
     )
