@@ -1,4 +1,4 @@
-"""What is done with a run's folder once it is there: film it, publish, withdraw and serve it; and what platforms need."""
+"""What is done with a run's folder once it is there: film it, publish, withdraw and serve it; what platforms need."""
 
 import json
 from pathlib import Path

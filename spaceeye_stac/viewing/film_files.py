@@ -1,8 +1,10 @@
 """Frames to a file that moves: mp4 by PyAV, gif and webp by Pillow."""
 
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -50,7 +52,7 @@ def write_mp4(path: Path, frames: Frames, fps: float) -> None:
     codec = _codec()
     try:
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
-            stream = file.add_stream(codec, rate=_rate(fps), options=QUALITY.get(codec, {}))
+            stream = file.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=QUALITY.get(codec, {}))
             if not isinstance(stream, VideoStream):
                 raise TypeError(codec)
             for number, frame in enumerate(frames):
@@ -61,10 +63,6 @@ def write_mp4(path: Path, frames: Frames, fps: float) -> None:
             file.mux(stream.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
-
-
-def _rate(fps: float) -> int | str:
-    return int(fps) if fps == int(fps) else str(fps)
 
 
 def write_gif(path: Path, frames: Frames, fps: float) -> None:
@@ -82,7 +80,7 @@ def write_webp(path: Path, frames: Frames, fps: float) -> None:
     _save(path, list(frames), fps, quality=WEBP_QUALITY)
 
 
-def _save(path: Path, frames: list[Pillow.Image], fps: float, **options: float) -> None:
+def _save(path: Path, frames: list[Pillow.Image], fps: float, **options: Any) -> None:  # noqa: ANN401 - of Pillow
     try:
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0, **options)
     except OSError as error:
