@@ -50,8 +50,10 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     head = f"<thead><tr>{cells('th', heads)}</tr></thead>"
+    named = escape(f"Table of {', '.join(heads)}")
     kind = "data wide" if len(heads) > FEW_COLUMNS else "data"
-    return f'<div class="scroll" tabindex="0"><table class="{kind}">{head}<tbody>{body}</tbody></table></div>'
+    whole = f'<table class="{kind}">{head}<tbody>{body}</tbody></table>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{named}">{whole}</div>'
 
 
 def warnings(facts: RunFacts) -> str:

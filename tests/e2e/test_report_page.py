@@ -11,7 +11,7 @@ from tests.e2e import services
 from tests.support.shown_run import HOSTILE, shown_run
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SCREENS = {"wide": (1200, 900), "phone": (375, 812)}
@@ -27,6 +27,10 @@ class Opened:
 
     def console(self, message: "ConsoleMessage") -> None:
         self.said.append(message.text)
+
+    def dialog(self, dialog: "Dialog") -> None:
+        self.said.append(dialog.message)
+        dialog.dismiss()
 
     def request(self, request: "Request") -> None:
         if not request.url.startswith("data:"):
@@ -69,7 +73,7 @@ def opened(browser: "Browser", report: Path, screen: str = "wide", scheme: str =
     found = Opened(page)
     page.on("console", found.console)
     page.on("pageerror", lambda error: found.said.append(str(error)))
-    page.on("dialog", lambda dialog: (found.said.append(dialog.message), dialog.dismiss())[1])
+    page.on("dialog", found.dialog)
     page.on("request", found.request)
     page.goto(report.as_uri())
     return found

@@ -40,7 +40,8 @@ def dn(day: RunDay, band: str) -> NDArray[np.float64]:
 def overlaps(many: int, few: int) -> NDArray[np.float64]:
     """How much of each of `many` pixels lies in each of `few` on the same line `(few, many)`."""
     ends, start = np.arange(few + 1) * many / few, np.arange(many)
-    return np.clip(np.minimum(ends[1:, None], start + 1) - np.maximum(ends[:-1, None], start), 0, None)
+    shared = np.minimum(ends[1:, None], start + 1) - np.maximum(ends[:-1, None], start)
+    return np.asarray(np.clip(shared, 0, None), float)
 
 
 @pytest.mark.parametrize("edge", [29, 20])
@@ -134,7 +135,7 @@ def test_the_bar_shows_the_shares_of_the_day(days: list[RunDay]) -> None:
 def decoded(path: Path) -> list[NDArray[np.uint8]]:
     if path.suffix == ".mp4":
         with av.open(str(path)) as file:
-            return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+            return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in file.decode(video=0)]
     with Image.open(path) as film:
         frames = []
         for n in range(film.n_frames):  # type: ignore[attr-defined]
