@@ -21,6 +21,8 @@ from .settings import Settings as Settings
 from .sources import SceneList as SceneList
 from .sources import scenes_from_items as scenes_from_items
 from .sources import search as search
+from .viewing import FilmFile as FilmFile
+from .viewing import film as film
 from .viewing import series as series
 
 __version__: str

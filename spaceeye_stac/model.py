@@ -147,6 +147,14 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class FilteredScene:
+    """A scene that a filter of the query left out, and why."""
+
+    scene: Scene
+    reason: str
+
+
+@dataclass(frozen=True)
 class Window:
     """Days `read` (solved over) and `write` (published from it), as half-open ranges of day indices.
 

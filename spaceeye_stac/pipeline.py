@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spaceeye_stac import collection, engine, sources
+from spaceeye_stac import collection, engine, sources, viewing
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.model import Progress, Scene, silent
 from spaceeye_stac.query import Json, Query
@@ -73,6 +73,7 @@ def run(
     holdout: Holdout | None = None,
     each_day: "EachDay | None" = None,
     announce: Announce | None = None,
+    report: bool = True,
 ) -> "Result":
     """Do everything: search, solve, and publish one item a day as a static collection in the folder `out`.
 
@@ -104,6 +105,8 @@ def run(
         its item.
     announce
         Called with the plan of the whole run before any pixel is read.
+    report
+        Leave a page `report.html` in the folder, with a film, what was seen and used, and how good it is.
 
     Returns what was published. Raises SpaceEyeError's children, each with the value and the remedy.
 
@@ -118,7 +121,7 @@ def run(
         return engine.unchanged(place, query, _found(query, settings, scenes, earlier))
     staged = collection.staged_folder(place, overwrite=overwrite, update=update)
     with (
-        engine.reporting(progress=progress) as report,
+        engine.reporting(progress=progress) as shown,
         staged as folder,
         engine.open_workers(resources, folder) as workers,
     ):
@@ -138,10 +141,10 @@ def run(
         jobs = engine.grid_jobs(found, query, settings)
         engine.drop_torn(folder)
         works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
-        grids = [engine.fill_grid(work, workers, report, update=update) for work in works]
+        grids = [engine.fill_grid(work, workers, shown, update=update) for work in works]
 
         # publish: the folder becomes a collection, and takes its place when this block ends
-        return engine.finish(grids, scores, found)
+        return engine.finish(grids, scores, found, viewing.draw_report if report else None)
 
 
 def _found(query: Query, settings: Settings, scenes: object | None, earlier: "RunRequest | None") -> "SceneList":

@@ -48,9 +48,10 @@ DOORS = {
     "scipy": {"pixels/masks", "evaluation/likeness"},
     "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},
-    "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/series_plot"},
+    "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/series_plot", "viewing/pictures"},
     "exactextract": {"viewing/zones"},
-    "spyndex": {"viewing/indices"},
+    "spyndex": {"viewing/indices", "viewing/spectral"},
+    "av": {"viewing/film_files"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read

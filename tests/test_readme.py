@@ -86,7 +86,7 @@ def group() -> TyperGroup:
 def options_of(subcommand: str) -> set[str]:
     found = group().commands.get(subcommand)
     assert isinstance(found, TyperCommand), f"there is no spaceeye-stac {subcommand}"
-    return {option for parameter in found.params for option in parameter.opts}
+    return {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def test_there_are_two_setup_commands() -> None:

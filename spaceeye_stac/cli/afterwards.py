@@ -1,4 +1,4 @@
-"""What is done with a run's folder once it is there: publish it, withdraw it, serve it, read series; for platforms."""
+"""What is done with a run's folder once it is there: series, film, publish, withdraw, serve; for platforms."""
 
 import json
 from pathlib import Path
@@ -30,6 +30,36 @@ from spaceeye_stac.cli.printing import (
 
 if TYPE_CHECKING:
     from spaceeye_stac.publishing import Report
+
+
+def film(
+    folder: Annotated[Path, typer.Argument(help="A folder that a run has made.")],
+    out: Annotated[Path, typer.Option(help="The film: .mp4, .gif or .webp.")],
+    bands: Annotated[str | None, typer.Option(help="Three, for red, green and blue.", metavar="A,B,C")] = None,
+    index: Annotated[str | None, typer.Option(help="A spectral index in their place, as NDVI.")] = None,
+    datetime: Annotated[str | None, typer.Option(help="A/B: these days alone, both included.")] = None,
+    tile: Annotated[str | None, typer.Option(help="MGRS tile, where the run has several.")] = None,
+    fps: Annotated[float, typer.Option(help="Days a second.")] = 8.0,
+    edge: Annotated[int, typer.Option(help="Pixels of the picture's longer side, at most.")] = 960,
+    quiet: Quiet = False,  # noqa: FBT002
+) -> None:
+    """Film every day of a run: a frame a day, with its date, how much of it was seen, and a scale."""
+    from spaceeye_stac.viewing import film as made  # noqa: PLC0415
+
+    three = None if bands is None else bands.split(",")
+    with progress_bars(quiet=quiet) as bars:
+        found = made(
+            folder,
+            out,
+            bands=three,
+            index=index,
+            datetime=datetime,
+            tile=tile,
+            fps=fps,
+            edge=edge,
+            progress=BarProgress(bars),
+        )
+    print_text(f"{found.path}: {len(found.days)} days of {found.subject}, {found.size[0]} x {found.size[1]} pixels.")
 
 
 def publish(

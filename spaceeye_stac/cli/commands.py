@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spaceeye_stac.cli.afterwards import bring, package, publish, series, serve, unpublish
+from spaceeye_stac.cli.afterwards import bring, film, package, publish, series, serve, unpublish
 from spaceeye_stac.cli.options import (
     Appearance,
     AsJson,
@@ -30,6 +30,7 @@ from spaceeye_stac.cli.options import (
     Update,
     Verbose,
     Version,
+    WithReport,
     days_of,
     with_groups,
 )
@@ -133,6 +134,7 @@ def run(
     asset_base_url: AssetBaseUrl = None,
     assets_to: AssetsTo = None,
     tiles_url: TilesUrl = None,
+    report: WithReport = True,  # noqa: FBT002
     quiet: Quiet = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
     verbose: Verbose = 0,
@@ -163,19 +165,20 @@ def run(
             holdout=_holdout(evaluate_too),
             each_day=stream.day if stream else None,
             announce=None if quiet else lambda plan: print_text(plan.short, err_console),
+            report=report,
         )
     if not as_json:
         print_result(result, out)
     if target is not None:
-        report = bring(out, target, as_json=as_json, quiet=quiet, overwrite=overwrite, **where)
+        published = bring(out, target, as_json=as_json, quiet=quiet, overwrite=overwrite, **where)
     if as_json:
-        sent = {} if target is None else {"published": report.as_json()}
+        sent = {} if target is None else {"published": published.as_json()}
         found = result.as_json() | {"seconds": round(time.perf_counter() - start, 1), **sent}
         print(json.dumps(found, indent=1))  # noqa: T201 - data goes to stdout unstyled
     elif target is None:
         print_text(f"Look at it: {PROGRAM} serve {out}")
     else:
-        print_report(report, as_json=False)
+        print_report(published, as_json=False)
 
 
 @contextmanager
@@ -272,7 +275,7 @@ def demo(
     print_text(f"Look at it: spaceeye-stac serve {out}")
 
 
-for one in (publish, unpublish, series, package, serve):
+for one in (film, series, publish, unpublish, package, serve):
     app.command()(one)
 
 

@@ -95,6 +95,7 @@ Verbose = Annotated[
 ]
 Quiet = Annotated[bool, _panel(PRINTING, "--quiet", help="No progress bars.")]
 AsJson = Annotated[bool, _panel(PRINTING, "--json", help="Print JSON.")]
+WithReport = Annotated[bool, _panel("Output", "--report/--no-report", help="Leave a page report.html in the folder.")]
 Overwrite = Annotated[bool, _panel("Output", "--overwrite", help="Replace the run in the folder.")]
 Update = Annotated[bool, _panel("Output", "--update", help="Redo only what new scenes or days touch.")]
 To = Annotated[

@@ -12,6 +12,8 @@ from .day import WrittenFile as WrittenFile
 from .day import is_provisional as is_provisional
 from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
+from .facts import Draw as Draw
+from .facts import RunFacts as RunFacts
 from .flags import FLAGS_STYLE as FLAGS_STYLE
 from .flags import Flag as Flag
 from .flags import colour_table as colour_table
@@ -23,6 +25,7 @@ from .folder import DAY_TOTALS as DAY_TOTALS
 from .folder import FINGERPRINT as FINGERPRINT
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
+from .folder import REPORT_FILE as REPORT_FILE
 from .folder import SCHEMA_FILE as SCHEMA_FILE
 from .folder import SCRATCH as SCRATCH
 from .folder import THUMBNAIL_FILE as THUMBNAIL_FILE

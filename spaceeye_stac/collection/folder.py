@@ -20,12 +20,13 @@ COLLECTION_FILE = "collection.json"
 CATALOG_FILE = "catalog.json"  # which platforms look for in what a process leaves
 THUMBNAIL_FILE = "thumbnail.png"
 SCHEMA_FILE = "spaceeye.schema.json"
+REPORT_FILE = "report.html"
 KEYFRAMES = "keyframes"
 SCRATCH = ".keyframes"  # where they are while a run is at work
 REPLACED_FILE = ".replaced"  # in the old run, from the moment when a new one takes its place
 TILES = ".tiles"  # parts of files from stores, while a run is at work
 DAY_TOTALS = "day-totals"  # what a run that brings this one up to date need not read again
-OTHER_ENTRIES = ("run.json", CATALOG_FILE, SCHEMA_FILE, PARQUET, KEYFRAMES, KEYFRAME_COGS, DAY_TOTALS)
+OTHER_ENTRIES = ("run.json", CATALOG_FILE, SCHEMA_FILE, PARQUET, REPORT_FILE, KEYFRAMES, KEYFRAME_COGS, DAY_TOTALS)
 
 
 def write_static(folder: Path, collection: pystac.Collection, items: Sequence[pystac.Item]) -> None:

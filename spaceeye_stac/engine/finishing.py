@@ -1,6 +1,7 @@
 """The end of a run: the days of all grids described together as one collection."""
 
 import json
+import logging
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,11 @@ from spaceeye_stac.collection import (
     COLLECTION_FILE,
     KEYFRAMES,
     PROVISIONAL,
+    REPORT_FILE,
     SCRATCH,
     THUMBNAIL_FILE,
+    Draw,
+    RunFacts,
     collection_of,
     drop_strangers,
     is_provisional,
@@ -25,7 +29,7 @@ from spaceeye_stac.collection import (
     write_static,
 )
 from spaceeye_stac.days import display_bands, drop_unused_knot_cogs
-from spaceeye_stac.engine.phases import FilledGrid
+from spaceeye_stac.engine.phases import FilledGrid, GridWork
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.errors import NoClearLookError
 from spaceeye_stac.model import Scene
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 SHOWN_DAYS = 6
 DAY_LETTERS = len("2018-04-11")
 ROW = "display:flex;flex-wrap:wrap;gap:.6em;margin:.5em 0"
+logger = logging.getLogger(__name__)
+WARNINGS = "spaceeye:warnings"
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,12 @@ def _picture(path: Path, day: str) -> Html:
     return element("figure", image, element("figcaption", day, style="font-size:.85em"), style="margin:0;width:9em")
 
 
-def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList) -> Result:
-    """Link the days' items of some scenes, describe them together, and leave nothing else in the folder."""
+def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList, draw: Draw | None = None) -> Result:
+    """Link the days' items, describe them together, and leave nothing else in the folder.
+
+    `scenes`: those of the run, with what was left out; `draw` makes the page that reports on the run, where one is
+    wanted.
+    """
     work = grids[0].work
     folder, out = work.folder, work.out
     documents = [item for grid in grids for item in _items(grid)]
@@ -129,10 +139,13 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList) 
     warnings = (*scenes.unreadable, *(warning for grid in grids for warning in grid.warnings))
     found = {
         "spaceeye:holdout": scored,
-        "spaceeye:warnings": list(warnings),
+        WARNINGS: list(warnings),
         "spaceeye:provisional_from": _provisional_from(documents),
     }
     whole.extra_fields |= {name: value for name, value in found.items() if value}
+    skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
+    if draw is not None:
+        warnings += _add_report(whole, draw, _facts(work, whole, documents, scenes, skipped))
     write_static(folder, whole, documents)
     # what was said of scenes, before what it was said from goes: the next run says it again of those it does not read
     said = {text: ids for grid in grids for text, ids in grid.warnings.items()}
@@ -143,7 +156,6 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList) 
     drop_strangers(folder, {item.id for item in documents})
     drop_unused_knot_cogs(folder, [folder / item.id for item in documents])
     days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
-    skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
     return Result(out, tuple(days), skipped, kept, warnings, scenes=_ids(scenes), left_out=scenes.left_out)
 
 
@@ -151,18 +163,57 @@ def _ids(scenes: Sequence[Scene]) -> tuple[str, ...]:
     return tuple(scene.id for scene in scenes)
 
 
+def _facts(
+    work: GridWork, whole: pystac.Collection, items: Sequence[pystac.Item], scenes: SceneList, skipped: Sequence[str]
+) -> RunFacts:
+    """What the report is drawn from."""
+    documents = [one.to_dict(include_self_link=False, transform_hrefs=False) for one in (whole, *items)]
+    request = work.request
+    return RunFacts(
+        work.folder,
+        documents[0],
+        documents[1:],
+        request.asked,
+        request.created,
+        tuple(scenes),
+        scenes.left_out,
+        scenes.filtered,
+        skipped,
+    )
+
+
+def _add_report(collection: pystac.Collection, draw: Draw, facts: RunFacts) -> tuple[str, ...]:
+    """Put the report into the folder and the collection; a report that cannot be drawn is a warning, and no run's end.
+
+    Gives that warning, which stands in the collection, too.
+    """
+    try:
+        page = draw(facts)
+    except Exception as error:  # noqa: BLE001 - of whatever kind, the days are worth more than their picture
+        said = f"The report could not be drawn ({type(error).__name__}: {error}); the run stands without it."
+        logger.warning(said)
+        collection.extra_fields[WARNINGS] = [*collection.extra_fields.get(WARNINGS, ()), said]
+        return (said,)
+    (facts.folder / REPORT_FILE).write_bytes(page)
+    asset = pystac.Asset(
+        f"./{REPORT_FILE}", "Report of the run", media_type="text/html", roles=["metadata", "overview"]
+    )
+    collection.add_asset("report", asset)
+    return ()
+
+
 def unchanged(folder: Path, query: Query, scenes: SceneList) -> Result:
     """The result of a finished run that is asked for again: its days as they are, and the scenes it has not seen."""
     collection = pystac.Collection.from_file(str(folder / COLLECTION_FILE))
     names = [Path(link.href).stem.removeprefix(f"{collection.id}_") for link in collection.get_item_links()]
     request = RunRequest.read(folder)
-    days = sorted({name[-len("2018-04-11") :] for name in names})
+    days = sorted({name[-DAY_LETTERS:] for name in names})
     return Result(
         path=folder,
         days=tuple(days),
         skipped=tuple(day for day in map(str, query.days) if day not in days),
         kept=tuple(name.replace("_", " ") for name in names),
-        warnings=tuple(collection.extra_fields.get("spaceeye:warnings", ())),
+        warnings=tuple(collection.extra_fields.get(WARNINGS, ())),
         new_scenes=_ids([scene for scene in scenes if request is None or not request.has_seen(scene)]),
         scenes=_ids([scene for scene in scenes if request is not None and request.has_seen(scene)]),
         left_out=scenes.left_out,
@@ -181,7 +232,7 @@ def _items(grid: FilledGrid) -> list[pystac.Item]:
 
 def _provisional_from(items: Sequence[pystac.Item]) -> str | None:
     """First day that looks to come may change."""
-    days = [item.properties["start_datetime"][: len("2018-04-11")] for item in items if item.properties[PROVISIONAL]]
+    days = [item.properties["start_datetime"][:DAY_LETTERS] for item in items if item.properties[PROVISIONAL]]
     return min(days, default=None)
 
 

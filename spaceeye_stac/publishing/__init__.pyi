@@ -5,5 +5,6 @@ from .placing import without_local_paths as without_local_paths
 from .report import PublishOptions as PublishOptions
 from .report import Report as Report
 from .run_folder import media_type_of as media_type_of
+from .run_folder import read_run_folder as read_run_folder
 from .targets import Target as Target
 from .targets import target_of as target_of

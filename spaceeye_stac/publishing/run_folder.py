@@ -19,6 +19,7 @@ MEDIA_TYPES = {
     ".json": "application/json",
     ".tif": COG_TYPE,
     ".png": "image/png",
+    ".html": "text/html",
     ".parquet": "application/vnd.apache.parquet",
 }
 

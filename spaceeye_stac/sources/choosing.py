@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spaceeye_stac.errors import CatalogError, NoScenesError
-from spaceeye_stac.model import Scene
+from spaceeye_stac.model import FilteredScene, Scene
 from spaceeye_stac.query import DEFAULT_BANDS, Query
 from spaceeye_stac.sources.duplicates import duplicates, tile_code
 from spaceeye_stac.sources.pairing import MaskItem, own_masks, paired, settled
@@ -62,6 +62,7 @@ class Candidates:
             doubts=_doubtful_offsets(masked),
             gone=unreadable,
             contested=twins,
+            filtered=left.filtered,
             chosen=self.chosen,
             query=self.query,
         )
@@ -69,11 +70,15 @@ class Candidates:
 
 @dataclass
 class _Left:
-    """The scenes that are left, how many there were at each step in words, and what was left out."""
+    """The scenes that are left, how many there were at each step in words, and what was left out.
+
+    `filtered`: those that a filter left out, which the notes only count.
+    """
 
     scenes: list[Scene]
     counted: str
     notes: list[str]
+    filtered: list[FilteredScene] = field(default_factory=list)
 
     def keep(self, text: str, test: Callable[[Scene], bool]) -> None:
         """Keep the scenes that pass a filter; NoScenesError where none does."""
@@ -83,6 +88,7 @@ class _Left:
             raise NoScenesError(f"No scene found: {self.counted}; widen or leave out that filter.")
         if len(passed) < len(self.scenes):
             self.notes.append(f"{len(self.scenes) - len(passed)} of {len(self.scenes)} scenes left out: not {text}.")
+            self.filtered += [FilteredScene(scene, f"not {text}") for scene in self.scenes if not test(scene)]
         self.scenes = passed
 
     def keep_bands(self, bands: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import SupportsIndex, cast, overload
 from urllib.parse import urlsplit
 
 from spaceeye_stac.errors import NoScenesError, printable, redacted
-from spaceeye_stac.model import Scene
+from spaceeye_stac.model import FilteredScene, Scene
 from spaceeye_stac.outlines import Html, card, element, folded, map_of, notes, paragraph, table
 from spaceeye_stac.query import Json, Query
 
@@ -31,7 +31,7 @@ class SceneList(list[Scene]):
     A slice is one, too, and so is what a test or a list of bools chooses: `scenes[lambda scene: scene.epsg == 32631]`.
     `doubts`: sentences on what is taken for granted of the scenes, which a plan says; `gone`: scenes that are left out
     as a file of theirs cannot be opened; `contested`: ids of those of whose acquisition there is an older version;
-    `query`: what was searched for, where it was.
+    `filtered`: those that a filter left out, which `left_out` only counts; `query`: what was searched for.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class SceneList(list[Scene]):
         doubts: Sequence[str] = (),
         gone: "Sequence[Unreadable]" = (),
         contested: Sequence[str] = (),
+        filtered: Sequence[FilteredScene] = (),
         chosen: "Callable[[Sequence[Unreadable]], SceneList] | None" = None,
         query: Query | None = None,
     ) -> None:
         super().__init__(scenes)
         self.left_out, self.gone, self.contested = tuple(left_out), tuple(gone), tuple(contested)
-        self.doubts, self._chosen, self.query = tuple(doubts), chosen, query
+        self.doubts, self.filtered = tuple(doubts), tuple(filtered)
+        self._chosen, self.query = chosen, query
 
     def without(self, unreadable: "Sequence[Unreadable]") -> "SceneList":
         """Choose again without these, so that older versions of them are used; without a search they only go."""
@@ -57,7 +59,14 @@ class SceneList(list[Scene]):
         if unreadable and not [scene for scene in self if id(scene.item) not in gone]:
             raise NoScenesError(f"No scene is left: {said[0]}")
         left = [scene for scene in self if id(scene.item) not in gone]
-        return SceneList(left, [*self.left_out, *said], doubts=self.doubts, gone=unreadable, query=self.query)
+        return SceneList(
+            left,
+            [*self.left_out, *said],
+            doubts=self.doubts,
+            gone=unreadable,
+            filtered=self.filtered,
+            query=self.query,
+        )
 
     @property
     def unreadable(self) -> tuple[str, ...]:

@@ -1,3 +1,6 @@
+from .filming import FilmFile as FilmFile
+from .filming import film as film
+from .report import draw_report as draw_report
 from .series_files import check_files as check_files
 from .series_files import write_csv as write_csv
 from .series_files import write_parquet as write_parquet

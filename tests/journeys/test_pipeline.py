@@ -245,6 +245,7 @@ def test_a_folder_with_another_run_is_kept_unless_overwritten(simulated_query: s
         "catalog.json",
         "collection.json",
         "items.parquet",
+        "report.html",
         "run.json",
         "spaceeye.schema.json",
         "spaceeye_2023-04-02",

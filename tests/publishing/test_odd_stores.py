@@ -247,7 +247,7 @@ def test_files_that_a_day_has_no_more_go_with_their_item(four_days: Path, tmp_pa
     assert (out / IDS[1] / "B02.tif").is_file()
 
 
-@pytest.mark.parametrize("name", ["thumbnail.png", "spaceeye.schema.json", "items.parquet"])
+@pytest.mark.parametrize("name", ["thumbnail.png", "report.html", "spaceeye.schema.json", "items.parquet"])
 def test_a_file_of_others_with_a_name_of_ours(four_days: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"mine")
     said = f"holds '{name}', which is no part of spaceeye"
