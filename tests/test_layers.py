@@ -56,6 +56,7 @@ DOORS = {
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},
     "rustac": {"collection/geoparquet", "sources/saved"},  # what goes out is written, what comes in is read
     "pygeoapi": {"platforms/pygeoapi"},
+    "rio_tiler": {"viewing/page_pictures"},
     "stactask": {"platforms/stac_task"},
     "openeo_pg_parser_networkx": {"platforms/openeo"},
     "requests": {"sources/transport", "publishing/http_client", "publishing/credentials"},

@@ -26,8 +26,8 @@ from spaceeye_stac.viewing.page_pictures import (
     DEEPEST_ZOOM,
     INSTALL,
     LARGEST,
+    PicturePlace,
     Pictures,
-    Place,
     can_draw,
     legend,
     load_rio_tiler,
@@ -166,7 +166,7 @@ class _Page:
     def preview(self, request: Request) -> Response:
         """A day in its own grid."""
         day = self._day(request)
-        place = Place(_whole(request.query_params, "width", USUAL_WIDTH, (1, LARGEST)))
+        place = PicturePlace(_whole(request.query_params, "width", USUAL_WIDTH, (1, LARGEST)))
         return self._drawn(request, day, place)
 
     @_in_words
@@ -175,7 +175,7 @@ class _Page:
         day, numbers = self._day(request), request.path_params
         z = _whole(numbers, "z", 0, (0, DEEPEST_ZOOM))
         x, y = (_whole(numbers, name, 0, (0, 2**z - 1)) for name in ("x", "y"))
-        return self._drawn(request, day, Place(tile=(z, x, y)))
+        return self._drawn(request, day, PicturePlace(tile=(z, x, y)))
 
     def _day(self, request: Request) -> PageDay:
         found = self._run().by_id.get(request.path_params["item"])
@@ -183,7 +183,7 @@ class _Page:
             raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such day.")
         return found
 
-    def _drawn(self, request: Request, day: PageDay, place: Place) -> Response:
+    def _drawn(self, request: Request, day: PageDay, place: PicturePlace) -> Response:
         _check_ready()
         view: View = view_of(day, request.query_params)
         tag = f'"{picture_tag(day, view, place)}"'

@@ -92,7 +92,7 @@ def page_index(text: str) -> PageIndex:
 
 
 def _of_catalogue(name: str) -> PageIndex:
-    import spyndex  # noqa: PLC0415 - takes a while to load
+    import spyndex  # type: ignore[import-untyped, unused-ignore]  # noqa: PLC0415 - takes a while to load
 
     if name not in spyndex.indices:
         raise InvalidInputError(f"There is no index {_short(name)}; choose one of the list, or {_how()}")
@@ -119,7 +119,7 @@ def check_index(index: PageIndex, bands: Sequence[str]) -> None:
 @lru_cache(maxsize=16)
 def indices_of(bands: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Names and long names of the catalogue's indices that these bands allow."""
-    import spyndex  # noqa: PLC0415 - takes a while to load
+    import spyndex  # type: ignore[import-untyped, unused-ignore]  # noqa: PLC0415 - takes a while to load
 
     found = []
     for name, known in spyndex.indices.items():

@@ -45,7 +45,7 @@ AT_ONCE = BoundedSemaphore(4)  # so that a page that asks for much cannot take a
 
 
 @dataclass(frozen=True)
-class Place:
+class PicturePlace:
     """Which part of a day: all of it with at most `size` pixels on its longer side, or a map tile `(z, x, y)`."""
 
     size: int = TILE
@@ -64,7 +64,7 @@ def load_rio_tiler() -> None:
         import_module("rio_tiler.colormap")
 
 
-def picture_tag(day: PageDay, view: View, place: Place) -> str:
+def picture_tag(day: PageDay, view: View, place: PicturePlace) -> str:
     """What changes when a picture does: its files, as they are now, and what is asked of them."""
     name = view.index.name if view.index else ""
     asked = repr((name, view.bands, view.layer, place, [_stamp(day, key) for key in view.needs]))
@@ -85,7 +85,7 @@ class Pictures:
     def __init__(self) -> None:
         self._kept: dict[str, bytes] = {}
 
-    def draw(self, day: PageDay, view: View, place: Place) -> bytes:
+    def draw(self, day: PageDay, view: View, place: PicturePlace) -> bytes:
         """A picture; ReadError where a file cannot be read, InvalidInputError for a tile that lies outside."""
         tag = picture_tag(day, view, place)
         found = self._kept.get(tag)
@@ -98,7 +98,7 @@ class Pictures:
         return found
 
 
-def drawn(day: PageDay, view: View, place: Place) -> bytes:
+def drawn(day: PageDay, view: View, place: PicturePlace) -> bytes:
     """Read and colour one picture: PNG with an alpha channel, clear where there is no data."""
     smooth = view.layer in {"", VISUAL}
     images = [_read(day.files[key], place, "average" if smooth else "nearest") for key in view.needs]
@@ -119,7 +119,7 @@ def drawn(day: PageDay, view: View, place: Place) -> bytes:
     return bytes(found.render(img_format="PNG", colormap=_colours(colours)))
 
 
-def _read(path: Path, place: Place, resampling: str) -> "ImageData":
+def _read(path: Path, place: PicturePlace, resampling: str) -> "ImageData":
     from rio_tiler.errors import TileOutsideBounds  # noqa: PLC0415 - of an extra
     from rio_tiler.io import Reader  # noqa: PLC0415
 
@@ -130,9 +130,11 @@ def _read(path: Path, place: Place, resampling: str) -> "ImageData":
             file = opened.enter_context(DatasetReader(str(path), driver=DRIVERS, sharing=False))
             reader = opened.enter_context(Reader(None, dataset=file))
             if place.tile is None:
-                return reader.preview(max_size=place.size, **asked)
-            z, x, y = place.tile
-            return reader.tile(x, y, z, tilesize=TILE, **asked)
+                found: ImageData = reader.preview(max_size=place.size, **asked)
+            else:
+                z, x, y = place.tile
+                found = reader.tile(x, y, z, tilesize=TILE, **asked)
+            return found
     except TileOutsideBounds as error:
         raise InvalidInputError("That tile lies outside of the day.") from error
     except (OSError, rasterio.errors.RasterioError) as error:

@@ -48,6 +48,7 @@ class OwnHost:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on with a request for this machine; answer any other with the names that are answered."""
         if scope["type"] == "http" and not self._is_own(scope):
             port = scope["server"][1]
             said = f"This server answers to http://{HOST}:{port}/ and http://localhost:{port}/ alone.\n"

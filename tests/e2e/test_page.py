@@ -69,7 +69,8 @@ def click_map(page: "Page") -> None:
 
 def test_days_are_stepped_through_without_a_jump(chromium: "Browser", address: str) -> None:
     page, faults = opened(chromium, address)
-    places = "() => ['#now', '#date', '#day', '#next', '#view'].map(n => JSON.stringify(document.querySelector(n).getBoundingClientRect().toJSON().y))"
+    shown = "['#now', '#date', '#day', '#next', '#view'].map(name => document.querySelector(name))"
+    places = f"() => {shown}.map(one => one.getBoundingClientRect().y)"
     picture, first = page.locator("#now"), page.locator("#now").evaluate(PIXELS)
     before = page.evaluate(places)
     page.keyboard.press("ArrowRight")
