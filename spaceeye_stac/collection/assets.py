@@ -161,11 +161,11 @@ def band_words(name: str) -> str:
 
 def picture_title(rgb_bands: Sequence[str]) -> str:
     """What `visual` is, made of these bands: "True colour (B04, B03, B02)"."""
-    seen = [BAND_FACTS[name][0] if name in BAND_FACTS else name for name in dict.fromkeys(rgb_bands)]
-    kinds = {("red", "green", "blue"): "True colour"}
-    return (
-        f"{kinds.get(tuple(seen), 'False colour' if len(seen) > 1 else 'Grey')} ({', '.join(dict.fromkeys(rgb_bands))})"
-    )
+    names = list(dict.fromkeys(rgb_bands))
+    if len(names) == 1:
+        return f"Grey ({names[0]})"
+    true = [BAND_FACTS[name][0] if name in BAND_FACTS else name for name in names] == ["red", "green", "blue"]
+    return f"{'True' if true else 'False'} colour ({', '.join(names)})"
 
 
 def band_fields(name: str) -> Json:
