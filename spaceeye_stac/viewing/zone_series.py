@@ -21,7 +21,7 @@ from spaceeye_stac.viewing.zones import Zone, whole_grid, zones_of
 if TYPE_CHECKING:
     import pandas as pd
 
-AT_ONCE = 4_000_000  # pixels times days times bands that are held together
+AT_ONCE = 2_000_000  # pixels times days times bands that are held together
 Columns = dict[str, NDArray[Any]]
 
 

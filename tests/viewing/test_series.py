@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import threading
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +131,20 @@ def test_virtual_days_differ_by_a_step_of_their_rounding(runs: Runs, zones: Tabl
         here, there = (one[name][one["index"] == "B04"] for one in (virtual, found))
         np.testing.assert_allclose(here, there, rtol=0, atol=1.001e-4)
     pd.testing.assert_frame_equal(virtual[["valid", *FLAGS]], found[["valid", *FLAGS]], check_exact=True)
+
+
+def test_a_published_collection_is_read_by_its_address(runs: Runs, zones: Table, found: pd.DataFrame) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(runs.files)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/collection.json"
+    there = se.series(address, BOTH, zones, zone_name="name")
+    server.shutdown()
+    server.server_close()
+    pd.testing.assert_frame_equal(there, found, check_exact=True)
 
 
 def test_days_read_in_parts_are_the_same(
