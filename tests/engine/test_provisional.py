@@ -19,7 +19,7 @@ def at(day: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Clock(datetime):
         @classmethod
-        def now(cls, _zone: object = None) -> "Clock":  # type: ignore[override]
+        def now(cls, _zone: object = None) -> "Clock":
             return cls.fromisoformat(f"{day}T12:00:00").replace(tzinfo=UTC)
 
     monkeypatch.setattr("spaceeye_stac.engine.request.datetime", Clock)
