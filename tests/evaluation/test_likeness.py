@@ -28,7 +28,7 @@ def window() -> NDArray[np.float64]:
 def plain_ssim(image: NDArray[np.float32], truth: NDArray[np.float32], at: tuple[int, int]) -> float:
     """Equation 13 of Wang et al. 2004 at one pixel, moments centred and summed one by one."""
     y, x = at
-    total = sums = 0.0
+    total = 0.0
     taken = []
     for i, row in enumerate(window()):
         for j, weight in enumerate(row):
@@ -109,7 +109,7 @@ def test_all_figures_are_of_the_scored_pixels_alone(pair: tuple[NDArray[np.float
     assert got["ndvi_bias"] == pytest.approx(np.mean(ndvi), rel=1e-3)
     every = [plain_ssim(elsewhere[b], truth[b], (int(y), int(x))) for b in range(4) for y, x in np.argwhere(where)]
     assert got["ssim"] == pytest.approx(np.mean(every), rel=1e-9)
-    assert got["sam"] == pytest.approx(spectral_angle(found[:, where], truth[:, where]), rel=1e-5)
+    assert got["sam"] == pytest.approx(spectral_angle(*(one[:, where].astype(np.float64) for one in pair)), rel=1e-5)
 
 
 def test_what_cannot_be_known_is_nan(pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
