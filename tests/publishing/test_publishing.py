@@ -345,7 +345,7 @@ def test_hrefs_to_this_machine_are_only_for_this_machine(finished: Path, tmp_pat
         se.publish(finished, "https://host.example")
     with serving(SmallApi()) as api:
         report = se.publish(finished, api.url, assets_to=tmp_path / "files", asset_base_url="https://files.example/x")
-        assert report.files == DAYS * 9 + 2
+        assert report.files == DAYS * 9 + 3
         assert api.items[item_id(2)]["assets"]["B02"]["href"] == f"https://files.example/x/{item_id(2)}/B02.tif"
         assert (tmp_path / "files" / item_id(2) / "B02.tif").is_file()
         assert (
