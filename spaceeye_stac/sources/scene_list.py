@@ -112,7 +112,7 @@ class SceneList(list[Scene]):
     def __repr__(self) -> str:
         days = sorted(scene.day for scene in self)
         said = [f"{len(self)} scenes", *([f"{days[0]} to {days[-1]}"] if days else [])]
-        return f"SceneList({', '.join([*said, *([f'{len(self.left_out)} notes'] if self.left_out else [])])})"
+        return f"SceneList({', '.join([*said, *([_counted_notes(self.left_out)] if self.left_out else [])])})"
 
     def _repr_html_(self) -> str:
         region = None if self.query is None else self.query.geometry
