@@ -128,11 +128,10 @@ def band_words(name: str) -> str:
 
 def picture_title(rgb_bands: Sequence[str]) -> str:
     """What `visual` is, made of these bands: "True colour (B04, B03, B02)"."""
-    seen = [BAND_FACTS[name][0] if name in BAND_FACTS else name for name in dict.fromkeys(rgb_bands)]
-    kinds = {("red", "green", "blue"): "True colour"}
-    return (
-        f"{kinds.get(tuple(seen), 'False colour' if len(seen) > 1 else 'Grey')} ({', '.join(dict.fromkeys(rgb_bands))})"
-    )
+    names = list(dict.fromkeys(rgb_bands))
+    seen = [BAND_FACTS[name][0] if name in BAND_FACTS else name for name in names]
+    kind = "True colour" if seen == ["red", "green", "blue"] else "False colour" if len(seen) > 1 else "Grey"
+    return f"{kind} ({', '.join(names)})"
 
 
 def band_fields(name: str) -> Json:
