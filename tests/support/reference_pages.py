@@ -13,6 +13,7 @@ GROUPS = {
     "What to ask for": ("Query", "Settings", "Resources", "Output"),
     "From a catalog to days": ("search", "plan", "interpolate", "run", "open", "open_keyframes"),
     "How good it is": ("evaluate", "Scores"),
+    "Look at it": ("series", "film", "FilmFile"),
     "Publishing": ("publish", "unpublish", "Report"),
     "What comes back": ("Scene", "SceneList", "Plan", "Result", "Solution", "SpaceEyeError"),
     "Parts": ("scenes_from_items", "solve"),
