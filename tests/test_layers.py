@@ -50,7 +50,7 @@ DOORS = {
     "rich": {"cli/printing"},
     "matplotlib": {"evaluation/plots", "simulation/picture", "viewing/series_plot", "viewing/pictures"},
     "exactextract": {"viewing/zones"},
-    "spyndex": {"viewing/indices", "viewing/spectral"},
+    "spyndex": {"viewing/indices"},
     "av": {"viewing/film_files"},
     "obstore": {"publishing/store", "pixels/network"},  # what goes out, and what comes in
     "async_tiff": {"pixels/tiles", "pixels/tiff_header", "pixels/tile_sizes"},

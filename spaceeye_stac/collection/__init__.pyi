@@ -1,6 +1,7 @@
 from .assets import UNCERTAINTY as UNCERTAINTY
 from .assets import band_fields as band_fields
 from .assets import band_words as band_words
+from .assets import crs_code as crs_code
 from .assets import picture_title as picture_title
 from .assets import uncertainty_of as uncertainty_of
 from .day import PROVISIONAL as PROVISIONAL
@@ -14,7 +15,9 @@ from .durable import of_glibc as of_glibc
 from .durable import temporary_folder as temporary_folder
 from .facts import Draw as Draw
 from .facts import RunFacts as RunFacts
+from .flags import COLOUR_ORDER as COLOUR_ORDER
 from .flags import FLAGS_STYLE as FLAGS_STYLE
+from .flags import MEANINGS as MEANINGS
 from .flags import Flag as Flag
 from .flags import colour_table as colour_table
 from .flags import flag_name as flag_name

@@ -135,6 +135,11 @@ def projection(epsg: int) -> Json:
     return {"proj:code": f"EPSG:{epsg}", "proj:epsg": epsg}
 
 
+def crs_code(asset: Json) -> str:
+    """The CRS of an asset, as EPSG:32631, in STAC 1.1 or 1.0; LookupError where it has none."""
+    return str(asset.get("proj:code") or f"EPSG:{asset['proj:epsg']}")
+
+
 def _projection(job: GridJob) -> Json:
     transform = [*tuple(job.grid.geobox.transform)[:6]]
     return {**projection(job.grid.epsg), "proj:shape": list(job.grid.shape), "proj:transform": transform}

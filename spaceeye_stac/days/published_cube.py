@@ -13,7 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from spaceeye_stac.collection import FINGERPRINT, UNCERTAINTY, uncertainty_of
+from spaceeye_stac.collection import FINGERPRINT, UNCERTAINTY, crs_code, uncertainty_of
 from spaceeye_stac.days.cog import BLOCK, NODATA
 from spaceeye_stac.days.cube import dataset
 from spaceeye_stac.days.daily_array import DailyArray, lazily
@@ -58,7 +58,7 @@ class PublishedDay:
         bands = tuple(key for key, asset in assets.items() if "reflectance" in asset.get("roles", ()))
         try:
             placed = assets[bands[0]]
-            code = placed.get("proj:code") or f"EPSG:{placed['proj:epsg']}"
+            code = crs_code(placed)
             shape, transform = placed["proj:shape"], placed["proj:transform"]
             tile = properties.get("grid:code", "").removeprefix("MGRS-") or None
             grid = Grid(tile or code.replace(":", ""), GeoBox(tuple(shape), Affine(*transform[:6]), code), tile)

@@ -8,10 +8,11 @@ import ast
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,23 +65,42 @@ class Index:
         used = {self.meanings[node.id] for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
         return tuple(band for band in BANDS if band in used)
 
+    def values(self, bands: Mapping[str, NDArray[np.floating]]) -> Values:
+        """Its values from those of its bands, all of one shape; NaN where it is no finite number."""
+        return _finite(self._made(bands, by=frozenset()), bands)
+
     def of(self, bands: Mapping[str, Values]) -> tuple[Values, dict[str, Values]]:
-        """Its values from those of its bands, and its derivative by each band; NaN where it is no finite number."""
-        shape = next(iter(bands.values())).shape
-        with np.errstate(all="ignore"):
-            found = _computed(self.tree, {n: bands[m] if isinstance(m, str) else m for n, m in self.meanings.items()})
-        values = np.broadcast_to(np.asarray(found.values, np.float64), shape)
-        slopes = dict.fromkeys(self.bands, np.zeros(shape))
+        """Its values, as `values` has them, and its derivative by each band."""
+        found = self._made(bands, by=self.meanings.keys())
+        slopes = dict.fromkeys(self.bands, np.zeros(next(iter(bands.values())).shape))
         for name, slope in found.slopes.items():
             slopes[str(self.meanings[name])] = slopes[str(self.meanings[name])] + slope
-        return np.where(np.isfinite(values), values, np.nan), slopes
+        return _finite(found, bands), slopes
+
+    def with_widths(self, bands: Mapping[str, Values], widths: Mapping[str, Values]) -> tuple[Values, Values]:
+        """Its values, and half widths of their intervals to first order from those of its bands, independent ones."""
+        values, slopes = self.of(bands)
+        with np.errstate(all="ignore"):
+            squares = sum((slopes[band] * widths[band]) ** 2 for band in self.bands)
+        return values, np.where(np.isfinite(values), np.sqrt(squares), np.nan)
+
+    def _made(self, bands: Mapping[str, NDArray[np.floating]], by: Container[str]) -> Dual:
+        known = {name: bands[one] if isinstance(one, str) else one for name, one in self.meanings.items()}
+        with np.errstate(all="ignore"):
+            return _computed(self.tree, known, by)
 
 
+def _finite(found: Dual, bands: Mapping[str, NDArray[np.floating]]) -> Values:
+    values = np.broadcast_to(np.asarray(found.values, np.float64), next(iter(bands.values())).shape)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+@lru_cache(maxsize=256)
 def index_of(text: str) -> Index:
     """The index that a name or an expression stands for.
 
-    A name of a band of Sentinel-2 is that band. Names of the catalogue of awesome-spectral-indices (spyndex) have its
-    formulas and the defaults of its constants. Raises InvalidInputError for all else, and for what needs other sensors.
+    A name of a band of Sentinel-2 is that band. Names of the catalogue of awesome-spectral-indices (spyndex), in any case
+    where that names one alone, have its formulas and the defaults of its constants. Raises InvalidInputError for all else, and for what needs other sensors.
     """
     name = text.strip()
     if name in BANDS:
@@ -99,6 +119,9 @@ def index_of(text: str) -> Index:
 def _from_catalogue(name: str) -> Index:
     import spyndex  # noqa: PLC0415 - takes a while to load
 
+    alike = [one for one in spyndex.indices if one.upper() == name.upper()]
+    if name not in spyndex.indices and len(alike) == 1:
+        return _from_catalogue(alike[0])
     if name not in spyndex.indices:
         near = _close(name, [*spyndex.indices, *BANDS])
         hint = f"did you mean {', '.join(near)}?" if near else "see awesome-ee-spectral-indices.readthedocs.io."
@@ -116,6 +139,21 @@ def _from_catalogue(name: str) -> Index:
                 )
             meanings[node.id] = meaning
     return Index(name, tree, meanings)
+
+
+@lru_cache(maxsize=16)
+def catalogue_for(bands: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Names and long names of the catalogue's indices that these bands allow."""
+    import spyndex  # noqa: PLC0415 - takes a while to load
+
+    found = []
+    for name, known in spyndex.indices.items():
+        try:
+            check_bands(index_of(name), bands)
+        except InvalidInputError:
+            continue
+        found.append((name, str(known.long_name)))
+    return tuple(found)
 
 
 def check_bands(index: Index, bands: Sequence[str]) -> None:
@@ -170,19 +208,19 @@ def _is_arithmetic(node: ast.expr, depth: int) -> bool:
     return False
 
 
-def _computed(node: ast.expr, names: Mapping[str, Values | float]) -> Dual:
-    """Values and derivatives of what `_is_arithmetic` let pass, by the chain rule."""
+def _computed(node: ast.expr, names: Mapping[str, Any], by: Container[str]) -> Dual:
+    """Values of what `_is_arithmetic` let pass, and by the chain rule its derivatives by the bands named in `by`."""
     match node:
         case ast.Name(id=name):
             known = names[name]
-            return Dual(known, {name: 1.0} if isinstance(known, np.ndarray) else {})
+            return Dual(known, {name: 1.0} if name in by and isinstance(known, np.ndarray) else {})
         case ast.Constant(value=number):
             return Dual(np.float64(number), {})  # type: ignore[arg-type]
         case ast.UnaryOp(op=op, operand=one):
-            found, sign = _computed(one, names), -1.0 if isinstance(op, ast.USub) else 1.0
+            found, sign = _computed(one, names, by), -1.0 if isinstance(op, ast.USub) else 1.0
             return Dual(sign * found.values, {name: sign * slope for name, slope in found.slopes.items()})
         case ast.BinOp(left=left, op=op, right=right):
-            return OPERATIONS[type(op)](_computed(left, names), _computed(right, names))
+            return OPERATIONS[type(op)](_computed(left, names, by), _computed(right, names, by))
     raise AssertionError(node)
 
 

@@ -20,8 +20,8 @@ from starlette.routing import BaseRoute, Route
 
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError
 from spaceeye_stac.query import Json
+from spaceeye_stac.viewing.indices import index_of
 from spaceeye_stac.viewing.page_days import PageDay, RunPage, run_page
-from spaceeye_stac.viewing.page_indices import page_index
 from spaceeye_stac.viewing.page_pictures import (
     DEEPEST_ZOOM,
     INSTALL,
@@ -215,9 +215,9 @@ class _Page:
         if asked.get("index") and asked.get(SERIES_BANDS):
             raise InvalidInputError("A series has an index or bands, not both.")
         if asked.get("index"):
-            return point_series(days, x, y, [page_index(asked["index"])])
+            return point_series(days, x, y, [index_of(asked["index"])])
         names = bands_of(asked.get(SERIES_BANDS) or ",".join(run.bands), days[0].bands)
-        return point_series(days, x, y, [page_index(name) for name in dict.fromkeys(names)])
+        return point_series(days, x, y, [index_of(name) for name in dict.fromkeys(names)])
 
 
 def _check_ready() -> None:

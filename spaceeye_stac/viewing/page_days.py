@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from affine import Affine
 
+from spaceeye_stac.collection import crs_code
 from spaceeye_stac.days import knot_cogs_of
 from spaceeye_stac.query import BANDS, Json
 from spaceeye_stac.viewing.served_files import document_in, read_document
@@ -178,7 +179,7 @@ def _day(folder: Path, name: str) -> PageDay | None:
         placed = next(asset for key, asset in assets.items() if key in files and "proj:transform" in asset)
         rows, columns = placed["proj:shape"]
         grid = PageGrid(
-            str(placed["proj:code"]), (int(rows), int(columns)), tuple(float(n) for n in placed["proj:transform"][:6])
+            crs_code(placed), (int(rows), int(columns)), tuple(float(n) for n in placed["proj:transform"][:6])
         )
         distance = facts.get("spaceeye:median_clear_distance")
         return PageDay(

@@ -13,12 +13,12 @@ import numpy as np
 import rasterio
 from rasterio import DatasetReader
 
+from spaceeye_stac.collection import colour_table
 from spaceeye_stac.errors import InvalidInputError, ReadError
 from spaceeye_stac.query import Json
 from spaceeye_stac.viewing.page_days import PageDay
 from spaceeye_stac.viewing.page_views import (
     BRIGHTEST,
-    FLAG_COLOURS,
     FLAGS,
     USUAL_BRIGHTEST,
     VISUAL,
@@ -111,7 +111,7 @@ def drawn(day: PageDay, view: View, place: PicturePlace) -> bytes:
     low, high, colours = view.ramp
     if view.index is not None:
         bands = dict(zip(view.needs, (_reflectance(one) for one in images), strict=True))
-        values = view.index.of(bands)
+        values = view.index.values(bands)
     else:
         values = _reflectance(images[0]) / (1 if images[0].array.dtype == np.uint16 else SCALE)
     found = _like(images[0], np.ma.masked_invalid(values))
@@ -166,13 +166,8 @@ def _colours(name: str) -> dict[int, tuple[int, int, int, int]]:
 
 
 def _flag_colours() -> dict[int, tuple[int, int, int, int]]:
-    """The colour of every value: that of the first flag it has."""
-    found = {0: (0, 0, 0, 0)}
-    for value in range(1, 256):
-        colour = next(colour for flag, (_, colour) in FLAG_COLOURS.items() if value & flag)
-        red, green, blue = bytes.fromhex(colour)
-        found[value] = (red, green, blue, 255)
-    return found
+    """The colour of every value, as the flags' own file has it; clear where there is no data."""
+    return {value: (*colour, 255 if value else 0) for value, colour in enumerate(colour_table())}
 
 
 def legend(view: View) -> Json | None:

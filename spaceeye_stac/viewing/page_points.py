@@ -19,8 +19,8 @@ from rasterio.windows import Window
 from spaceeye_stac.collection import UNCERTAINTY, uncertainty_of
 from spaceeye_stac.errors import InvalidInputError, ReadError
 from spaceeye_stac.query import Json
+from spaceeye_stac.viewing.indices import Index, check_bands
 from spaceeye_stac.viewing.page_days import PageDay
-from spaceeye_stac.viewing.page_indices import PageIndex, check_index
 
 THREADS = 4
 TOGETHER = 16  # days that one thread reads
@@ -78,7 +78,7 @@ def _plain(values: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(one) else round(float(one), DIGITS) for one in values]
 
 
-def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[PageIndex]) -> PointSeries:
+def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[Index]) -> PointSeries:
     """The pixel of each day at coordinates of its CRS; InvalidInputError where that lies outside.
 
     The uncertainty of an index follows to first order from that of its bands, taken as independent; where there is none
@@ -89,7 +89,7 @@ def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[
     if at is None:
         raise InvalidInputError(f"The point {x:g}, {y:g} lies outside of the days, whose CRS is {grid.code}.")
     for index in indices:
-        check_index(index, days[0].bands)
+        check_bands(index, days[0].bands)
     bands = tuple(dict.fromkeys(band for index in indices for band in index.bands))
     with ThreadPoolExecutor(THREADS) as pool:
         parts = pool.map(lambda n: _rows(days[n : n + TOGETHER], bands, at), range(0, len(days), TOGETHER))
@@ -97,14 +97,15 @@ def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[
     distance, *found = np.array(rows, np.float64).reshape(len(days), -1).T
     reflectance = dict(zip(bands, found[: len(bands)], strict=True))
     widths = dict(zip(bands, found[len(bands) :], strict=True))
+    made = {index.name: index.with_widths(reflectance, widths) for index in indices}
     (longitude,), (latitude,) = transform(grid.code, "EPSG:4326", [x], [y])
     place = {"x": x, "y": y, "crs": grid.code, "row": at[0], "column": at[1]}
     return PointSeries(
         {**place, "longitude": round(longitude, 6), "latitude": round(latitude, 6)},
         tuple(one.day for one in days),
         distance,
-        {index.name: index.of(reflectance) for index in indices},
-        {index.name: index.spread(reflectance, widths) for index in indices},
+        {name: values for name, (values, _) in made.items()},
+        {name: spread for name, (_, spread) in made.items()},
     )
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from spaceeye_stac.collection import UNCERTAINTY, Flag
+from spaceeye_stac.collection import COLOUR_ORDER, MEANINGS, UNCERTAINTY
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.query import BANDS, Json
+from spaceeye_stac.viewing.indices import Index, catalogue_for, check_bands, index_of
 from spaceeye_stac.viewing.page_days import PageDay, RunPage
-from spaceeye_stac.viewing.page_indices import PageIndex, check_index, indices_of, page_index
 
 VISUAL, DISTANCE, FLAGS = "visual", "clear_distance", "flags"
 MOST_BANDS = 12
@@ -35,24 +35,13 @@ LAYERS: Mapping[str, tuple[str, float, float, str]] = {
     DISTANCE: ("Days to the nearest clear look", 0.0, 30.0, "viridis"),
     UNCERTAINTY: ("Uncertainty of reflectance", 0.0, 0.05, "magma"),
 }
-# colours of the flags, and which of those that a pixel has it shows: the first
-FLAG_COLOURS: Mapping[Flag, tuple[str, str]] = {
-    Flag.SUSPECT: ("suspect look left out", "d73027"),
-    Flag.EXTRAPOLATED: ("no look on one side", "7b3294"),
-    Flag.DISTANT: ("nearest look over 15 days away", "f46d43"),
-    Flag.FEW_LOOKS: ("fewer than three looks", "878787"),
-    Flag.SNOW: ("snow", "80ffff"),
-    Flag.WATER: ("water", "2166ac"),
-    Flag.SEEN: ("seen that day", "1a9850"),
-    Flag.RECONSTRUCTED: ("reconstructed", "fee08b"),
-}
 
 
 @dataclass(frozen=True)
 class View:
     """What is shown of a day: an `index` of the bands, up to three `bands` as a picture, or one `layer`."""
 
-    index: PageIndex | None = None
+    index: Index | None = None
     bands: tuple[str, ...] = ()
     layer: str = ""
 
@@ -72,7 +61,7 @@ class View:
         return low, high, colours
 
 
-def _range_of(index: PageIndex) -> tuple[float, float]:
+def _range_of(index: Index) -> tuple[float, float]:
     """The range of a band alone is that of reflectance; that of an index is -1 to 1."""
     return (0.0, BRIGHTEST.get(index.name, USUAL_BRIGHTEST)) if index.name in BANDS else USUAL_RAMP[:2]
 
@@ -83,8 +72,8 @@ def view_of(day: PageDay, asked: Mapping[str, str]) -> View:
     if len(named) > 1:
         raise InvalidInputError(f"A picture has one of index, bands and layer, not {' and '.join(named)}.")
     if named == ["index"]:
-        index = page_index(asked["index"])
-        check_index(index, day.bands)
+        index = index_of(asked["index"])
+        check_bands(index, day.bands)
         return View(index=index)
     if named == ["bands"]:
         bands = bands_of(asked["bands"], day.bands)
@@ -120,7 +109,7 @@ def offered(page: RunPage) -> list[Json]:
             found.append(
                 {"group": "Picture", "label": f"{label} ({', '.join(bands)})", "query": {"bands": ",".join(bands)}}
             )
-    known = dict(indices_of(page.bands))
+    known = dict(catalogue_for(page.bands))
     found += [_index(name, known[name], "Index") for name in RAMPS if name in known]
     found += list(_layers(first))
     found += [_index(name, "", "Band") for name in page.bands]
@@ -143,4 +132,5 @@ def _layers(day: PageDay) -> Iterator[Json]:
 
 def flag_classes() -> list[Json]:
     """Colour and meaning of each flag, for a legend."""
-    return [{"colour": f"#{colour}", "label": label} for label, colour in FLAG_COLOURS.values()]
+    named = (MEANINGS[flag] for flag in COLOUR_ORDER)
+    return [{"colour": f"#{colour}", "label": label} for label, colour in named]

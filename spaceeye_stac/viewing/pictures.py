@@ -13,8 +13,8 @@ from rasterio.errors import RasterioError
 
 from spaceeye_stac.days import NODATA, display_bands
 from spaceeye_stac.errors import InvalidInputError, ReadError
+from spaceeye_stac.viewing.indices import Index, check_bands, index_of
 from spaceeye_stac.viewing.run_days import RunDay
-from spaceeye_stac.viewing.spectral import Spectral, spectral_index
 
 SCALE = np.float32(1e-4)
 NEUTRAL = 128  # of red, green and blue where there is no data
@@ -45,7 +45,7 @@ class Subject:
     """What a picture shows: three bands as red, green and blue, or an index."""
 
     bands: tuple[str, ...]
-    index: Spectral | None = None
+    index: Index | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +58,11 @@ class Subject:
         Pixels are averaged from the overview above, valid ones alone; an index is made of the averaged bands.
         """
         read = {band: reflectance(day.file(band), edge) for band in dict.fromkeys(self.bands)}
-        return np.stack([read[band] for band in self.bands]) if self.index is None else self.index.compute(read)[None]
+        return (
+            np.stack([read[band] for band in self.bands])
+            if self.index is None
+            else self.index.values(read)[None].astype(np.float32)
+        )
 
 
 def subject_of(day: RunDay, bands: Sequence[str] | None, index: str | None) -> Subject:
@@ -66,8 +70,9 @@ def subject_of(day: RunDay, bands: Sequence[str] | None, index: str | None) -> S
     if bands is not None and index is not None:
         raise InvalidInputError("bands and index exclude each other; give one.")
     if index is not None:
-        spectral = spectral_index(index)
-        return Subject(_known(spectral.bands, day), spectral)
+        found = index_of(index)
+        check_bands(found, day.bands)
+        return Subject(found.bands, found)
     wanted = display_bands(day.bands) if bands is None else tuple(band.strip() for band in bands)
     if len(wanted) not in {1, RGB}:
         raise InvalidInputError(f"bands {','.join(wanted)} are {len(wanted)}; give three, for red, green and blue.")

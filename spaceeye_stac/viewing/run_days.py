@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from spaceeye_stac.collection import crs_code
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.model import unit_metres
 from spaceeye_stac.publishing import read_run_folder
@@ -46,7 +47,7 @@ class RunDay:
     def pixel_metres(self) -> float:
         """Width of a pixel of its grid in metres."""
         asset = self.item["assets"][self.bands[0]]
-        return abs(float(asset["proj:transform"][0])) * unit_metres(asset["proj:code"])
+        return abs(float(asset["proj:transform"][0])) * unit_metres(crs_code(asset))
 
     def share(self, name: str) -> float:
         """A share of its pixels, from 0 to 1: "observed", "reconstructed", "nodata" and so on."""

@@ -180,10 +180,8 @@ class _ZoneDays:
 
     def columns(self, index: Index) -> Columns:
         """What is said of an index, `(day,)` each."""
-        values, slopes = index.of({band: self._values[band] for band in index.bands})
+        values, widths = index.with_widths({band: self._values[band] for band in index.bands}, self._widths)
         found = Weighted(values, self._zone.weights)
-        squares = sum((slopes[band] * self._widths[band]) ** 2 for band in index.bands)
-        widths = np.where(np.isfinite(values), np.sqrt(squares), np.nan)
         quantiles = found.quantiles()
         return {
             "mean": found.mean(),

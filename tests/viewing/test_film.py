@@ -188,8 +188,8 @@ def test_a_day_that_is_not_there_has_no_frame(run: Path, tmp_path: Path) -> None
     [
         ({"bands": ["B11", "B04", "B03"]}, "Bands B11 are not in the run; it has B02"),
         ({"bands": ["B04", "B03"]}, "give three"),
-        ({"index": "NDMI"}, "Bands B11 are not in the run"),
-        ({"index": "GREENNESS"}, "index 'GREENNESS' is not known"),
+        ({"index": "NDMI"}, "needs B11, which the run lacks"),
+        ({"index": "GREENNESS"}, "There is no index 'GREENNESS'"),
         ({"index": "NDVI", "bands": ["B04"]}, "exclude each other"),
         ({"datetime": "2024"}, "has no day of datetime '2024'; it has 2023-04-01 to 2023-04-10"),
         ({"tile": "31UDS"}, "tile '31UDS' is not in the run"),
