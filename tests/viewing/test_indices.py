@@ -120,7 +120,7 @@ def test_a_tower_of_powers_is_no_number_and_takes_no_time() -> None:
     ("text", "words"),
     [
         ("NDVII", "no index 'NDVII'; did you mean NDVI"),
-        ("ndvi", "did you mean NDVI"),
+        ("ndvj", "did you mean NDVI"),
         ("B14", "did you mean"),
         ("xyzzyx", "see awesome-ee-spectral-indices"),
         ("B04-NIR", "has 'NIR', which is no band; write B01 ... B12"),
