@@ -99,9 +99,9 @@ def _finite(found: Dual, bands: Mapping[str, NDArray[np.floating]]) -> Values:
 def index_of(text: str) -> Index:
     """The index that a name or an expression stands for.
 
-    A name of a band of Sentinel-2 is that band. Names of the catalogue of awesome-spectral-indices (spyndex), in
-    any case where that names one alone, have its formulas and the defaults of its constants. Raises InvalidInputError for all
-    else, and for what needs other sensors.
+    A name of a band of Sentinel-2 is that band. Names of the catalogue of awesome-spectral-indices (spyndex), in any
+    case where that names one alone, have its formulas and the defaults of its constants. Raises InvalidInputError for
+    all else, and for what needs other sensors.
     """
     name = text.strip()
     if name in BANDS:
