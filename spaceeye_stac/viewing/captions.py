@@ -169,4 +169,4 @@ def written(day: date) -> str:
 def seen_in_words(day: RunDay) -> str:
     """How much of the day was seen, and how much of it is reconstructed."""
     seen, made = (100 * day.share(name) for name in ("observed", "reconstructed"))
-    return f"{seen:.0f} % seen, {made + 100 * day.share('suspect'):.0f} % reconstructed"
+    return f"{seen:.0f} % seen, {made:.0f} % reconstructed"

@@ -44,8 +44,9 @@ def film(
     """Film every day of a finished run.
 
     A frame shows a day, above it the date and how much was seen, below it the days with looks, and a scale. All days
-    go through one stretch, from percentiles of seven of them, so that what flickers is the data; NDVI and EVI go from
-    -0.2 to 1. Nodata is a neutral grey. A day that the run has not has no frame.
+    go through one stretch, that of `visual`, so that what flickers is the data; NDVI and EVI go from -0.2 to 1, other
+    indices from percentile 2 to 98 of seven of the days. Nodata is a neutral grey. A day that the run has not has no
+    frame.
 
     Parameters
     ----------

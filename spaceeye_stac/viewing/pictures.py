@@ -1,7 +1,7 @@
 """A picture of one day: bands or an index, decimated, through one stretch that all days share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rasterio import DatasetReader, Env
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 
-from spaceeye_stac.days import NODATA, display_bands
+from spaceeye_stac.days import NODATA, SHADES, display_bands
 from spaceeye_stac.errors import InvalidInputError, ReadError
 from spaceeye_stac.viewing.indices import Index, check_bands, index_of
 from spaceeye_stac.viewing.run_days import RunDay
@@ -20,9 +20,8 @@ SCALE = np.float32(1e-4)
 NEUTRAL = 128  # of red, green and blue where there is no data
 DRIVERS = ["GTiff", "VRT"]
 ALONE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}  # no other file belongs to one; halves the time of an open
-GAMMA = 1.4
-DARKEST, BRIGHTEST = 0.5, 99.5  # percentiles of bands
-LOWEST, HIGHEST = 2.0, 98.0  # of an index
+NATURAL = SHADES["natural"]
+LOWEST, HIGHEST = 2.0, 98.0  # percentiles of an index
 LEAST_SPAN = 0.02
 STRETCH_DAYS = 7
 OF_PLANTS = ("NDVI", "EVI")  # whose colours and ends are those of the collection's `renders`
@@ -98,10 +97,10 @@ class Visual:
 
     name: str
 
-    def values(self, day: RunDay, edge: int) -> Values:
-        """Shares of its brightest `(3, y, x)`, float32, NaN where there is no data."""
-        shades = _small(day.file("visual"), edge)
-        return np.where((shades == 0).any(axis=0), np.float32(np.nan), shades / np.float32(255)).astype(np.float32)
+    def image(self, day: RunDay, edge: int) -> Image:
+        """Its colours `(y, x, 3)`, averaged to at most `edge` pixels a side; a neutral grey where there is no data."""
+        shades = np.moveaxis(_small(day.file("visual"), edge), 0, -1)
+        return np.where((shades == 0).any(axis=-1, keepdims=True), np.uint8(NEUTRAL), shades)
 
 
 def _small(path: Path, edge: int) -> NDArray[Any]:
@@ -119,7 +118,7 @@ def _small(path: Path, edge: int) -> NDArray[Any]:
 class ColourStretch:
     """How values become colours, the same on every day: from `low` to `high` of each layer, by a map of matplotlib's.
 
-    Without a map the layers are red, green and blue, brightened by a gamma of 1.4.
+    Without a map the layers are red, green and blue, brightened by the gamma of `visual`.
     """
 
     low: tuple[float, ...]
@@ -133,7 +132,7 @@ class ColourStretch:
         missing = np.isnan(values).any(axis=0)
         filled = np.where(missing, 0, share)
         if self.colours is None:
-            shades = np.moveaxis(np.rint(255 * filled ** (1 / GAMMA)).astype(np.uint8), 0, -1)
+            shades = np.moveaxis(np.rint(255 * filled ** (1 / NATURAL.gamma)).astype(np.uint8), 0, -1)
         else:
             shades = colour_table(self.colours)[np.rint(255 * filled[0]).astype(np.uint8)]
         shades[missing] = NEUTRAL
@@ -148,27 +147,21 @@ def colour_table(name: str) -> Image:
 
 
 def stretch_of(days: Sequence[RunDay], subject: Subject, edge: int) -> ColourStretch:
-    """One stretch for all days, from percentiles of seven of them; that of NDVI and EVI is fixed, from -0.2 to 1.
+    """One stretch for all days: of bands that of `visual`, of NDVI and EVI from -0.2 to 1.
 
-    Bands go from percentile 0.5 to 99.5, other indices from 2 to 98. InvalidInputError where no pixel is valid.
+    Other indices go from percentile 2 to 98 of seven of the days; InvalidInputError where no pixel of these is valid.
     """
-    name = None if subject.index is None else subject.index.name
+    if subject.index is None:
+        whites = tuple(float(SCALE) * NATURAL.white_of(band) for band in subject.bands)
+        return ColourStretch((0.0,) * RGB, whites)
+    name = subject.index.name
     if name in OF_PLANTS:
         return ColourStretch(PLANTS_SPAN[:1], PLANTS_SPAN[1:], "RdYlGn")
-    looked = [subject.values(day, edge) for day in spread(days, STRETCH_DAYS)]
-    if name is None:
-        return fitted(looked, (DARKEST, BRIGHTEST))
-    return replace(fitted(looked, (LOWEST, HIGHEST)), colours=MAPS.get(name, "viridis"))
-
-
-def fitted(looked: Sequence[Values], percentiles: tuple[float, float] = (DARKEST, BRIGHTEST)) -> ColourStretch:
-    """The stretch from one percentile of each layer to another, over pixels of several days that are valid."""
-    layers = np.concatenate([values.reshape(len(values), -1) for values in looked], axis=1)
-    layers = layers[:, ~np.isnan(layers).any(axis=0)]
-    if not layers.size:
+    values = np.concatenate([subject.values(day, edge).ravel() for day in spread(days, STRETCH_DAYS)])
+    if np.isnan(values).all():
         raise InvalidInputError("No pixel is valid on the days that are shown; choose others.")
-    low, high = np.percentile(layers, percentiles, axis=1)
-    return ColourStretch(tuple(map(float, low)), tuple(map(float, np.maximum(high, low + LEAST_SPAN))))
+    low, high = map(float, np.nanpercentile(values, (LOWEST, HIGHEST)))
+    return ColourStretch((low,), (max(high, low + LEAST_SPAN),), MAPS.get(name, "viridis"))
 
 
 def spread(days: Sequence[RunDay], most: int) -> list[RunDay]:

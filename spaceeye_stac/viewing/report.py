@@ -151,6 +151,6 @@ def _note(frames: ReportFrames, count: int) -> str:
     every = "Every published day" if len(frames.days) == count else f"{MOST_FRAMES} of {count} days, evenly spread"
     tile = f" of tile {frames.days[0].tile}" if frames.days[0].tile else ""
     return (
-        f"{every}{tile}, as {frames.subject} through one stretch for all. Arrow keys go from day to day, the space bar "
+        f"{every}{tile}, as {frames.subject}. Arrow keys go from day to day, the space bar "
         "plays. A day in the calendar below leads here, too."
     )

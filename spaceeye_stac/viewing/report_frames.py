@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from spaceeye_stac.days import display_bands
 from spaceeye_stac.viewing.captions import written
-from spaceeye_stac.viewing.pictures import STRETCH_DAYS, Image, Visual, fitted, shown_shape, spread
+from spaceeye_stac.viewing.pictures import STRETCH_DAYS, Image, Visual, shown_shape, spread
 from spaceeye_stac.viewing.report_charts import summed_up
 from spaceeye_stac.viewing.run_days import RunDay
 
@@ -72,19 +72,15 @@ class ReportFrames:
 def report_frames(days: Sequence[RunDay], room: int) -> ReportFrames:
     """At most 120 days, evenly spread, as pictures of at most 480 pixels a side that take `room` bytes of a page.
 
-    They are the run's own pictures, through one stretch from percentiles of seven of them. Those seven are tried
-    first: where all would not fit, all are smaller.
+    They are the run's own pictures. Seven of them are tried first: where all would not fit, all are smaller.
     """
     visual, shown = Visual(", ".join(dict.fromkeys(display_bands(days[0].bands)))), spread(days, MOST_FRAMES)
     tried = spread(shown, STRETCH_DAYS)
-    looked = [visual.values(day, EDGES[0]) for day in tried]
-    stretch = fitted(looked)
     for edge in EDGES:
-        values = looked if edge == EDGES[0] else [visual.values(day, edge) for day in tried]
-        known = {day.day: _webp(stretch.image(one)) for day, one in zip(tried, values, strict=True)}
+        known = {day.day: _webp(visual.image(day, edge)) for day in tried}
         if _in_page(known.values()) * len(shown) / len(known) > room and edge != EDGES[-1]:
             continue
-        files = tuple(known.get(day.day) or _webp(stretch.image(visual.values(day, edge))) for day in shown)
+        files = tuple(known.get(day.day) or _webp(visual.image(day, edge)) for day in shown)
         if _in_page(files) <= room:
             break
     return ReportFrames(tuple(shown), files, visual.name, shown_shape(days[0].shape, edge))
