@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from spaceeye_stac.collection import COLLECTION_FILE, write_json
@@ -42,8 +43,7 @@ class RunRequest:
             "datetime": f"{query.days.start}/{query.days.stop}",
             "region": query.geometry,
             **{name: getattr(query, name) for name in QUERY_FIELDS},
-            **settings_record(settings),
-            **asdict(output),
+            **_how(settings, output),
         }
         return cls(datetime.now(UTC).replace(microsecond=0), dict(json.loads(json.dumps(asked))))
 
@@ -97,8 +97,9 @@ class RunRequest:
         return before is not None and not before.changes(asked)
 
     def changes(self, other: "RunRequest") -> list[str]:
-        """Names of what was asked for otherwise."""
-        return sorted(name for name in {*self.asked, *other.asked} if self.asked.get(name) != other.asked.get(name))
+        """Names of what was asked for otherwise; what a record of another version does not name has its default."""
+        mine, others = ({**_defaults(), **one.asked} for one in (self, other))
+        return sorted(name for name in {*mine, *others} if mine.get(name) != others.get(name))
 
     def told(self, changed: Sequence[str]) -> str:
         """Names of what was asked for otherwise, with the method by its own name, as it may be a default of then."""
@@ -106,6 +107,15 @@ class RunRequest:
         return ", ".join(
             f"{name} ({method})" if name == "method" and isinstance(method, str) else name for name in changed
         )
+
+
+def _how(settings: Settings, output: Output) -> Json:
+    return dict(json.loads(json.dumps({**settings_record(settings), **asdict(output)})))
+
+
+@cache
+def _defaults() -> Json:
+    return _how(Settings(), Output())
 
 
 def _key_of(scene: Scene) -> str:

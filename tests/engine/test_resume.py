@@ -86,6 +86,17 @@ def test_other_settings_are_refused_until_overwritten(simulated_query: se.Query,
     assert not result.kept
 
 
+def test_a_run_of_a_version_that_knew_fewer_options_is_gone_on_with(simulated_query: se.Query, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    se.run(simulated_query, DAMPED, out=out)
+    record = json.loads((out / "run.json").read_text())
+    del record["asked"]["causal"], record["asked"]["stretch"]
+    (out / "run.json").write_text(json.dumps(record))
+    assert se.run(simulated_query, DAMPED, out=out, update=True).kept
+    with pytest.raises(OutputError, match="was asked for another causal; overwrite it"):
+        se.run(simulated_query, replace(DAMPED, causal=True), out=out, update=True)
+
+
 def test_what_the_method_made_that_was_replaced_is_no_run_to_go_on_with(
     simulated_query: se.Query, whole: Path, tmp_path: Path
 ) -> None:
