@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,11 @@ from tests.e2e import services
 from tests.support.command import as_bbox, command
 from tests.support.material import BE_BBOX, BE_DAYS
 from tests.support.servers import Process, running, serve_command
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +81,15 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n{text}")  # noqa: T201
 
     return write
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    services.need(services.CHROMIUM, "Chromium")
+    services.need_module("playwright")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the extra e2e
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(services.CHROMIUM), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -13,22 +13,9 @@ from tests.viewing.test_page import without_rio_tiler
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 SIZES = {"wide": (1360, 860), "phone": (390, 844)}
 PATIENCE = 60_000
 PIXELS = "canvas => canvas.toDataURL()"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator["Browser"]:
-    services.need(services.CHROMIUM, "Chromium")
-    services.need_module("playwright")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the extra e2e
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(services.CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +130,7 @@ def test_a_click_draws_the_series_of_the_point(chromium: "Browser", address: str
     assert faults == []
     page.locator("#expression").fill("__import__('os')")
     page.keyboard.press("Enter")
-    page.locator("#expression-said", has_text="B01 ... B12").wait_for(timeout=PATIENCE)
+    page.locator("#expression-said", has_text="cannot be read").wait_for(timeout=PATIENCE)
     page.close()
 
 

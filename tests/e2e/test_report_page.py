@@ -1,6 +1,5 @@
 """The report of a run in a real headless browser, from its file; screenshots stay in .e2e/screenshots."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from tests.support.shown_run import HOSTILE, shown_run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SCREENS = {"wide": (1200, 900), "phone": (375, 812)}
 
 
@@ -51,18 +49,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shown_run(tmp_path_factory.mktemp("page")).path / "report.html"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    services.need(services.CHROMIUM, "Chromium")
-    services.need_module("playwright")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - of the extra e2e
-
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=str(services.CHROMIUM), args=FLAGS)
-        yield found
-        found.close()
-
-
 def opened(browser: "Browser", report: Path, screen: str = "wide", scheme: str = "light") -> Opened:
     width, height = SCREENS[screen]
     page = browser.new_page(
@@ -81,8 +67,8 @@ def opened(browser: "Browser", report: Path, screen: str = "wide", scheme: str =
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("screen", SCREENS)
-def test_it_opens_from_its_file_alone(browser: "Browser", report: Path, screen: str, scheme: str) -> None:
-    found = opened(browser, report, screen, scheme)
+def test_it_opens_from_its_file_alone(chromium: "Browser", report: Path, screen: str, scheme: str) -> None:
+    found = opened(chromium, report, screen, scheme)
     page = found.page
     assert "Cloud-free daily Sentinel-2" in page.locator("h1").inner_text()
     width = page.evaluate("document.documentElement.scrollWidth")
@@ -104,8 +90,8 @@ def test_it_opens_from_its_file_alone(browser: "Browser", report: Path, screen: 
     page.close()
 
 
-def test_the_film_is_moved_by_hand_and_by_keys(browser: "Browser", report: Path) -> None:
-    found = opened(browser, report)
+def test_the_film_is_moved_by_hand_and_by_keys(chromium: "Browser", report: Path) -> None:
+    found = opened(chromium, report)
     page = found.page
     assert (found.date(), found.shown()) == ("1 April 2023", "2023-04-01")
     page.get_by_label("Day after").click()
@@ -129,8 +115,8 @@ def test_the_film_is_moved_by_hand_and_by_keys(browser: "Browser", report: Path)
     page.close()
 
 
-def test_it_plays_and_pauses(browser: "Browser", report: Path) -> None:
-    found = opened(browser, report)
+def test_it_plays_and_pauses(chromium: "Browser", report: Path) -> None:
+    found = opened(chromium, report)
     page = found.page
     page.keyboard.press("Space")
     page.locator(".date", has_text="4 April 2023").wait_for(timeout=10_000)
@@ -143,8 +129,8 @@ def test_it_plays_and_pauses(browser: "Browser", report: Path) -> None:
     page.close()
 
 
-def test_without_scripts_and_on_paper_it_is_whole(browser: "Browser", report: Path, tmp_path: Path) -> None:
-    context = browser.new_context(java_script_enabled=False)
+def test_without_scripts_and_on_paper_it_is_whole(chromium: "Browser", report: Path, tmp_path: Path) -> None:
+    context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
     assert page.locator(".stage img:visible").count() == 1
