@@ -42,7 +42,9 @@ PALETTE_BYTES = 1536
 ITEM_BYTES, ASSET_BYTES, LINK_BYTES = 15_500, 900, 220  # the style of the flags is 10 kB of the first
 COLLECTION_ASSET_BYTES, COLLECTION_DAY_BYTES = 11_000, 1000
 DAY_TOTAL_BYTES, SUM_BYTES = 150, 24
-COLLECTION_FILES = 6  # collection, catalog, parquet, schema, record and thumbnail
+COLLECTION_FILES = 7  # collection, catalog, parquet, schema, record, thumbnail and report
+REPORT_BYTES, REPORT_RATE = 30_000, 0.5  # of a pixel of its frames
+REPORT_FRAMES, REPORT_EDGE = 120, 480
 SURVEY_SHARE = 1 / 16
 
 
@@ -158,6 +160,8 @@ def disk_of(job: GridJob, days: int, output: Output, squeezed: float) -> tuple[i
     collection = len(rasters) * COLLECTION_ASSET_BYTES + days * COLLECTION_DAY_BYTES + rasters["thumbnail"]
     totals = method_of(job.settings).normalised  # which stay in a file, for the next run
     collection += totals * len(job.acquisitions) * (DAY_TOTAL_BYTES + len(job.bands) * SUM_BYTES)
+    shrunk = min(1, REPORT_EDGE / max(job.grid.shape)) ** 2 * job.grid.shape[0] * job.grid.shape[1]
+    collection += REPORT_BYTES + REPORT_RATE * shrunk * min(days, REPORT_FRAMES)
     count = days * (len(rasters) + 2) + COLLECTION_FILES + totals
     return int(days * (sum(rasters.values()) + item) + collection), count
 

@@ -126,7 +126,9 @@ def test_a_click_draws_the_series_of_the_point(chromium: "Browser", address: str
     page.keyboard.press("Enter")
     page.locator("#legend .ramp").wait_for(timeout=PATIENCE)
     page.locator("#chart", has_text="(B11-B04)/(B11+B04)").wait_for(timeout=PATIENCE)
-    assert page.locator("#now").evaluate(PIXELS) != before
+    page.wait_for_function(
+        f"before => ({PIXELS})(document.querySelector('#now')) !== before", arg=before, timeout=PATIENCE
+    )
     assert faults == []
     page.locator("#expression").fill("__import__('os')")
     page.keyboard.press("Enter")
