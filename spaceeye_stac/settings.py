@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
+from spaceeye_stac.display import call, card, folded, given, plainly, table
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.outlines import call, card, folded, given, plainly, table
 from spaceeye_stac.query import ALL_CLOUD, DateRange
 
 TILINGS = (None, "mgrs")

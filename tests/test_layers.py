@@ -11,14 +11,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "spaceeye_stac"
 LONGEST_FILE = 350
-MOST_ENTRIES = 24
-COMMON = {"errors", "query", "settings", "resources", "model", "outlines"}
+MOST_ENTRIES = 25
+COMMON = {"errors", "display", "query", "settings", "resources", "model", "outlines"}
 # a room, and what it may import beside itself; what is common has an order of its own
 ALLOWED = {
     "errors": set[str](),
     "outlines": {"errors"},  # before the query, which reads its region by it
-    "query": {"errors", "outlines"},
-    "settings": {"errors", "query", "outlines"},
+    "display": {"errors", "outlines"},
+    "query": {"errors", "outlines", "display"},
+    "settings": {"errors", "query", "display"},
     "resources": {"errors"},
     "model": {"errors", "query", "settings"},
     "sources": COMMON,

@@ -29,11 +29,11 @@ from spaceeye_stac.collection import (
     write_static,
 )
 from spaceeye_stac.days import display_bands, drop_unused_knot_cogs
+from spaceeye_stac.display import Html, card, element, notes, paragraph
 from spaceeye_stac.engine.phases import FilledGrid, GridWork
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.errors import NoClearLookError
 from spaceeye_stac.model import Scene
-from spaceeye_stac.outlines import Html, card, element, notes, paragraph
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.sources import SceneList
 

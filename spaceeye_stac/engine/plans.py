@@ -7,6 +7,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, cast
 
 from spaceeye_stac.days import Encoding
+from spaceeye_stac.display import Html, card, folded, notes, paragraph, table
 from spaceeye_stac.engine.budget import Budget
 from spaceeye_stac.engine.costs import Cost, disk_of, memory_of, scratch_of
 from spaceeye_stac.engine.jobs import grid_jobs, layout_of
@@ -14,7 +15,6 @@ from spaceeye_stac.engine.reads import ASSUMED, HEADER, FileRead, KnownTables, k
 from spaceeye_stac.engine.schedulers import size_of
 from spaceeye_stac.errors import printable
 from spaceeye_stac.model import GridJob
-from spaceeye_stac.outlines import Html, card, folded, notes, paragraph, table
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.resources import Output, Resources
 from spaceeye_stac.settings import Settings

@@ -7,12 +7,12 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from spaceeye_stac.display import card, paragraph, table
 from spaceeye_stac.evaluation.baselines import QUANTILES, Bool, Float
 from spaceeye_stac.evaluation.date_errors import DateErrors
 from spaceeye_stac.evaluation.film_scores import FilmScores
 from spaceeye_stac.evaluation.hidden import KIND_TITLES, KINDS
 from spaceeye_stac.evaluation.likeness import LIKENESS
-from spaceeye_stac.outlines import card, paragraph, table
 from spaceeye_stac.query import Json
 
 BINS = ((1, 5), (6, 10), (11, 20), (21, None))

@@ -1,7 +1,7 @@
-"""Outlines in degrees, and what is shown of them and of other objects.
+"""Regions and footprints in degrees.
 
 In: GeoJSON, or a region in whatever way it is written. Out: shapely geometries and GeoJSON on a globe that is cut at
-180 degrees; maps, tables and short lines for notebooks and terminals.
+180 degrees.
 """
 
 import lazy_loader as lazy

@@ -1,16 +1,5 @@
 from .boxes import MAX_LATITUDE as MAX_LATITUDE
 from .boxes import checked_bbox as checked_bbox
-from .display import Html as Html
-from .display import call as call
-from .display import card as card
-from .display import element as element
-from .display import folded as folded
-from .display import given as given
-from .display import notes as notes
-from .display import paragraph as paragraph
-from .display import plainly as plainly
-from .display import table as table
-from .display import vertices as vertices
 from .globe import MALFORMED as MALFORMED
 from .globe import TURN as TURN
 from .globe import bbox as bbox
@@ -21,5 +10,4 @@ from .globe import polygons as polygons
 from .globe import right_handed as right_handed
 from .globe import split as split
 from .globe import unwrapped as unwrapped
-from .maps import map_of as map_of
 from .regions import region_of as region_of

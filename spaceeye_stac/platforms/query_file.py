@@ -18,8 +18,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any
 
+from spaceeye_stac.display import given
 from spaceeye_stac.errors import InvalidInputError, OutputError, redacted
-from spaceeye_stac.outlines import given
 from spaceeye_stac.platforms.description import Parameter, parameters_of
 from spaceeye_stac.platforms.inputs import check_kind
 from spaceeye_stac.query import Json, Query

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+from spaceeye_stac.display import call, card, given, plainly, table
 from spaceeye_stac.errors import InvalidInputError
-from spaceeye_stac.outlines import call, card, checked_bbox, given, plainly, table
+from spaceeye_stac.outlines import checked_bbox
 from spaceeye_stac.query.bands import BANDS, checked_bands, either
 from spaceeye_stac.query.dates import DateRange, parse_datetime
 
@@ -163,7 +164,7 @@ class Query:
         return call("Query", given(self))
 
     def _repr_html_(self) -> str:
-        from spaceeye_stac.outlines import map_of  # noqa: PLC0415 - shapely
+        from spaceeye_stac.display import map_of  # noqa: PLC0415 - shapely
 
         return card("Query", map_of(self.geometry), table((), plainly(given(self))))
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import SupportsIndex, cast, overload
 from urllib.parse import urlsplit
 
+from spaceeye_stac.display import Html, card, element, folded, map_of, notes, paragraph, table
 from spaceeye_stac.errors import NoScenesError, printable, redacted
 from spaceeye_stac.model import FilteredScene, Scene
-from spaceeye_stac.outlines import Html, card, element, folded, map_of, notes, paragraph, table
 from spaceeye_stac.query import Json, Query
 
 ASKED, CONTEXT = "asked", "context"

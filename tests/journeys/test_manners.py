@@ -13,7 +13,7 @@ import shapely
 import xarray as xr
 
 import spaceeye_stac as se
-from spaceeye_stac.outlines import card, element, map_of, vertices
+from spaceeye_stac.display import card, element, map_of, vertices
 from spaceeye_stac.sources import Unreadable
 from tests.support.damped import DAMPED
 

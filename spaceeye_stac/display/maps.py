@@ -7,8 +7,8 @@ from typing import Any
 
 from shapely import Geometry
 
-from spaceeye_stac.outlines.display import Html, element
-from spaceeye_stac.outlines.globe import footprint, joined, middle, polygons
+from spaceeye_stac.display.html import Html, element
+from spaceeye_stac.outlines import footprint, joined, middle, polygons
 
 SIDE = 220.0
 EDGE = 8.0

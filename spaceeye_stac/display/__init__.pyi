@@ -1,0 +1,12 @@
+from .html import Html as Html
+from .html import call as call
+from .html import card as card
+from .html import element as element
+from .html import folded as folded
+from .html import given as given
+from .html import notes as notes
+from .html import paragraph as paragraph
+from .html import plainly as plainly
+from .html import table as table
+from .html import vertices as vertices
+from .maps import map_of as map_of
