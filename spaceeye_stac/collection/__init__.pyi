@@ -46,7 +46,7 @@ from .items import item_id as item_id
 from .items import link_in_order as link_in_order
 from .json_files import document_bytes as document_bytes
 from .json_files import write_json as write_json
+from .staging import check_finished as check_finished
 from .staging import check_place as check_place
-from .staging import is_unfinished as is_unfinished
 from .staging import leave_staged as leave_staged
 from .staging import staged_folder as staged_folder

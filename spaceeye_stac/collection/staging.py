@@ -87,6 +87,14 @@ def is_unfinished(out: Path) -> bool:
     return at_work or (not out.exists() and _beside(out, "partial").is_dir())
 
 
+def check_finished(place: Path) -> None:
+    """Raise OutputError for what is opened as a run's folder, where the run is not finished or nothing is there."""
+    if is_unfinished(place):
+        raise OutputError(f"The run in {place} is not finished; run the same command again, which goes on there.")
+    if not place.exists():
+        raise OutputError(f"There is no {place}; name a run's folder, or a collection's address.")
+
+
 def _beside(out: Path, kind: str) -> Path:
     return out.parent / f".{out.name}.{kind}"
 

@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from spaceeye_stac import collection, days, sources
-from spaceeye_stac.errors import InvalidInputError, OutputError
+from spaceeye_stac.errors import InvalidInputError
 
 DOCUMENTS = ("collection.json", "catalog.json")
 
@@ -105,10 +105,7 @@ def _days_at(place: str, tile: str | None, allow_hrefs: Sequence[str]) -> xr.Dat
     """The days that a folder or an address holds, as they are stored."""
     path = Path(place)
     if "://" not in place:
-        if collection.is_unfinished(path):
-            raise OutputError(f"The run in {path} is not finished; run the same command again, which goes on there.")
-        if not path.exists():
-            raise OutputError(f"There is no {path}; name a run's folder, or a collection's address.")
+        collection.check_finished(path)
         if path.is_dir() and not any((path / name).is_file() for name in DOCUMENTS):
             return days.stored_days(path, tile)
     return days.published_days(sources.all_items(place, allow_hrefs=allow_hrefs), tile)

@@ -14,6 +14,7 @@ import rasterio
 from rasterio import DatasetReader
 
 from spaceeye_stac.collection import colour_table
+from spaceeye_stac.days import SCALE
 from spaceeye_stac.errors import InvalidInputError, ReadError
 from spaceeye_stac.query import Json
 from spaceeye_stac.viewing.page_days import PageDay
@@ -25,6 +26,7 @@ from spaceeye_stac.viewing.page_views import (
     View,
     flag_classes,
 )
+from spaceeye_stac.viewing.pictures import ALONE, DRIVERS
 
 if TYPE_CHECKING:
     from rio_tiler.models import ImageData
@@ -35,12 +37,9 @@ INSTALL = (
 LARGEST = 2048
 TILE = 256
 DEEPEST_ZOOM = 24
-SCALE = 1e-4
 STOPS = 12
 TAG_DIGITS = 20
 KEPT = 256  # pictures of the last requests
-DRIVERS = ["GTiff", "VRT"]
-LOCAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}  # nothing beside a file is looked for
 AT_ONCE = BoundedSemaphore(4)  # so that a page that asks for much cannot take all memory
 
 
@@ -126,7 +125,7 @@ def _read(path: Path, place: PicturePlace, resampling: str) -> "ImageData":
     asked: dict[str, Any] = {"resampling_method": resampling}
     try:
         with ExitStack() as opened:
-            opened.enter_context(rasterio.Env(**LOCAL))
+            opened.enter_context(rasterio.Env(**ALONE))
             file = opened.enter_context(DatasetReader(str(path), driver=DRIVERS, sharing=False))
             reader = opened.enter_context(Reader(None, dataset=file))
             if place.tile is None:

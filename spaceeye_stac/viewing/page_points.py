@@ -17,20 +17,19 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 from spaceeye_stac.collection import UNCERTAINTY, uncertainty_of
+from spaceeye_stac.days import SCALE
 from spaceeye_stac.errors import InvalidInputError, ReadError
+from spaceeye_stac.model import NO_LOOK
 from spaceeye_stac.query import Json
 from spaceeye_stac.viewing.indices import Index, check_bands
 from spaceeye_stac.viewing.page_days import PageDay
+from spaceeye_stac.viewing.pictures import ALONE, DRIVERS
 
 THREADS = 4
 TOGETHER = 16  # days that one thread reads
 SIDE = 32
 KEPT = 12_000  # squares, of 2 kB each
-SCALE = 1e-4
-DRIVERS = ["GTiff", "VRT"]
-LOCAL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 DISTANCE = "clear_distance"
-NO_LOOK = 255
 DIGITS = 5
 
 
@@ -111,7 +110,7 @@ def point_series(days: Sequence[PageDay], x: float, y: float, indices: Sequence[
 
 def _rows(days: Sequence[PageDay], bands: Sequence[str], at: tuple[int, int]) -> list[list[float]]:
     """The pixels of some days, in one environment of GDAL, which takes a while to set up."""
-    with rasterio.Env(**LOCAL):
+    with rasterio.Env(**ALONE):
         return [_pixels(day, bands, at) for day in days]
 
 

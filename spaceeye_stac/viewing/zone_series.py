@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spaceeye_stac.collection import COLLECTION_FILE, KEYFRAMES, Flag, flag_name, is_unfinished
+from spaceeye_stac.collection import COLLECTION_FILE, KEYFRAMES, Flag, check_finished, flag_name
 from spaceeye_stac.days import SCALE, DaySource, FileDays, PixelDays, Pixels, StoredDays, days_of_items, store_in
 from spaceeye_stac.errors import InvalidInputError, OutputError
 from spaceeye_stac.query import parse_datetime
@@ -91,10 +91,7 @@ def _source(place: str, tile: str | None) -> DaySource:
     """What the days of a place are read from: its keyframes where they are there and can be read, else its files."""
     path = Path(place)
     if "://" not in place:
-        if is_unfinished(path):
-            raise OutputError(f"The run in {path} is not finished; run the same command again, which goes on there.")
-        if not path.exists():
-            raise OutputError(f"There is no {path}; name a run's folder, or a collection's address.")
+        check_finished(path)
         if path.is_dir() and not (path / COLLECTION_FILE).is_file():
             return StoredDays(store_in(path, tile))
         if (path / KEYFRAMES).is_dir():
