@@ -5,6 +5,7 @@ parentheses are all there is, and nothing of a text is ever run.
 """
 
 import ast
+import math
 import re
 import sys
 import warnings
@@ -40,7 +41,7 @@ LONGEST, DEEPEST, CLOSE_ONES = 500, 50, 3
 EXPRESSION = re.compile(r"[\w.+\-*/()\s]+", re.ASCII)
 # a kernel of two of the catalogue's letters, as kNR: exp(-(N - R)^2 / (2 sigma^2))
 KERNEL = re.compile(r"\bk([A-Z])([A-Z])\b")
-AS_KERNEL = rf"{np.e!r}**(-((\1-\2)**2)/(2*sigma**2))"
+AS_KERNEL = rf"{math.e!r}**(-((\1-\2)**2)/(2*sigma**2))"
 
 
 @dataclass(frozen=True)
