@@ -6,10 +6,11 @@ Rooms are named here by themselves: what they give is loaded when it is used, so
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spaceeye_stac import collection, engine, sources, viewing
+from spaceeye_stac import engine, sources, viewing
 from spaceeye_stac.errors import InvalidInputError
 from spaceeye_stac.model import Progress, Scene, silent
 from spaceeye_stac.query import Json, Query
@@ -86,7 +87,8 @@ def run(
     query, settings
         What to look for, and how to compute.
     out
-        Folder of the new collection.
+        Folder of the new collection, or its place in an object store: s3://, az:// or gs://, with the credentials that
+        the environment of this and of every worker has. Workers then share nothing but the store.
     scenes
         Used instead of a search: what `search` returned, or items in any form in which `Query.catalog` takes them, as a
         platform that runs this has them already.
@@ -114,37 +116,42 @@ def run(
     engine.leave_to_main()
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
-    place, request = Path(out), engine.RunRequest.of(query, settings, output)
-    collection.check_place(place)
-    earlier = None if overwrite else engine.RunRequest.of_finished(place)
-    if not overwrite and not update and engine.RunRequest.is_that_of(place, request):
-        return engine.unchanged(place, query, _found(query, settings, scenes, earlier))
-    staged = collection.staged_folder(place, overwrite=overwrite, update=update)
-    with (
-        engine.reporting(progress=progress) as shown,
-        staged as folder,
-        engine.open_workers(resources, folder) as workers,
-    ):
-        request = engine.settled_request(request, folder, place if update else None)
+    with engine.run_place(out) as place:
+        request = engine.RunRequest.of(query, settings, output)
+        earlier = None if overwrite else engine.RunRequest.of_finished(place.folder)
+        if not overwrite and not update and engine.RunRequest.is_that_of(place.folder, request):
+            same = engine.unchanged(place.folder, query, _found(query, settings, scenes, earlier))
+            return replace(same, **place.named)
+        with (
+            engine.reporting(progress=progress) as shown,
+            place.staged(overwrite=overwrite, update=update) as folder,
+            engine.open_workers(resources, folder) as workers,
+        ):
+            request = engine.settled_request(request, folder, place.folder if update else None)
 
-        # search
-        start = time.perf_counter()
-        found = _found(query, settings, scenes, earlier)
-        logger.info("search: %d scenes in %.1f s", len(found), time.perf_counter() - start)
-        request = request.with_scenes(found, folder)
-        budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
-        if announce is not None:
-            announce(engine.plan_of_scenes(found, query, settings, output, budget))
-        scores = holdout(found, query, settings) if holdout else None
+            # search
+            start = time.perf_counter()
+            found = _found(query, settings, scenes, earlier)
+            logger.info("search: %d scenes in %.1f s", len(found), time.perf_counter() - start)
+            request = request.with_scenes(found, folder)
+            place.begin(folder)
+            budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
+            if announce is not None:
+                announce(engine.plan_of_scenes(found, query, settings, output, budget))
+            scores = holdout(found, query, settings) if holdout else None
 
-        # process: each grid's cells to keyframes, and those to the files of days
-        jobs = engine.grid_jobs(found, query, settings)
-        engine.drop_torn(folder)
-        works = [engine.GridWork(job, folder, place, request, output, budget, each_day) for job in jobs]
-        grids = [engine.fill_grid(work, workers, shown, update=update) for work in works]
+            # process: each grid's cells to keyframes, and those to the files of days
+            jobs, files = engine.grid_jobs(found, query, settings), place.files(folder)
+            engine.drop_torn(folder)
+            works = [
+                engine.GridWork(job, folder, place.folder, request, output, budget, each_day, files) for job in jobs
+            ]
+            grids = [engine.fill_grid(work, workers, place.watched(shown), update=update) for work in works]
 
-        # publish: the folder becomes a collection, and takes its place when this block ends
-        return engine.finish(grids, scores, found, viewing.draw_report if report else None)
+            # publish: the folder becomes a collection, and takes its place when this block ends
+            place.ready(grids)
+            result = engine.finish(grids, scores, found, viewing.draw_report if report else None)
+        return replace(result, **place.named)
 
 
 def _found(query: Query, settings: Settings, scenes: object | None, earlier: "RunRequest | None") -> "SceneList":

@@ -152,6 +152,8 @@ def run(
         raise InvalidInputError("days 'virtual' cannot be published with to; run with days 'files', or without to.")
     stream = None if target is None else _day_stream(target, overwrite=overwrite, **where)
     start = time.perf_counter()
+    if target is not None and "://" in out:
+        raise InvalidInputError(f"out {out} is in a store already; leave out to, or run into a folder.")
     with progress_bars(quiet=quiet) as bars, _ends_at_once(out):
         result = run_all(
             query,
@@ -168,27 +170,34 @@ def run(
             report=report,
         )
     if not as_json:
-        print_result(result, out)
+        print_result(result)
     if target is not None:
-        published = bring(out, target, as_json=as_json, quiet=quiet, overwrite=overwrite, **where)
+        published = bring(Path(out), target, as_json=as_json, quiet=quiet, overwrite=overwrite, **where)
     if as_json:
         sent = {} if target is None else {"published": published.as_json()}
         found = result.as_json() | {"seconds": round(time.perf_counter() - start, 1), **sent}
         print(json.dumps(found, indent=1))  # noqa: T201 - data goes to stdout unstyled
-    elif target is None:
+    elif target is None and result.address is None:
         print_text(f"Look at it: {PROGRAM} serve {out}")
-    else:
+    elif target is not None:
         print_report(published, as_json=False)
 
 
 @contextmanager
-def _ends_at_once(out: Path) -> Iterator[None]:
-    """Let a signal end a run without waiting for the cells at work; a run may end at any moment and loses little."""
+def _ends_at_once(out: str) -> Iterator[None]:
+    """Let a signal end a run without waiting for the cells at work; a run may end at any moment and loses little.
+
+    One into a store waits for what is on its way there, and gives its place back as after any other error.
+    """
     from spaceeye_stac.collection import leave_staged  # noqa: PLC0415
+
 
     def end(number: int, _frame: object) -> None:
         err_console.show_cursor()
-        kept = leave_staged(out)
+        if "://" in out:
+            print_text(f"Interrupted: what is finished is kept in {out}.", err_console)
+            raise SystemExit(OF_SIGNAL + number)
+        kept = leave_staged(Path(out))
         said = "nothing was finished" if kept is None else f"{kept} is kept beside {out}"
         print_text(f"Interrupted: {said}; the same command again goes on from there.", err_console)
         sys.stdout.flush()

@@ -85,7 +85,7 @@ SaveQuery = Annotated[
         "Where and when", "--save-query", metavar="FILE.toml", help="Write query and settings to a file, for --query."
     ),
 ]
-Out = Annotated[Path, _panel("Output", help="Folder of the new collection.")]
+Out = Annotated[str, _panel("Output", help="Folder of the new collection, or s3://, az://, gs://.")]
 CollectionId = Annotated[str, _described(_SETTINGS["collection_id"])]
 Method = Annotated[str, _described(_SETTINGS["method"])]
 Appearance = Annotated[str | None, _described(_SETTINGS["appearance"])]

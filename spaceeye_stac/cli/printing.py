@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.box import SIMPLE_HEAD
@@ -73,9 +72,9 @@ class BarProgress:
         self._bars.update(cast("int", self._ids[stage]), completed=done, total=total)  # type: ignore[arg-type]
 
 
-def print_result(result: "Result", out: Path) -> None:
+def print_result(result: "Result") -> None:
     """Say what a run made and what it left out, and its warnings."""
-    print_text(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {out / 'collection.json'}")
+    print_text(f"{len(result.days)} days, {result.days[0]} to {result.days[-1]}, in {result.place}/collection.json")
     if result.kept:
         redone = [day for day in result.days if day not in result.kept]
         print_text(f"{len(result.kept)} days were there already; made now: {', '.join(redone) or 'none'}")

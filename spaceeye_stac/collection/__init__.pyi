@@ -28,6 +28,7 @@ from .folder import DAY_TOTALS as DAY_TOTALS
 from .folder import FINGERPRINT as FINGERPRINT
 from .folder import KEYFRAME_COGS as KEYFRAME_COGS
 from .folder import KEYFRAMES as KEYFRAMES
+from .folder import OTHER_ENTRIES as OTHER_ENTRIES
 from .folder import REPORT_FILE as REPORT_FILE
 from .folder import SCHEMA_FILE as SCHEMA_FILE
 from .folder import SCRATCH as SCRATCH

@@ -17,5 +17,6 @@ from .plans import plan_of_scenes as plan_of_scenes
 from .readable import readable_scenes as readable_scenes
 from .request import RunRequest as RunRequest
 from .request import settled_request as settled_request
+from .run_places import run_place as run_place
 from .schedulers import leave_to_main as leave_to_main
 from .schedulers import open_workers as open_workers

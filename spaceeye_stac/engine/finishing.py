@@ -34,6 +34,7 @@ from spaceeye_stac.engine.phases import FilledGrid, GridWork
 from spaceeye_stac.engine.request import RunRequest
 from spaceeye_stac.errors import NoClearLookError
 from spaceeye_stac.model import Scene
+from spaceeye_stac.publishing import Store, target_of
 from spaceeye_stac.query import Json, Query
 from spaceeye_stac.sources import SceneList
 
@@ -57,7 +58,7 @@ class Result:
     in the collection, too. With `tiling`, `days` are those that some tile holds, and `skipped` and `kept` say tile and
     day. `new_scenes`: ids of scenes that a finished run has not seen, where it is asked for again; `update` uses them.
     `scenes`: ids of those that were used, with those that served as context; `left_out`: what the search left out, and
-    why.
+    why. `address`: of a run in an object store, which has no folder.
     """
 
     path: Path
@@ -68,11 +69,21 @@ class Result:
     new_scenes: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    address: str | None = None
 
     @cached_property
     def collection(self) -> pystac.Collection:
         """The published collection."""
-        return pystac.Collection.from_file(str(self.path / COLLECTION_FILE))
+        if self.address is None:
+            return pystac.Collection.from_file(str(self.path / COLLECTION_FILE))
+        found = pystac.Collection.from_dict(json.loads(Store(target_of(self.address)).read(COLLECTION_FILE) or b"{}"))
+        found.set_self_href(f"{self.address}/{COLLECTION_FILE}")
+        return found
+
+    @property
+    def place(self) -> str:
+        """The folder or the address."""
+        return self.address or str(self.path)
 
     def cube(self, tile: str | None = None) -> "xr.Dataset":
         """The days as a lazy Dataset, the same as `spaceeye_stac.open` gives for the folder.
@@ -85,12 +96,12 @@ class Result:
         """
         import xarray as xr  # noqa: PLC0415 - which knows this package by its entry point
 
-        return xr.open_dataset(self.path, engine="spaceeye", chunks={}, tile=tile)
+        return xr.open_dataset(self.place, engine="spaceeye", chunks={}, tile=tile)
 
     def as_json(self) -> Json:
         """Everything as plain JSON."""
         found = {
-            "folder": str(self.path),
+            "folder": self.place,
             "collection": self.collection.id,
             "days": self.days,
             "empty": self.skipped,
@@ -101,20 +112,23 @@ class Result:
         return dict(json.loads(json.dumps(found)))
 
     def __repr__(self) -> str:
-        return f"Result({len(self.days)} days, {self.days[0]} to {self.days[-1]}, in {str(self.path)!r})"
+        return f"Result({len(self.days)} days, {self.days[0]} to {self.days[-1]}, in {self.place!r})"
 
     def _repr_html_(self) -> str:
         days = f"{len(self.days)} days, {self.days[0]} to {self.days[-1]}"
-        link = element("a", self.path / COLLECTION_FILE, href=(self.path / COLLECTION_FILE).absolute().as_uri())
+        address = f"{self.place}/{COLLECTION_FILE}"
+        link = element("a", address, href=address if self.address else Path(address).absolute().as_uri())
         empty = [paragraph("Left out, without a clear look: ", ", ".join(self.skipped))] if self.skipped else []
-        return card(days, paragraph(link), _pictures(self), *empty, notes(self.warnings))
+        return card(days, paragraph(link), *_pictures(self), *empty, notes(self.warnings))
 
 
-def _pictures(result: Result) -> Html:
-    """Thumbnails of a few days between the first and the last, as they lie in the folder."""
+def _pictures(result: Result) -> list[Html]:
+    """Thumbnails of a few days between the first and the last, as they lie in the folder, where there is one."""
+    if result.address:
+        return []
     found = sorted(result.path.glob("*/thumbnail.png"), key=lambda path: path.parent.name[-DAY_LETTERS:])
     chosen = found[:: max(1, -(-len(found) // SHOWN_DAYS))]
-    return element("div", *(_picture(path, path.parent.name[-DAY_LETTERS:]) for path in chosen), style=ROW)
+    return [element("div", *(_picture(path, path.parent.name[-DAY_LETTERS:]) for path in chosen), style=ROW)]
 
 
 def _picture(path: Path, day: str) -> Html:

@@ -27,10 +27,11 @@ from spaceeye_stac.days import (
     reuse_knot_cogs,
 )
 from spaceeye_stac.engine.budget import Budget
-from spaceeye_stac.engine.drafts import finished, intact
+from spaceeye_stac.engine.drafts import finished
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
+from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
 from spaceeye_stac.engine.schedulers import Workers
 from spaceeye_stac.engine.solving import SAMPLE_ARRAYS, SolveTask, doubts_of
 from spaceeye_stac.engine.squares import solve_all
@@ -73,6 +74,7 @@ class GridWork:
     output: Output
     budget: "Budget"
     each_day: EachDay | None = None
+    files: RunFiles = LOCAL_RUN_FILES
 
     @property
     def encoding(self) -> Encoding:
@@ -168,11 +170,21 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     groups = [group for group in day_groups(contents) if not set(group.days) <= {*kept, *nothing}]
     # a store that is kept is whole, whatever days are there already
     needed = set(range(len(job.windows))) if work.output.keep_keyframes else {group.window for group in groups}
-    store = KeyframeStore.create(work.store, contents)
+    store = KeyframeStore.create(work.store, contents, work.files)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     if update:
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
-    solving = SolveTask(job, illuminance, store.path, wanted, how, whole, network_use().among(workers.programs - 1))
+    solving = SolveTask(
+        job=job,
+        illuminance=illuminance,
+        folder=work.folder,
+        store=store.path,
+        keys=wanted,
+        how=how,
+        whole=whole,
+        use=network_use().among(workers.programs - 1),
+        files=work.files,
+    )
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
     return FilledGrid(work, kept, tuple({*nothing, *empty}), keys, _warnings(work, found))
 
@@ -207,11 +219,11 @@ def _solved_and_written(
 
     Returns the days that hold nothing, and, cell by cell, a few pixels of every scene and doubts of their files.
     """
-    store, again = KeyframeStore.open(solving.store), set[tuple[int, int]]()
+    store, again = KeyframeStore.open(solving.store, work.files), set[tuple[int, int]]()
     reporting = progress if work.each_day is None else _with_each_day(work, work.each_day, days.keys, progress)
     while True:
         start = time.perf_counter()
-        solve_all(workers, solving, store.contents.layout, progress)
+        solve_all(workers, solving, store.contents.layout, progress, work.files.away)
         empty_cache(work.folder / TILES)  # before there are days, which take their place
         logger.info("solving: %.1f s", time.perf_counter() - start)
         start = time.perf_counter()
@@ -255,13 +267,12 @@ def _take_over(work: GridWork, keys: Mapping[int, str]) -> None:
 
 def _kept(work: GridWork, keys: Mapping[int, str]) -> tuple[int, ...]:
     """Days that are there and whole to the last byte; a folder that is not is removed, and its day made again."""
-    there = [day for day, key in keys.items() if work.place(day).exists()]
     with ThreadPoolExecutor() as pool:
-        whole = list(pool.map(lambda day: intact(work.place(day), keys[day]), there))
-    for day, is_whole in zip(there, whole, strict=True):
+        whole = list(pool.map(lambda day: work.files.intact(work.place(day), keys[day]), keys))
+    for day, is_whole in zip(keys, whole, strict=True):
         if not is_whole:
             shutil.rmtree(work.place(day), ignore_errors=True)
-    return tuple(day for day, is_whole in zip(there, whole, strict=True) if is_whole)
+    return tuple(day for day, is_whole in zip(keys, whole, strict=True) if is_whole)
 
 
 def _link(source: str, target: str) -> None:
@@ -319,10 +330,11 @@ def _write(
         knots=sources.knots,
         each_uncertainty=work.output.uncertainty == "bands",
         doubts=method_of(work.job.settings).doubts,
+        files=work.files,
     )
     # the longest first, so that all workers end together
     longest = sorted(groups, key=lambda group: -len(group.days))
-    empty = workers.map(task, longest, "writing days", progress, most=count)
+    empty = workers.map(work.files.away(task), longest, "writing days", progress, most=count)
     return tuple(day for days in empty for day in days)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spaceeye_stac.collection import TILES
 from spaceeye_stac.engine.budget import Batching
 from spaceeye_stac.engine.cell import CellSolve, Stretch, stretches
 from spaceeye_stac.engine.memory import keep_few_heaps
-from spaceeye_stac.keyframes import KeyframeStore, views_of
+from spaceeye_stac.keyframes import LOCAL_FILES, CellWriter, Files, KeyframeStore, views_of
 from spaceeye_stac.methods import one_torch_thread
 from spaceeye_stac.model import Block, Cell, GridJob, Illuminance, Scene
 from spaceeye_stac.pixels import (
@@ -22,6 +23,7 @@ from spaceeye_stac.pixels import (
     Sample,
     ScenePixels,
     StreamedPixels,
+    cache_place,
     sampled,
     use_network,
 )
@@ -34,24 +36,27 @@ SAMPLE_ARRAYS = 3  # of those that are kept of a cell; what follows are sentence
 class SolveTask:
     """Solve groups of cells, window after window, so that memory does not grow with the time range.
 
-    `keys` stand for what each window is made from; a cell that has it already is left alone. `how`: whether the pixels
-    of a group are kept in memory, or read anew for every strip of a cell that memory is too small for. `whole`: all
-    pixels, where they are in memory already. `use`: what each process may use of the network.
+    `folder`: of the run, in which `store` is; `files`: where its files have their place. `keys` stand for what each
+    window is made from; a cell that has it already is left alone. `how`: whether the pixels of a group are kept in
+    memory, or read anew for every strip of a cell that memory is too small for. `whole`: all pixels, where they are in
+    memory already. `use`: what each process may use of the network.
     """
 
     job: GridJob
     illuminance: Illuminance
+    folder: Path
     store: Path
     keys: tuple[str, ...]
     how: Batching
     whole: CachedPixels | None = None
     use: NetworkUse = field(default_factory=NetworkUse)
+    files: Files = LOCAL_FILES
 
     def __call__(self, index: tuple[tuple[int, int], ...]) -> None:
         """Solve the cells of these indices."""
         keep_few_heaps()
         use_network(self.use)
-        store = KeyframeStore.open(self.store)
+        store = KeyframeStore.open(self.store, self.files)
         todo = self.cells_left(store, index)
         cells = [store.contents.layout.cell(*place) for place in todo]
         if not cells:
@@ -65,9 +70,17 @@ class SolveTask:
                     if left.windows:
                         self._solve((store, source, samples), cell, left)
 
+    def moved(self, folder: Path, files: Files) -> "SolveTask":
+        """The same in a folder that is an image of the run's, where what is read is kept if it cannot be elsewhere."""
+        use = self.use
+        if use.cache is not None and not use.cache.folder.is_dir():
+            use = replace(use, cache=cache_place(folder / TILES, use.cache.most))
+        return replace(self, folder=folder, store=folder / self.store.relative_to(self.folder), use=use, files=files)
+
     def cells_left(self, store: KeyframeStore, index: Sequence[tuple[int, int]]) -> dict[tuple[int, int], set[int]]:
         """Of the cells of these indices those that have windows to solve, and which."""
         cells = [store.contents.layout.cell(*place) for place in index]
+        store.bring_marks(cells)
         wanted = {w: key for w, key in enumerate(self.keys) if key}
         todo = {c.index: {w for w, key in wanted.items() if not store.has(c, w, key)} for c in cells}
         return {place: windows for place, windows in todo.items() if windows}
@@ -87,7 +100,7 @@ class SolveTask:
         if self.whole is None:
             source.hold(stretch.scenes)
         solve = CellSolve(source, self.illuminance, self.job, cell, stretch, self.how.rows)
-        writers = [store.writer(cell, w) for w in stretch.windows]
+        writers = [CellWriter(store, cell, w) for w in stretch.windows]
         for strips in solve:
             for writer, strip in zip(writers, strips, strict=True):
                 writer.add(strip)

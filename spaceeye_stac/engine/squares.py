@@ -1,25 +1,26 @@
 """Phase 1 as a whole: all squares of a grid, on the workers, while the tiles of those to come are read ahead."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from spaceeye_stac.engine.budget import is_remote
 from spaceeye_stac.engine.cell import stretches
 from spaceeye_stac.engine.memory import give_back
-from spaceeye_stac.engine.schedulers import Workers
+from spaceeye_stac.engine.schedulers import Task, Workers
 from spaceeye_stac.engine.solving import SolveTask
 from spaceeye_stac.keyframes import CellLayout, KeyframeStore, views_of
 from spaceeye_stac.model import Progress
 from spaceeye_stac.pixels import ReadingAhead, network_use, read_ahead
 
 AHEAD = 0.5  # of what is kept at most: tiles that nobody has read yet
+Away = Callable[[SolveTask], Task]
 Square = tuple[tuple[int, int], ...]
 
 
-def solve_all(workers: Workers, task: SolveTask, layout: CellLayout, progress: Progress) -> None:
-    """Call a task with every square of cells."""
+def solve_all(workers: Workers, task: SolveTask, layout: CellLayout, progress: Progress, away: Away) -> None:
+    """Call a task with every square of cells; `away` makes of it what workers call."""
     # the largest first, so that all workers end together
     squares = sorted(layout.groups(task.how.side), key=lambda cells: -math.prod(views_of(cells).shape))
     groups = [tuple(cell.index for cell in cells) for cells in squares]
@@ -35,7 +36,7 @@ def solve_all(workers: Workers, task: SolveTask, layout: CellLayout, progress: P
                 ahead.done(done)
             progress(stage, done, total)
 
-        workers.map(task, todo, "solving", report, most=task.how.at_work)
+        workers.map(away(task), todo, "solving", report, most=task.how.at_work)
     give_back()
 
 
@@ -49,7 +50,7 @@ def _reading_ahead(
     cache, at_work = network_use().cache, min(workers.count, task.how.at_work)
     if cache is None or not workers.shares_lock or not squares or not is_remote(task.job):
         return nullcontext()
-    store = KeyframeStore.open(task.store)
+    store = KeyframeStore.open(task.store, task.files)
     wanted = {w for w, key in enumerate(task.keys) if key}
     windows = [one for one in stretches(task.job, task.illuminance) if wanted & set(one.windows)]
     scenes = sorted({scene for stretch in windows for scene in stretch.scenes})

@@ -39,7 +39,8 @@ from spaceeye_stac.days import (
     truncate,
     visual,
 )
-from spaceeye_stac.engine.drafts import Draft, finished
+from spaceeye_stac.engine.drafts import Draft
+from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
 from spaceeye_stac.keyframes import KeyframeStore, cores_of
 from spaceeye_stac.model import NO_LOOK, GridJob, Scene
 from spaceeye_stac.pixels import Clip
@@ -54,10 +55,10 @@ _Open = dict[str, Raster | VirtualRaster]
 class WriteTask:
     """Write the days of a group that are not there yet.
 
-    `folder`: where they are written; `out`: where they will stand; `keys`: what each day is made from; `stretch`: how
-    `visual` is made; `at_once`: days whose rasters are open together; `knots`: for virtual days, where the COGs of
-    their keyframes are; `each_uncertainty`: of every band, not only the largest; `doubts`: the method tells looks that
-    may be cloud.
+    `folder`: of the run, where they are written; `out`: where they will stand; `files`: where they have their place;
+    `keys`: what each day is made from; `stretch`: how `visual` is made; `at_once`: days whose rasters are open
+    together; `knots`: for virtual days, where the COGs of their keyframes are; `each_uncertainty`: of every band, not
+    only the largest; `doubts`: the method tells looks that may be cloud.
     """
 
     job: GridJob
@@ -70,17 +71,24 @@ class WriteTask:
     stretch: str
     at_once: int
     knots: Knots | None = None
+    files: RunFiles = LOCAL_RUN_FILES
     each_uncertainty: bool = False
     doubts: bool = False
 
     def __call__(self, group: DayGroup) -> list[int]:
         """Write a group; returns the days that hold nothing."""
-        todo = [day for day in group.days if not finished(self._place(day), self.keys[day])]
+        todo = [day for day in group.days if not self.files.finished(self._place(day), self.keys[day])]
         empty: list[int] = []
+        if todo:
+            self._store.bring_knots(group.window, (group.knot, group.knot + 1))
         with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             for start in range(0, len(todo), self.at_once):
                 empty += self._write(group, todo[start : start + self.at_once])
         return empty
+
+    def moved(self, folder: Path, files: RunFiles) -> "WriteTask":
+        """The same in a folder that is an image of the run's."""
+        return replace(self, folder=folder, store=folder / self.store.relative_to(self.folder), files=files)
 
     def _place(self, day: int) -> Path:
         return self.folder / item_id(self.job, self.job.days.day(day))
@@ -99,7 +107,7 @@ class WriteTask:
 
     @cached_property
     def _store(self) -> KeyframeStore:
-        return KeyframeStore.open(self.store)
+        return KeyframeStore.open(self.store, self.files)
 
     @cached_property
     def clip(self) -> Clip:
@@ -134,6 +142,7 @@ class WriteTask:
         item.properties[FINGERPRINT] = self.keys[day]
         write_json(draft.folder / f"{item.id}.json", item.to_dict(include_self_link=False))
         draft.put_in_place()
+        self.files.publish(place)
         logger.debug("%s: %d files", item.id, len(written))
 
     def _shaping(self, window: int) -> tuple[Scene, ...]:

@@ -1,3 +1,4 @@
+from .cell_writer import CellWriter as CellWriter
 from .cells import CellLayout as CellLayout
 from .cells import cores_of as cores_of
 from .cells import views_of as views_of
@@ -5,6 +6,9 @@ from .contents import Contents as Contents
 from .contents import Retention as Retention
 from .contents import contents_of as contents_of
 from .contents import keyframe_bytes as keyframe_bytes
+from .files import LOCAL_FILES as LOCAL_FILES
+from .files import Files as Files
+from .files import LocalFiles as LocalFiles
 from .fingerprint import day_key as day_key
 from .fingerprint import digest as digest
 from .fingerprint import scene_key as scene_key

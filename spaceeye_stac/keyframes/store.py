@@ -6,7 +6,7 @@ Between two keyframes a pixel is linear in time, so that a store is the whole re
 import json
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,9 +19,10 @@ from zarr.storage import LocalStore
 
 from spaceeye_stac.collection import write_json
 from spaceeye_stac.errors import DamagedCellError, OutputError
-from spaceeye_stac.keyframes.chunks import GrowingChunk, read_chunk
+from spaceeye_stac.keyframes.chunks import read_chunk
 from spaceeye_stac.keyframes.contents import Contents
-from spaceeye_stac.keyframes.parts import KeyframeRows, WindowFacts
+from spaceeye_stac.keyframes.files import LOCAL_FILES, Files
+from spaceeye_stac.keyframes.parts import WindowFacts
 from spaceeye_stac.keyframes.tiles import BANDED
 from spaceeye_stac.model import Cell
 from spaceeye_stac.query import Json
@@ -41,18 +42,20 @@ class KeyframeStore:
     float32 normalised by `illuminance` `(band, day)`, `spread` `(knot, y, x)` float32, `look_flags` `(look, y, x)`
     uint8; and of each cell `noise` `(knot, band)` and `unseen` `(band,)`, in files of their own
     beside `done`. NaN where there is nothing. Chunks carry a checksum. Cells written together share no chunk.
+    With `files` they have their place elsewhere, and `path` is an image of what was needed of them.
     """
 
-    def __init__(self, path: Path, contents: Contents, group: zarr.Group) -> None:
-        self.path, self.contents, self._group = path, contents, group
+    def __init__(self, path: Path, contents: Contents, group: zarr.Group, files: Files = LOCAL_FILES) -> None:
+        self.path, self.contents, self._group, self._files = path, contents, group, files
         self._facts: dict[tuple[int, int, int], Json] = {}
 
     @classmethod
-    def create(cls, path: Path, contents: Contents) -> "KeyframeStore":
+    def create(cls, path: Path, contents: Contents, files: Files = LOCAL_FILES) -> "KeyframeStore":
         """Make an empty store, or go on with the one of the same contents that is there."""
+        files.bring(_described(path))
         if path.exists():
             try:
-                found = cls.open(path)
+                found = cls.open(path, files)
                 same = found.contents.as_json() == contents.as_json()
                 if same and np.array_equal(
                     found.contents.illuminance.values, contents.illuminance.values, equal_nan=True
@@ -61,18 +64,21 @@ class KeyframeStore:
             except OutputError:
                 pass  # a run died while it made this one, or another version did: what it holds is made anew
             shutil.rmtree(path)
+            files.drop_below(path)
         group = zarr.open_group(store=LocalStore(path), mode="w")
-        store = cls(path, contents, group)
+        store = cls(path, contents, group, files)
         store._make_arrays()
         (path / DONE).mkdir()
         (path / SAMPLES).mkdir()
         group.attrs.update({"spaceeye:keyframes": FORMAT, "spaceeye:contents": contents.as_json()})
+        files.send([file for file in path.rglob("*") if file.is_file()])
         return store
 
     @classmethod
-    def open(cls, path: Path) -> "KeyframeStore":
+    def open(cls, path: Path, files: Files = LOCAL_FILES) -> "KeyframeStore":
         """Open a finished or unfinished store; OutputError where there is none, or one of another format."""
-        if not (path / DONE).is_dir():
+        files.bring(_described(path))
+        if not _described(path)[0].is_file():
             raise OutputError(f"Folder {path} holds no keyframes; name one that does.")
         try:
             group = zarr.open_group(store=LocalStore(path), mode="r+")
@@ -88,7 +94,7 @@ class KeyframeStore:
             known = Contents.from_json(group.attrs["spaceeye:contents"], illuminance)  # type: ignore[arg-type]
         except UNREADABLE as error:
             raise _damaged(path, "its description", error) from error
-        return cls(path, known, group)
+        return cls(path, known, group, files)
 
     def _make_arrays(self) -> None:
         known = self.contents
@@ -118,10 +124,6 @@ class KeyframeStore:
         size = self.contents.layout.size
         return min(size, self.contents.grid.shape[0]), min(size, self.contents.grid.shape[1])
 
-    def writer(self, cell: Cell, window: int) -> "CellWriter":
-        """Begin to keep one cell of one window."""
-        return CellWriter(self, cell, window)
-
     def mark(self, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
         """Say that one cell of one window is whole, and of what it was made."""
         noise = None if part.noise is None else part.noise.tolist()
@@ -134,7 +136,10 @@ class KeyframeStore:
         }
         facts["damping_factor"] = part.damping_factor
         facts["check"] = _check(facts)
-        write_json(self.mark_file(cell, window), facts)
+        path = self.mark_file(cell, window)
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, facts)
+        self._files.send([path])
 
     def mark_file(self, cell: Cell, window: int) -> Path:
         """Where it says that this cell of this window is whole."""
@@ -154,8 +159,10 @@ class KeyframeStore:
     def _fact(self, cell: Cell, window: int) -> Json:
         place = (window, *cell.index)
         if place not in self._facts:
+            path = self.mark_file(cell, window)
+            self._files.bring([path])
             try:
-                facts = json.loads(self.mark_file(cell, window).read_text(encoding="utf-8"))
+                facts = json.loads(path.read_text(encoding="utf-8"))
                 if facts.pop("check") != _check(facts):
                     raise ValueError(facts)
                 self._facts[place] = facts
@@ -166,16 +173,37 @@ class KeyframeStore:
                 ) from error
         return self._facts[place]
 
+    def bring_marks(self, cells: Sequence[Cell]) -> None:
+        """Have here what says which windows of some cells are whole."""
+        windows = range(len(self.contents.windows))
+        self._files.bring(self.mark_file(cell, window) for cell in cells for window in windows)
+
+    def bring_knots(self, window: int, knots: Sequence[int]) -> None:
+        """Have here what the days between some knots of a window are made from, of all cells."""
+        self._files.bring(self._files_of(window, knots))
+
+    def _files_of(self, window: int, knots: Sequence[int]) -> Iterator[Path]:
+        known, bands = self.contents, range(len(self.contents.bands))
+        for cell in known.layout.cells:
+            yield self.mark_file(cell, window)
+            yield from self.chunks(LOOKS, window, cell)
+            for knot in (known.first_knots[window] + k for k in knots if k < len(known.knots[window])):
+                yield self.chunk_file("spread", (knot,), cell)
+                yield from (self.chunk_file(name, (knot, band), cell) for name in BANDED for band in bands)
+
+    def send(self, paths: Iterable[Path]) -> None:
+        """Keep some of its files in their place."""
+        self._files.send(paths)
+
     def forget(self, index: tuple[int, int]) -> None:
         """Drop all that is kept of the cell of this row and column, so that it is solved again."""
         cell = self.contents.layout.cell(*index)
         for window in range(len(self.contents.windows)):
             self._facts.pop((window, *index), None)
-            self.mark_file(cell, window).unlink(missing_ok=True)
-            for name in CHUNKED:
-                for chunk in self.chunks(name, window, cell):
-                    chunk.unlink(missing_ok=True)  # Zarr reads what is there before it writes a part of it
-        self._sample_file(cell).unlink(missing_ok=True)
+            self._files.drop([self.mark_file(cell, window)])
+            for name in CHUNKED:  # Zarr reads what is there before it writes a part of it
+                self._files.drop(self.chunks(name, window, cell))
+        self._files.drop([self._sample_file(cell)])
 
     def chunks(self, name: str, window: int, cell: Cell) -> Iterator[Path]:
         """Files of a cell's chunks in one window, knot by knot (or look by look) and band by band."""
@@ -214,12 +242,15 @@ class KeyframeStore:
         """Keep a few pixels of a cell, as arrays."""
         target = self._sample_file(cell)
         partial = target.with_suffix(".partial")
+        target.parent.mkdir(exist_ok=True)
         with partial.open("wb") as file:
             np.savez(file, *arrays)
         partial.rename(target)
+        self._files.send([target])
 
     def sample(self, cell: Cell) -> list[NDArray[Any]] | None:
         """Return the few pixels of a cell; None where there are none that can be read."""
+        self._files.bring([self._sample_file(cell)])
         try:
             return _arrays(self._sample_file(cell))
         except (BadZipFile, *UNREADABLE):
@@ -228,6 +259,7 @@ class KeyframeStore:
     def samples(self) -> list[list[NDArray[Any]]]:
         """Return the few pixels of every cell that has some, cell by cell; DamagedCellError where they are damaged."""
         found = []
+        self._files.bring(self._sample_file(cell) for cell in self.contents.layout.cells)
         for cell in self.contents.layout.cells:
             path = self._sample_file(cell)
             if path.is_file():
@@ -255,8 +287,10 @@ class KeyframeStore:
     def _chunk(self, name: str, at: tuple[int, ...], cell: Cell, shape: tuple[int, int]) -> NDArray[Any]:
         """Read a chunk's file, as a `CellWriter` wrote it; Zarr would take a lost one for empty."""
         tile, dtype = (self.core_tile, "u1") if name == LOOKS else (self.contents.layout.tile, "<f4")
+        path = self.chunk_file(name, at, cell)
+        self._files.bring([path])
         try:
-            content = read_chunk(self.chunk_file(name, at, cell))
+            content = read_chunk(path)
             return content.view(dtype).reshape(tile)[: shape[0], : shape[1]]
         except UNREADABLE as error:
             damage = _damaged(self.path, f"{name} of cell {cell.index}", error)
@@ -274,36 +308,9 @@ class KeyframeStore:
         return float(self._fact(cell, window)["damping_factor"] or self.contents.damping_factor)
 
 
-class CellWriter:
-    """What a window keeps of one cell, on its way into a store from top to bottom; it counts once it is finished."""
-
-    def __init__(self, store: KeyframeStore, cell: Cell, window: int) -> None:
-        self._store, self._cell, self._window = store, cell, window
-        self._growing: dict[Path, GrowingChunk] = {}
-
-    def add(self, part: KeyframeRows) -> None:
-        """Keep the next rows."""
-        known = self._store.contents
-        for name in (*BANDED, "spread"):
-            values = getattr(part, name)
-            if values is not None:
-                self._grow(name, known.first_knots[self._window], values, known.layout.tile)
-        self._grow(LOOKS, known.first_looks[self._window], part.look_flags, self._store.core_tile)
-
-    def _grow(self, name: str, first: int, values: NDArray[Any], tile: tuple[int, int]) -> None:
-        """Add `(..., y, x)` to the chunks of an array, of which the first index begins at `first`."""
-        for at in np.ndindex(values.shape[:-2]):
-            path = self._store.chunk_file(name, (first + at[0], *at[1:]), self._cell)
-            if path not in self._growing:
-                fill = 0 if values.dtype == np.uint8 else np.nan
-                self._growing[path] = GrowingChunk(path, tile, values.dtype, fill)
-            self._growing[path].add(values[at])
-
-    def finish(self, facts: WindowFacts, key: str) -> None:
-        """Say that all is there; `key` stands for what it was made from."""
-        for chunk in self._growing.values():
-            chunk.finish()
-        self._store.mark(self._cell, self._window, facts, key)
+def _described(path: Path) -> list[Path]:
+    """The files that say what a store holds."""
+    return [path / "zarr.json", *(path / "illuminance" / name for name in ("zarr.json", "c/0/0"))]
 
 
 def _whole(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":

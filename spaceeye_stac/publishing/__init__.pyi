@@ -6,5 +6,10 @@ from .report import PublishOptions as PublishOptions
 from .report import Report as Report
 from .run_folder import media_type_of as media_type_of
 from .run_folder import read_run_folder as read_run_folder
+from .store import Store as Store
+from .store_lock import LOCK as LOCK
+from .store_lock import StoreLock as StoreLock
+from .store_lock import alone as alone
 from .targets import Target as Target
 from .targets import target_of as target_of
+from .threads import at_once as at_once

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import LocalStore, from_url
 
 from spaceeye_stac.errors import PublishError, TargetError
@@ -38,6 +44,10 @@ class Store:
     """
 
     target: Target
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[Target]]:
+        """Another process opens it anew, with the credentials of its own environment."""
+        return Store, (self.target,)
 
     @cached_property
     def _store(self) -> "ObjectStore":
@@ -73,11 +83,11 @@ class Store:
         found = self._try("listed", lambda: obstore.list_with_delimiter(self._store))
         return {path.rstrip("/") for path in found["common_prefixes"]} | {meta["path"] for meta in found["objects"]}
 
-    def sizes(self) -> dict[str, int]:
-        """Size in bytes of every file."""
+    def sizes(self, prefix: str | None = None) -> dict[str, int]:
+        """Size in bytes of every file, or of those in one folder."""
 
         def all_of() -> dict[str, int]:
-            return {meta["path"]: meta["size"] for page in obstore.list(self._store) for meta in page}
+            return {meta["path"]: meta["size"] for page in obstore.list(self._store, prefix) for meta in page}
 
         return self._try("listed", all_of)
 
@@ -126,6 +136,33 @@ class Store:
             f"{self.target.address}/{name} does not read back as it was sent, {WRITE_TRIES} times; the store lost or "
             "changed it."
         )
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Store a file under its name, whole or not at all, without reading it back."""
+        kind = self._kind(name)
+        self._try("written", lambda: obstore.put(self._store, name, content, chunk_size=PART_BYTES, **kind))
+
+    def copy(self, name: str, to: str) -> None:
+        """Give a file another name, too; it does not leave the store."""
+        self._try("copied", lambda: obstore.copy(self._store, name, to))
+
+    def claim(self, name: str, content: bytes, version: str | None = None) -> str | None:
+        """Store a file if there is none, or if it is of that `version` still; gives its new version, None if not."""
+        how: Any = "create" if version is None else {"e_tag": version}
+        try:
+            return self._try("written", lambda: obstore.put(self._store, name, content, mode=how)["e_tag"])
+        except PublishError as error:
+            if isinstance(error.__context__, (AlreadyExistsError, PreconditionError)):
+                return None
+            raise
+
+    def stamp(self, name: str) -> tuple[str | None, float] | None:
+        """The version of a file, and when it was stored by the store's clock, in seconds; None where there is none."""
+        try:
+            found = self._try("asked", lambda: obstore.head(self._store, name))
+        except FileNotFoundError:
+            return None
+        return found["e_tag"], found["last_modified"].timestamp()
 
     def _kind(self, name: str) -> dict[str, Any]:
         if self.target.kind != "store":  # folders keep no content types

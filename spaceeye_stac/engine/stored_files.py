@@ -1,0 +1,172 @@
+"""A run in an object store: nothing but the store is shared, and every task has a folder of its own while it works.
+
+Objects are named as the files of a run's folder are. An object is whole or not there, and nothing is renamed. A day is
+there when its item is: files that an earlier item names are never replaced by others under the same name.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from spaceeye_stac.collection import FINGERPRINT, document_bytes
+from spaceeye_stac.engine.schedulers import Task
+from spaceeye_stac.publishing import Store, at_once
+from spaceeye_stac.query import Json
+
+CHECKSUM, SIZE = "file:checksum", "file:size"
+NAME_DIGITS = 8
+
+
+class MovableTask(Task, Protocol):
+    """A task that knows the folder of its run."""
+
+    folder: Path
+
+    def moved(self, folder: Path, files: "StoredFiles") -> Task:
+        """The same task in a folder that is an image of the run's."""
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """Files below `folder` that have their place in a store, under their names from there.
+
+    `since`: when a run began that makes all days anew.
+    """
+
+    store: Store
+    folder: Path
+    since: str | None = None
+
+    def bring(self, paths: Iterable[Path]) -> None:
+        """See `Files`."""
+        for _ in at_once(self._bring, [path for path in paths if not path.is_file()]):
+            pass
+
+    def _bring(self, path: Path) -> None:
+        content = self.store.read(self._name(path))
+        if content is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def send(self, paths: Iterable[Path]) -> None:
+        """See `Files`; what is in the store is no longer here."""
+        for _ in at_once(self._send, paths):
+            pass
+
+    def _send(self, path: Path) -> None:
+        self.store.put(self._name(path), path)
+        path.unlink()
+
+    def drop(self, paths: Iterable[Path]) -> None:
+        """See `Files`."""
+        names = []
+        for path in paths:
+            path.unlink(missing_ok=True)
+            names.append(self._name(path))
+        self.store.delete(names)
+
+    def drop_below(self, folder: Path) -> None:
+        """See `Files`."""
+        self.store.delete(self.store.sizes(self._name(folder)))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def finished(self, place: Path, key: str) -> bool:
+        """See `RunFiles`: a day is there when its item is."""
+        return self._made(place, key) is not None
+
+    def _made(self, place: Path, key: str) -> Json | None:
+        """The item of a day, if it was made from what the key stands for."""
+        item = self.item(place.name)
+        if item is None or item["properties"].get(FINGERPRINT) != key:
+            return None
+        return item if str(item["properties"].get("processing:datetime")) >= (self.since or "") else None
+
+    def intact(self, place: Path, key: str) -> bool:
+        """See `RunFiles`: with all its files, by their sizes; each was read back when it was put there."""
+        item = self._made(place, key)
+        return item is not None and all(self._sizes.get(name) == asset[SIZE] for name, asset in files_of(item).items())
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, int]:
+        """Sizes of all objects when they were first asked for."""
+        return self.store.sizes()
+
+    def item(self, name: str) -> Json | None:
+        """The item of a day's folder; None where there is none that can be read."""
+        content = self.store.read(item_name(name))
+        try:
+            found = None if content is None else dict(json.loads(content))
+            return found if found and found["properties"] and found["assets"] else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def publish(self, place: Path) -> None:
+        """See `RunFiles`: each file is read back and compared with its checksum; the folder vanishes."""
+        item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
+        # files of this machine mean nothing elsewhere
+        item["links"] = [link for link in item["links"] if link["rel"] != "derived_from" or "://" in link["href"]]
+        taken = {name: asset.get(CHECKSUM) for name, asset in files_of(self.item(place.name) or item).items()}
+        todo = []
+        for asset in item["assets"].values():
+            path, checksum = place / asset["href"], asset[CHECKSUM]
+            if taken.get(self._name(path), checksum) != checksum:
+                asset["href"] = f"./{path.stem}-{checksum[-NAME_DIGITS:]}{path.suffix}"
+            todo.append((self._name(place / asset["href"]), path, checksum))
+        for _ in at_once(lambda one: self.store.write(*one), todo):
+            pass
+        self.store.write(item_name(place.name), document_bytes(item))
+        shutil.rmtree(place)
+
+    def away(self, task: MovableTask) -> Task:
+        """See `RunFiles`."""
+        return AwayTask(task, self)
+
+
+def item_name(name: str) -> str:
+    """The object of a day's item."""
+    return f"{name}/{name}.json"
+
+
+def files_of(item: Json) -> dict[str, Json]:
+    """The assets of an item by the names of their objects."""
+    return {str(PurePosixPath(str(item["id"]), asset["href"])): asset for asset in item["assets"].values()}
+
+
+@dataclass(frozen=True)
+class AwayTask:
+    """A task on a worker that shares nothing but the store with the others, and keeps nothing afterwards."""
+
+    task: MovableTask
+    files: StoredFiles
+
+    def __call__(self, one: Any, /) -> Any:  # noqa: ANN401 - as the task's
+        """Do one thing in a folder of its own."""
+        with own_folder() as folder:
+            return self.task.moved(folder, replace(self.files, folder=folder))(one)
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder of this machine that vanishes: below that of the cluster's worker, which removes it if this one dies."""
+    with TemporaryDirectory(prefix="spaceeye-", dir=_worker_folder(), ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def _worker_folder() -> str | None:
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import get_worker  # noqa: PLC0415 - which is there already
+
+    try:
+        return str(get_worker().local_directory)
+    except ValueError:
+        return None

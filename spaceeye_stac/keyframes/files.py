@@ -1,0 +1,42 @@
+"""Where the files of a keyframe store have their place: here, or elsewhere with an image of them here."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+
+class Files(Protocol):
+    """Files below a folder of this machine, that may be an image of what has its place elsewhere."""
+
+    def bring(self, paths: Iterable[Path]) -> None:
+        """Have these files here, those that are anywhere."""
+
+    def send(self, paths: Iterable[Path]) -> None:
+        """Keep these files in their place, each whole or not at all; afterwards they may have to be brought again."""
+
+    def drop(self, paths: Iterable[Path]) -> None:
+        """Remove these files, those that are anywhere."""
+
+    def drop_below(self, folder: Path) -> None:
+        """Remove all files below a folder from their place elsewhere."""
+
+
+class LocalFiles:
+    """Files that have their place where they are."""
+
+    def bring(self, paths: Iterable[Path]) -> None:
+        """See `Files`."""
+
+    def send(self, paths: Iterable[Path]) -> None:
+        """See `Files`."""
+
+    def drop(self, paths: Iterable[Path]) -> None:
+        """See `Files`."""
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def drop_below(self, folder: Path) -> None:
+        """See `Files`."""
+
+
+LOCAL_FILES = LocalFiles()
