@@ -18,6 +18,11 @@ STAMP = "2023-04-01T00:00:00.000Z"
 WEB_STAMP = "Sat, 01 Apr 2023 00:00:00 GMT"
 
 
+def etag_of(content: bytes) -> str:
+    """What tells one content of a file from another."""
+    return f'"{hashlib.sha256(content).hexdigest()}"'
+
+
 class _Handler(Handler):
     protocol_version = "HTTP/1.1"
     served: "Bucket"
@@ -35,8 +40,7 @@ class _Handler(Handler):
             elif self.command == "POST" and "delete" in query:
                 self._delete(body)
             elif self.command == "PUT":
-                self.served.put(key, body)
-                self.send(200, headers={"ETag": '"x"'})
+                self._put(key, body)
             elif "list-type" in query:
                 self._list(query.get("prefix", [""])[0], query.get("delimiter", [""])[0])
             else:
@@ -44,13 +48,25 @@ class _Handler(Handler):
 
     do_GET = do_HEAD = do_PUT = do_POST = _any  # noqa: N815 - http.server's names
 
+    def _put(self, key: str, body: bytes) -> None:
+        """Store what is sent, or a copy, if its conditions hold."""
+        before, source = self.served.files.get(key), self.headers.get("x-amz-copy-source")
+        taken = self.headers.get("If-None-Match") == "*" and before is not None
+        wanted = self.headers.get("If-Match")
+        if taken or (wanted is not None and (before is None or wanted != etag_of(before))):
+            self.send(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+        else:
+            content = body if source is None else self.served.files[unquote(source).split(f"{NAME}/", 1)[1]]
+            self.served.put(key, content)
+            answer = f"<CopyObjectResult><ETag>{etag_of(content)}</ETag></CopyObjectResult>" if source else ""
+            self.send(200, answer.encode(), {"ETag": etag_of(content)})
+
     def _get(self, key: str) -> None:
         data = self.served.get(key)
         if data is None:
             self.send(404, b"<Error><Code>NoSuchKey</Code></Error>")
             return
-        etag = hashlib.sha256(data).hexdigest()
-        self.send(200, data, {"ETag": f'"{etag}"', "Last-Modified": WEB_STAMP, "Content-Type": "binary/octet-stream"})
+        self.send(200, data, {"ETag": etag_of(data), "Last-Modified": WEB_STAMP, "Content-Type": "binary/octet-stream"})
 
     def _delete(self, body: bytes) -> None:
         keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
