@@ -101,6 +101,14 @@ def titiler(log: Path) -> Process:
     return Process(line, f"http://127.0.0.1:{port}", "/healthz", log, {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"})
 
 
+def blob_store(log: Path) -> Process:
+    """Azurite, a server of Azure's blobs; not yet started."""
+    program = need(CACHE / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js", "Azurite")
+    port = free_port()
+    line = ["node", str(program), "--blobPort", str(port), "--inMemoryPersistence", "--silent", "--disableTelemetry"]
+    return Process(line, f"http://127.0.0.1:{port}", "/", log)
+
+
 def object_store(log: Path) -> Process:
     """Moto's S3 server; not yet started."""
     need(SERVICES / "moto_server", "moto")

@@ -51,7 +51,9 @@ class ApartWorkers:
 def _children(pid: int) -> list[int]:
     """Processes that a nanny has started as workers."""
     found = Path(f"/proc/{pid}/task/{pid}/children")
-    names = {int(child): Path(f"/proc/{child}/cmdline") for child in found.read_text().split()} if found.exists() else {}
+    names = (
+        {int(child): Path(f"/proc/{child}/cmdline") for child in found.read_text().split()} if found.exists() else {}
+    )
     return [child for child, line in names.items() if line.exists() and b"spawn_main" in line.read_bytes()]
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 from tests.support.command import command_line
 
 START_SECONDS = 60.0
+UNSIGNED = (400, 403)
 
 
 def free_port() -> int:
@@ -26,10 +28,12 @@ def free_port() -> int:
 
 
 def answers(address: str) -> bool:
-    """Whether a GET of this loopback address succeeds."""
+    """Whether a GET of this loopback address succeeds, or is refused by a server that wants a signature."""
     try:
         with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - loopback
             return True
+    except urllib.error.HTTPError as error:
+        return error.code in UNSIGNED
     except OSError:
         return False
 
