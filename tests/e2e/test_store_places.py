@@ -56,7 +56,7 @@ def place(request: pytest.FixtureRequest, logs: Path, monkeypatch: pytest.Monkey
             variables |= {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "hunter22secret"}
             for name, value in variables.items():
                 monkeypatch.setenv(name, value)
-            line = [services.SERVICES / "python", "-c", MAKE_BUCKET, server.address, "places"]
+            line = [str(services.SERVICES / "python"), "-c", MAKE_BUCKET, server.address, "places"]
             subprocess.run(line, check=True, timeout=60, env=os.environ)
             yield "s3://places/run", server
         return
