@@ -45,7 +45,7 @@ DOORS = {
     "pystac_client": {"sources/apis", "sources/folders", "sources/pages", "sources/saved", "sources/transport"},
     "planetary_computer": {"pixels/signing"},
     "zarr": {"keyframes/store"},
-    "distributed": {"engine/schedulers"},
+    "distributed": {"engine/cluster"},
     "scipy": {"pixels/masks", "evaluation/likeness"},
     "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},

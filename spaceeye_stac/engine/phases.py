@@ -172,7 +172,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     if update:
         reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
-    solving = SolveTask(job, illuminance, store.path, wanted, how, whole, network_use().among(workers.programs - 1))
+    solving = SolveTask(job, illuminance, store.path, wanted, how, whole, network_use().among(work.budget.reading))
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)
     return FilledGrid(work, kept, tuple({*nothing, *empty}), keys, _warnings(work, found))
 
