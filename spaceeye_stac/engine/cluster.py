@@ -15,6 +15,7 @@ from threading import Semaphore
 from typing import Any
 from uuid import uuid4
 
+import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_client, get_worker, wait
 
 from spaceeye_stac import __version__
@@ -29,10 +30,15 @@ END_SECONDS = 0.5  # that a process of this machine may take to end by itself
 SHARE_OF_LIMIT = 0.75  # of a worker's memory: beyond, dask moves things to disk, then lets it wait, then ends it
 KEY_LETTERS = 80
 WORK = "spaceeye_stac.engine.solving"  # what workers import before they are asked
+SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": {},  # which lets glibc give back all memory at once, to ask for it again
+    "distributed.worker.profile.enabled": False,
+}
 NOT_STARTED = (
     "No worker process could start: a script must call run below if __name__ == '__main__'; where it does, run again "
     "with less memory or fewer workers."
 )
+LOST = "scheduler-connection-lost"  # why dask cancels what it can no longer ask for
 AGAIN = "what is finished is kept: run the same command again"
 
 
@@ -46,7 +52,9 @@ def versions() -> Mapping[str, str]:
 def check_versions(worker: str, there: Mapping[str, str] | Exception, here: Mapping[str, str]) -> None:
     """Raise InvalidInputError where a worker has other versions than the program, or cannot import the package."""
     if isinstance(there, Exception):
-        raise InvalidInputError(f"Worker {worker} cannot import spaceeye_stac ({there}); install it on all workers.")
+        raise InvalidInputError(
+            f"Worker {worker} cannot import what this program does ({there}); install the same on all workers."
+        )
     other = ", ".join(f"{name} {there.get(name)} for {own}" for name, own in here.items() if there.get(name) != own)
     if other:
         raise InvalidInputError(f"Worker {worker} has {other} of this program; install the same on all workers.")
@@ -106,11 +114,11 @@ class ClusterWorkers:
     @contextmanager
     def _sent(self, task: SentTask, name: str) -> Iterator[None]:
         """Have a task on all workers, those that come later too."""
-        while True:
-            with suppress(OSError):  # of workers that go at this moment
-                self.client.register_plugin(task, name)
-                break
+        try:
+            self.client.register_plugin(task, name)
+        except OSError:  # of workers that went at this moment
             time.sleep(LOOK_SECONDS)
+            self.client.register_plugin(task, name)
         try:
             yield
         finally:
@@ -128,16 +136,24 @@ class ClusterWorkers:
                     # dashboards group tasks by the first part of the key
                     key = f"{name}-{n} {one}"[:KEY_LETTERS]
                     running[self.client.submit(_call, name, one, key=key, pure=False)] = n
-                with suppress(TimeoutError):  # then it is asked anew which workers there are
-                    for future in wait(list(running), LOOK_SECONDS, "FIRST_COMPLETED").done:
-                        results[running.pop(future)] = future.result()
-                        report(len(results))
+                for future in _finished(list(running)):
+                    results[running.pop(future)] = future.result()
+                    report(len(results))
         except SpaceEyeError:
             wait(list(running))  # what is at work cannot be stopped, and may not meet what comes next
             raise
         finally:
-            self.client.cancel(list(running))
+            if self.client.status == "running":
+                self.client.cancel(list(running))
         return [results[n] for n in range(len(todo))]
+
+
+def _finished(futures: list[Any]) -> set[Any]:
+    """Wait for the first of them, but not for long: then it is asked anew which workers there are."""
+    try:
+        return set(wait(futures, LOOK_SECONDS, "FIRST_COMPLETED").done)
+    except TimeoutError:
+        return set()
 
 
 @contextmanager
@@ -149,16 +165,14 @@ def _lost_workers(stage: str) -> Iterator[None]:
         why = f"Workers died again and again while {stage}; {AGAIN}, with less memory or fewer workers."
         raise WorkerError(why) from None
     except CancelledError as error:
-        reasons = {getattr(one, "reason", "") for one in getattr(error, "errors", [error])}
-        lost = "scheduler-connection-lost" in str(error) or "scheduler-connection-lost" in reasons
-        why = "The scheduler went away" if lost else "The tasks were cancelled on the cluster"
+        why = "The scheduler went away" if LOST in str(error) else "The tasks were cancelled on the cluster"
         raise WorkerError(f"{why} while {stage}; {AGAIN}.") from None
     except ModuleNotFoundError as error:
-        check_versions("of the cluster", error, {})
+        check_versions("that joined", error, {})
     except OSError as error:
-        if not type(error).__module__.startswith("distributed"):
+        if error.errno is not None:  # a task's own
             raise
-        raise WorkerError(f"The cluster cannot be reached while {stage}; {AGAIN}.") from None
+        raise WorkerError(f"The scheduler went away while {stage}; {AGAIN}.") from None
 
 
 class ProcessWorkers(ClusterWorkers):
@@ -178,7 +192,8 @@ def local_workers(count: int, folder: Path) -> Iterator[ProcessWorkers]:
     quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL, **port}
     own = {"local_directory": str(folder), "preload": [WORK], "memory_limit": 0}
     try:
-        cluster = LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", **quiet, **own)  # type: ignore[arg-type]
+        with dask.config.set(SETTINGS):
+            cluster = LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", **quiet, **own)  # type: ignore[arg-type]
     except RuntimeError:
         raise WorkerError(NOT_STARTED) from None
     with cluster, Client(cluster, set_as_default=False) as client:
