@@ -135,7 +135,7 @@ def run(
             logger.info("search: %d scenes in %.1f s", len(found), time.perf_counter() - start)
             request = request.with_scenes(found, folder)
             place.begin(folder)
-            budget = engine.Budget(resources.memory_bytes, workers.count, workers.programs)
+            budget = workers.budget(resources)
             if announce is not None:
                 announce(engine.plan_of_scenes(found, query, settings, output, budget))
             scores = holdout(found, query, settings) if holdout else None

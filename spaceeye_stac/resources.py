@@ -4,9 +4,9 @@ import os
 import re
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from spaceeye_stac.errors import InvalidInputError
 
@@ -86,12 +86,15 @@ class Resources:
     Parameters
     ----------
     memory
-        Bytes, or text as "2GB", for all workers together; half of what is free when left out.
+        Bytes, or text as "2GB", for all workers together; half of what is free when left out. On a cluster, three
+        quarters of what each of its workers is allowed, and never more.
     workers
         How many tasks at once; the number of cores when left out. On a cluster it is the cluster's own.
     scheduler
         "threads", "processes", or the address of a dask.distributed scheduler ("tcp://..."). Left out, threads; in
         Python the `dask.distributed.Client` that is active, where there is one.
+    client
+        In Python alone: a `dask.distributed.Client`, whose cluster is used.
     connections
         Requests for parts of files that are in flight at once, whatever `workers` is.
     loader
@@ -108,6 +111,7 @@ class Resources:
     memory: int | str | None = None
     workers: int | None = None
     scheduler: str | None = None
+    client: Any = field(default=None, metadata={"json": False})
     connections: int = 32
     loader: Annotated[str, {"enum": list(LOADERS)}] = "auto"
     cache: str | Path | None = None
@@ -125,6 +129,8 @@ class Resources:
             raise InvalidInputError(f"loader {self.loader!r} is not allowed; choose from {', '.join(LOADERS)}.")
         if self.workers is not None and (not isinstance(self.workers, int) or self.workers < 1):
             raise InvalidInputError(f"workers {self.workers!r} is not allowed; give a whole number from 1.")
+        if self.scheduler is not None and self.client is not None:
+            raise InvalidInputError(f"scheduler {self.scheduler!r} and client exclude each other; give one.")
         if self.scheduler is not None and self.scheduler not in LOCAL and "://" not in self.scheduler:
             raise InvalidInputError(
                 f"scheduler {self.scheduler!r} is not allowed; give threads, processes, or an address as "

@@ -45,7 +45,7 @@ DOORS = {
     "pystac_client": {"sources/apis", "sources/folders", "sources/pages", "sources/saved", "sources/transport"},
     "planetary_computer": {"pixels/signing"},
     "zarr": {"keyframes/store"},
-    "distributed": {"engine/schedulers", "engine/stored_files"},
+    "distributed": {"engine/cluster", "engine/stored_files"},
     "scipy": {"pixels/masks", "evaluation/likeness"},
     "typer": {"cli/commands", "cli/afterwards", "cli/options"},
     "rich": {"cli/printing"},

@@ -191,7 +191,6 @@ def _ends_at_once(out: str) -> Iterator[None]:
     """
     from spaceeye_stac.collection import leave_staged  # noqa: PLC0415
 
-
     def end(number: int, _frame: object) -> None:
         err_console.show_cursor()
         if "://" in out:

@@ -54,11 +54,25 @@ class Batching:
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes for all workers together, how many workers there are at most, and in how many processes with the main."""
+    """Bytes for workers that share memory, how many these are at most, and in how many processes, with the main one.
+
+    `apart`: how often there are such, each with memory of its own. What is at work is counted in each of them.
+    """
 
     memory: int
     workers: int
     programs: int = 1
+    apart: int = 1
+
+    @property
+    def at_once(self) -> int:
+        """Workers in all."""
+        return self.workers * self.apart
+
+    @property
+    def reading(self) -> int:
+        """Processes that read."""
+        return self.apart * max(1, self.programs - 1)
 
     @property
     def free(self) -> float:
@@ -100,7 +114,7 @@ class Budget:
         while side < MOST_CELLS_A_SIDE and side < max(layout.counts):
             squares = layout.groups(side + 1)
             taken = together([solving_bytes(job, layout, squares[0], how)] * how.at_work)
-            if len(squares) < SQUARES_EACH * how.at_work or taken > free:
+            if len(squares) < SQUARES_EACH * how.at_work * self.apart or taken > free:
                 break
             side += 1
         return side

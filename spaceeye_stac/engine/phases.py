@@ -182,7 +182,7 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
         keys=wanted,
         how=how,
         whole=whole,
-        use=network_use().among(workers.programs - 1),
+        use=network_use().among(work.budget.reading),
         files=work.files,
     )
     empty, found = _solved_and_written(work, workers, solving, _DayPlan(groups, windows_from, keys), progress)

@@ -12,7 +12,7 @@ from spaceeye_stac.engine.budget import Budget
 from spaceeye_stac.engine.costs import Cost, disk_of, memory_of, scratch_of
 from spaceeye_stac.engine.jobs import grid_jobs, layout_of
 from spaceeye_stac.engine.reads import ASSUMED, HEADER, FileRead, KnownTables, known_tables, no_tables, reads_of
-from spaceeye_stac.engine.schedulers import size_of
+from spaceeye_stac.engine.schedulers import budget_of
 from spaceeye_stac.errors import printable
 from spaceeye_stac.model import GridJob
 from spaceeye_stac.query import Json, Query
@@ -155,7 +155,7 @@ def plan(
 
     """
     settings, resources, output = settings or Settings(), resources or Resources(), output or Output()
-    budget = Budget(resources.memory_bytes, *size_of(resources))
+    budget = budget_of(resources)
     return plan_of_scenes(search(query, settings), query, settings, output, budget, tables=known_tables)
 
 
@@ -166,9 +166,9 @@ def plan_of_scenes(
     jobs = grid_jobs(scenes, query, settings)
     memory = [memory_of(job, budget, output) for job in jobs]  # first: it refuses what is too little
     reads = [tuple(reads_of(job, layout_of(job), tables(job))) for job in jobs]
-    grids = tuple(_grid(*one, output, budget.workers) for one in zip(jobs, memory, reads, strict=True))
+    grids = tuple(_grid(*one, output, budget.at_once) for one in zip(jobs, memory, reads, strict=True))
     found = [*scenes.left_out, *scenes.doubts, *(text for job in jobs for text in _gaps(job)), *_holes(grids)]
-    return Plan((query.days.start, query.days.stop), grids, tuple(found), budget.workers)
+    return Plan((query.days.start, query.days.stop), grids, tuple(found), budget.at_once)
 
 
 def _grid(job: GridJob, memory: int, reads: tuple[FileRead, ...], output: Output, count: int) -> GridPlan:

@@ -47,7 +47,7 @@ def _reading_ahead(
 
     The first squares are read by the workers that begin with them, but for the scenes that their later windows add.
     """
-    cache, at_work = network_use().cache, min(workers.count, task.how.at_work)
+    cache, at_work = network_use().cache, task.how.at_work
     if cache is None or not workers.shares_lock or not squares or not is_remote(task.job):
         return nullcontext()
     store = KeyframeStore.open(task.store, task.files)

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -105,6 +105,11 @@ class Parameter:
         return {**found, "default": list(self.default) if isinstance(self.default, tuple) else self.default}
 
 
+def described_fields(group: type) -> list[Field[Any]]:
+    """The fields of one of GROUPS, in order, but for those that no JSON can say."""
+    return [one for one in fields(group) if one.metadata.get("json", True)]
+
+
 @cache
 def parameters_of(group: type) -> tuple[Parameter, ...]:
     """The parameters of one of GROUPS, in the order of its fields."""
@@ -112,7 +117,7 @@ def parameters_of(group: type) -> tuple[Parameter, ...]:
     panels = {name: panel for panel, names in PANELS.items() for name in names}
     return tuple(
         Parameter(f.name, types[f.name], f.default, texts.get(f.name, ""), panels.get(f.name, PANEL_OF[group]))
-        for f in fields(group)
+        for f in described_fields(group)
     )
 
 

@@ -75,7 +75,7 @@ def disturbed(asked: Asked, kills: int, client_kills: int, chance: random.Random
         pytest.param(4, 20, 5, "virtual", marks=pytest.mark.slow),
     ],
 )
-def test_whoever_is_killed_the_run_is_that_of_a_folder(  # noqa: PLR0913 - the kinds of a test
+def test_whoever_is_killed_the_run_is_that_of_a_folder(
     count: int, kills: int, client_kills: int, days: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = small_query(written(small_items(tmp_path / "scenes"), tmp_path / "scenes"))
@@ -84,7 +84,7 @@ def test_whoever_is_killed_the_run_is_that_of_a_folder(  # noqa: PLR0913 - the k
     with serving(Bucket()) as bucket:
         point_to(bucket, monkeypatch)
         with apart_workers(count, own) as workers:
-            found = disturbed(Asked(query, workers, own, days), kills, client_kills, random.Random(kills))
+            found = disturbed(Asked(query, workers, own, days), kills, client_kills, random.Random(kills))  # noqa: S311 - no secret
             assert found >= kills // 2, "the run ended too soon to be disturbed"
             assert workers.left() == []
         se.run(query, DAMPED, out=tmp_path / "local", output=se.Output(days=days))
