@@ -1,5 +1,6 @@
 """A dask cluster whose workers share nothing with the program that uses it: each has a folder of its own."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from distributed import Client, LocalCluster
 
 WAIT_SECONDS = 90
@@ -50,17 +52,16 @@ class ApartWorkers:
 
 def _children(pid: int) -> list[int]:
     """Processes that a nanny has started as workers."""
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    names = (
-        {int(child): Path(f"/proc/{child}/cmdline") for child in found.read_text().split()} if found.exists() else {}
-    )
-    return [child for child, line in names.items() if line.exists() and b"spawn_main" in line.read_bytes()]
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    return []
 
 
 @contextmanager
 def apart_workers(count: int, client_folder: Path) -> Iterator[ApartWorkers]:
     """So many worker processes of one thread, which cannot open what is in the folder of the client."""
-    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as cluster:
+    quiet = {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None, **quiet) as cluster:
         found = ApartWorkers(cluster.scheduler_address, [])
         try:
             for number in range(count):
