@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from spaceeye_stac import collection, days, sources
-from spaceeye_stac.errors import InvalidInputError
+from spaceeye_stac.errors import InvalidInputError, redacted
 
 DOCUMENTS = ("collection.json", "catalog.json")
 
@@ -108,4 +108,8 @@ def _days_at(place: str, tile: str | None, allow_hrefs: Sequence[str]) -> xr.Dat
         collection.check_finished(path)
         if path.is_dir() and not any((path / name).is_file() for name in DOCUMENTS):
             return days.stored_days(path, tile)
+    elif not place.lower().startswith(("http://", "https://")):
+        raise InvalidInputError(
+            f"{redacted(place)} is not read by HTTP; give the public address of its collection.json, or a folder."
+        )
     return days.published_days(sources.all_items(place, allow_hrefs=allow_hrefs), tile)

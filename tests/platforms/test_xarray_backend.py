@@ -284,6 +284,8 @@ def test_what_is_no_run_is_refused_in_a_sentence(runs: Runs, served: str, copied
         se.open(runs.files.parent / "source")
     with pytest.raises(CatalogError, match="cannot be reached"):
         se.open(f"{served}/nowhere/collection.json")
+    with pytest.raises(InvalidInputError, match=r"s3://days/run is not read by HTTP; give the public address"):
+        se.open("s3://days/run")
     with pytest.raises(InvalidInputError, match="A dict cannot be opened"):
         xr.open_dataset({}, engine="spaceeye")  # type: ignore[arg-type]
     change_items(copied, lambda item: item["assets"]["B02"].pop("proj:transform"))
