@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,17 @@ def cpu_seconds(task: Callable[[], Any]) -> tuple[float, Any]:
     return min(times), found
 
 
-def encoded(image: np.ndarray, path: Path, encoding: Encoding) -> Path:
-    """The file of an image as a day has it, overviews included, made in this process."""
-    raster = Raster(path, GRID, str(image.dtype), encoding=encoding)
-    raster.write(image, 0)
-    return raster.close().file.path
+def encoded(images: list[np.ndarray], paths: list[Path], encoding: Encoding) -> list[Path]:
+    """The files of the images as a day has them, overviews included, made in this process."""
+    for image, path in zip(images, paths, strict=True):
+        raster = Raster(path, GRID, str(image.dtype), encoding=encoding)
+        raster.write(image, 0)
+        raster.close()
+    return paths
+
+
+def decoded(paths: list[Path]) -> list[np.ndarray]:
+    return [_read(path) for path in paths]
 
 
 @pytest.mark.benchmark
@@ -66,10 +73,8 @@ def test_zstd_against_deflate(images: list[np.ndarray], tmp_path: Path) -> None:
     print(f"\n{len(BANDS)} bands of a real field on {DAYS} days, {SIDE} x {SIDE}, CPU seconds")
     for encoding in COMPRESSIONS:
         places = [tmp_path / f"{band}.tif" for band in BANDS]
-        write, files = cpu_seconds(
-            lambda e=encoding, p=places: [encoded(*one, e) for one in zip(images, p, strict=True)]
-        )
-        read, back = cpu_seconds(lambda f=files: [_read(path) for path in f])
+        write, files = cpu_seconds(partial(encoded, images, places, encoding))
+        read, back = cpu_seconds(partial(decoded, files))
         assert all(np.array_equal(a, b) for a, b in zip(back, images, strict=True))
         size = sum(path.stat().st_size for path in files)
         found[encoding] = write, size
