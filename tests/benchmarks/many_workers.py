@@ -3,7 +3,16 @@
 import asyncio
 import sys
 
+import dask
 from distributed import Worker
+
+# what a worker alone in a process looks at many times a second; of two hundred it would be all that the process does
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "1 minute",
+    "distributed.admin.tick.interval": "1 minute",
+    "distributed.admin.tick.limit": "1 hour",
+}
 
 
 async def work(address: str, count: int) -> None:
@@ -15,4 +24,5 @@ async def work(address: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    dask.config.set(QUIET)
     asyncio.run(work(sys.argv[1], int(sys.argv[2])))
