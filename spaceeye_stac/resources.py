@@ -24,7 +24,8 @@ class Output:
     Parameters
     ----------
     compress
-        "deflate" or "zstd" (smaller machines' GDAL may lack it; faster to write).
+        "deflate", which every reader has, or "zstd", which is three to four times as fast to encode but which viewers
+        in browsers and some builds of GDAL lack; `visual` is "deflate" all the same.
     level
         Of the compression, 1 and up; 1 when left out, which is fastest by far and a few percent larger.
     days

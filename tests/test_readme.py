@@ -77,6 +77,7 @@ def commands(name: str) -> list[str]:
 ALL_COMMANDS = [(name, line) for name in PAGES for line in commands(name)]
 
 
+@cache
 def group() -> TyperGroup:
     found = get_command(app)
     assert isinstance(found, TyperGroup)

@@ -55,6 +55,11 @@ class Encoding:
         """As a run's output wants it."""
         return cls(output.compress.upper(), output.compression_level)
 
+    @property
+    def of_pictures(self) -> "Encoding":
+        """That of `visual`: always DEFLATE, as viewers in browsers, which draw it, may lack ZSTD."""
+        return self if self.compress == Encoding.compress else Encoding()
+
 
 def quantise(reflectance: NDArray[np.float32], unit: float = SCALE) -> NDArray[np.uint16]:
     """Round reflectance to DN of 0.0001 (or another unit), from 1 to 65535; NaN becomes 0, which is nodata."""

@@ -258,7 +258,8 @@ def _opened(
     found: _Open = {name: _band_raster(task, view, at, name) for name in names}
     if rgb_bands:
         said, geobox = description_of_picture(rgb_bands, task.job.days.day(day)), task.job.grid.geobox
-        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=task.encoding, said=said)
+        encoding = task.encoding.of_pictures
+        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=encoding, said=said)
     return found
 
 

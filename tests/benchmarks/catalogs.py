@@ -28,7 +28,7 @@ class Repeated(Simulation):
 
     def scene(self, day: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         """See `Simulation`."""
-        values, labels = _unit(replace(Simulation(), days=self.days, revisit=self.revisit, bands=self.bands), day)
+        values, labels = unit(self, day)
         height, width = self.shape
         return _tiled(values, (height, width)), _tiled(labels, (height // 2, width // 2))
 
@@ -37,9 +37,14 @@ class Repeated(Simulation):
         return replace(Simulation(), shape=(UNIT, UNIT)).cloud(day)
 
 
+def unit(simulation: Simulation, day: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """The upper left part of a scene, which the others repeat, and its labels."""
+    return _unit(simulation.days, simulation.revisit, tuple(simulation.bands), day)
+
+
 @cache
-def _unit(simulation: Simulation, day: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    return replace(simulation, shape=(UNIT, UNIT)).scene(day)
+def _unit(days: int, revisit: int, bands: tuple[str, ...], day: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    return Simulation(shape=(UNIT, UNIT), days=days, revisit=revisit, bands=bands).scene(day)
 
 
 def _tiled(image: NDArray, shape: tuple[int, int]) -> NDArray:  # type: ignore[type-arg]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -17,15 +18,20 @@ HIGHER = 1.01
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of the measured part, and the highest sum of resident memory in bytes; what is shared counts once."""
+    """Seconds of the measured part, and the highest sum of resident memory in bytes; what is shared counts once.
+
+    `cpu` are the seconds that the program and its children took of the cores, its start included.
+    """
 
     seconds: float
     memory: int
+    cpu: float
 
 
 def measured(module: str, **arguments: object) -> Measured:
     """Run `python -m module` with JSON arguments; its last line of output is the seconds that count."""
     os.sync()  # what was written before is not to be waited for
+    before = _cpu_of_children()
     line = [sys.executable, "-m", module, json.dumps(arguments, default=str)]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     peak = [0]
@@ -34,7 +40,12 @@ def measured(module: str, **arguments: object) -> Measured:
     out, _ = process.communicate()
     watcher.join()
     assert process.returncode == 0
-    return Measured(float(out.split()[-1]), peak[0])
+    return Measured(float(out.split()[-1]), peak[0], _cpu_of_children() - before)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _watch(process: "subprocess.Popen[str]", peak: list[int]) -> None:

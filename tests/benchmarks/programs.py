@@ -17,9 +17,10 @@ import spaceeye_stac as se
 OPTIONS = {"driver": "COG", "compress": "DEFLATE", "level": 1, "predictor": "STANDARD", "overviews": "AUTO"}
 
 
-def ours(query: dict[str, Any], settings: dict[str, Any], resources: dict[str, Any], out: str) -> None:
+def ours(query: dict[str, Any], settings: dict[str, Any], resources: dict[str, Any], out: str, **output: Any) -> None:
     """A whole run of this package."""
-    se.run(se.Query(**query), se.Settings(**settings), out=out, resources=se.Resources(**resources))
+    used, form = se.Resources(**resources), se.Output(**output)
+    se.run(se.Query(**query), se.Settings(**settings), out=out, resources=used, output=form)
 
 
 def floor(query: dict[str, Any], days: str, out: str, threads: int) -> float:

@@ -14,6 +14,7 @@ from spaceeye_stac.days.cog import write_cog
 from spaceeye_stac.days.pictures import SHADES, display_bands, visual, write_thumbnail
 from spaceeye_stac.errors import InvalidInputError
 from tests.support.damped import DAMPED
+from tests.support.small_catalog import small_items, small_query, written
 
 RGB = ("B04", "B03", "B02")
 ALL_DN = np.arange(65536, dtype=np.uint16)[None]
@@ -131,3 +132,17 @@ def test_another_stretch_makes_the_pictures_anew_and_nothing_else(
 def test_what_is_no_stretch_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"stretch 'gamma' is not allowed; choose from natural, tci\."):
         se.Output(stretch="gamma")
+
+
+def test_pictures_stay_deflate_where_the_rest_is_zstd(tmp_path: Path) -> None:
+    """stac-browser draws `visual` with a geotiff.js that lacks ZSTD."""
+    query = small_query(written(small_items(tmp_path), tmp_path), datetime="2023-04-04")
+    out = tmp_path / "out"
+    se.run(query, DAMPED, out=out, output=se.Output(compress="zstd", level=3))
+    found = {}
+    for path in out.glob("*/*.tif"):
+        with rasterio.open(path) as file:
+            found[path.stem] = file.compression.value
+    assert found.pop("visual") == "DEFLATE"
+    assert set(found.values()) == {"ZSTD"}
+    assert {"B02", "B04", "flags", "clear_distance", "uncertainty"} <= set(found)

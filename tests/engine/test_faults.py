@@ -187,7 +187,12 @@ def test_no_worker_outlives_the_run(starter: Starter, simulated_query: se.Query,
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "number"), [("threads", signal.SIGINT), ("processes", signal.SIGINT), ("processes", signal.SIGTERM)]
+    ("scheduler", "number"),
+    [
+        ("threads", signal.SIGINT),
+        pytest.param("processes", signal.SIGINT, marks=pytest.mark.slow),
+        ("processes", signal.SIGTERM),
+    ],
 )
 def test_a_signal_ends_a_run_at_once_and_says_what_is_kept(
     scheduler: str, number: int, simulated_query: se.Query, simulated_run: Path, tmp_path: Path

@@ -72,7 +72,7 @@ def solved(catalog: Path, out: Path) -> tuple[NDArray[np.int64], tuple[float, fl
     return np.stack([image for image, _ in found]), found[0][1]
 
 
-@pytest.fixture(scope="module", params=[32631, 32632])
+@pytest.fixture(scope="module", params=[32631, pytest.param(32632, marks=pytest.mark.slow)])
 def seam(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seam:
     """The zone of the tile that covers more of the region is the grid's: once the left one, once the right one."""
     folder, west = tmp_path_factory.mktemp("seam"), request.param == 32631

@@ -1,6 +1,7 @@
 """Cells, their halo and their blending: no seam, and the same bits however the work is cut or ordered."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,36 +62,44 @@ def test_no_seam_shows_at_the_borders_of_cells(wide: tuple[Path, Simulation], tm
         assert abs(relative[borders].mean() / np.delete(relative, borders).mean() - 1) < 0.05
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> se.Settings:
+@pytest.fixture(scope="module")
+def small() -> Iterator[se.Settings]:
     """The surface as seen, with cells so small that a simulated region holds several."""
     settings = se.Settings(appearance="as_seen")
-    solve_in_cells(monkeypatch, settings, cell=40, halo=16, margin=8)
-    return settings
+    with pytest.MonkeyPatch.context() as patch:
+        solve_in_cells(patch, settings, cell=40, halo=16, margin=8)
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def kept(simulated_query: se.Query, small: se.Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of such cells, with its keyframes; not to be changed."""
+    out = tmp_path_factory.mktemp("kept") / "out"
+    se.run(simulated_query, small, out=out, output=Output(keep_keyframes=True))
+    return out
 
 
 def test_order_threads_and_memory_change_nothing(
-    simulated_query: se.Query, small: se.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Path, simulated_query: se.Query, small: se.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    se.run(simulated_query, small, out=tmp_path / "one")
     monkeypatch.setattr(CellLayout, "groups", lambda self, _: [(cell,) for cell in reversed(self.cells)])
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 2)
-    se.run(simulated_query, small, out=tmp_path / "other", resources=Resources(workers=1))
+    used, output = Resources(workers=1), Output(keep_keyframes=True)
+    se.run(simulated_query, small, out=tmp_path / "other", resources=used, output=output)
     assert torch.get_num_threads() == threads + 2, "the user's setting is left as it was"
     torch.set_num_threads(threads)
-    assert_same_files(tmp_path / "one", tmp_path / "other")
+    assert_same_files(kept, tmp_path / "other")
 
 
-def test_the_lazy_cubes_are_blended_alike(simulated_query: se.Query, small: se.Settings, tmp_path: Path) -> None:
-    result = se.run(simulated_query, small, out=tmp_path / "out", output=Output(keep_keyframes=True))
+def test_the_lazy_cubes_are_blended_alike(kept: Path, simulated_query: se.Query, small: se.Settings) -> None:
     solved = se.interpolate(se.search(simulated_query, small), simulated_query, small).compute()
-    stored = se.open_keyframes(tmp_path / "out" / "keyframes")
+    stored = se.open_keyframes(kept / "keyframes")
     assert set(stored) - set(solved) == {"uncertainty", "band_uncertainty"}
     xr.testing.assert_equal(stored[list(solved)].compute(), solved)
     cube = solved.reflectance
     for day in (0, 11, 23):
-        with rasterio.open(tmp_path / "out" / f"spaceeye_{result.days[day]}" / "B04.tif") as source:
+        with rasterio.open(kept / f"spaceeye_2023-04-{day + 1:02}" / "B04.tif") as source:
             image = source.read(1)
         lazy = np.clip(np.rint(cube.sel(band="B04").values[day].astype(float) * 1e4), 1, 65535)
         np.testing.assert_array_equal(np.nan_to_num(lazy).astype(int), image)
@@ -133,12 +142,12 @@ def test_blending_is_the_weighted_sum_whatever_run_is_asked_for(data: st.DataObj
         assert len(own) == len(set(own)), "each tile once"
 
 
-def test_every_damaged_cell_is_solved_again(simulated_query: se.Query, small: se.Settings, tmp_path: Path) -> None:
+def test_every_damaged_cell_is_solved_again(
+    kept: Path, simulated_query: se.Query, small: se.Settings, tmp_path: Path
+) -> None:
     """Those at the grid's ends fill only a part of their chunks."""
-    output = Output(keep_keyframes=True)
-    se.run(simulated_query, small, out=tmp_path / "out", output=output)
     work = tmp_path / ".new.partial"
-    shutil.copytree(tmp_path / "out", work)
+    shutil.copytree(kept, work)
     (work / "keyframes").rename(work / ".keyframes")
     (store,) = (work / ".keyframes").iterdir()
     for place in work.glob("spaceeye_*"):
@@ -147,5 +156,5 @@ def test_every_damaged_cell_is_solved_again(simulated_query: se.Query, small: se
     assert len(chunks) > 4
     for path in chunks[::2]:
         path.write_bytes(path.read_bytes()[:100])
-    se.run(simulated_query, small, out=tmp_path / "new", output=output)
-    assert_same_files(tmp_path / "new", tmp_path / "out")
+    se.run(simulated_query, small, out=tmp_path / "new", output=Output(keep_keyframes=True))
+    assert_same_files(tmp_path / "new", kept)

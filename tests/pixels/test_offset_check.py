@@ -142,6 +142,7 @@ def falsified(catalog: Path, folder: Path, name: str) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_a_falsified_baseline_in_real_data_is_told_by_a_run(belgium: Path, tmp_path: Path) -> None:
     wrong = "S2_MSIL2A_20180705T105427_T31UDS"
     catalog = falsified(belgium, tmp_path / "catalog", wrong)

@@ -15,6 +15,7 @@ import spaceeye_stac as se
 from spaceeye_stac.errors import OutputError, PublishError, TargetError
 from spaceeye_stac.publishing.credentials import HEADER, PASSWORD, TOKEN, TOKEN_COMMAND, USER
 from tests.support.command import command, options_of
+from tests.support.damped import BY_DAMPED
 from tests.support.loopback import serving
 from tests.support.servers import free_port
 from tests.support.stac_validation import validate
@@ -26,7 +27,9 @@ DAYS = 24
 @pytest.fixture(scope="module")
 def finished(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a simulated run of 24 days."""
-    return se.run(simulated_query, se.Settings(duration=24), out=tmp_path_factory.mktemp("run") / "days").path
+    return se.run(
+        simulated_query, se.Settings(method="damped", duration=24), out=tmp_path_factory.mktemp("run") / "days"
+    ).path
 
 
 @pytest.fixture
@@ -429,7 +432,7 @@ def test_nobody_there_or_no_stac_api(finished: Path, monkeypatch: pytest.MonkeyP
 
 
 def by_command(query: se.Query, out: Path, *options: object) -> Any:
-    return command("run", *options_of(query), "--out", out, "--duration", 24, *options)
+    return command("run", *options_of(query), "--out", out, *BY_DAMPED, "--duration", 24, *options)
 
 
 def test_days_are_published_as_they_are_finished(simulated_query: se.Query, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ SMALL = Farmland(shape=(48, 64), days=70, seed=5, bands=("B02", "B03", "B04", "B
 DAYS = range(20, 50)
 
 
+@pytest.mark.slow  # the demo as it is, of 60 days; the next one is a small one
 def test_the_demo_recovers_what_clouds_hide_and_scores_every_day(tmp_path: Path) -> None:
     done = command("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr

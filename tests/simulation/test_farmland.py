@@ -253,6 +253,7 @@ def tabled(make: Callable[[int], KnownStack], count: int) -> dict[str, NDArray[n
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
+@pytest.mark.slow
 def test_seasons_are_distributed_as_those_of_the_prototype() -> None:
     """Ten of each: no statistic differs by more than its standard error allows; under another sky, many do."""
     other, like = prototype("daily_sim"), Farmland(bands=FOUR, label_errors=0)
