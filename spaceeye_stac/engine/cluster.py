@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_client, get_worker, wait
+from distributed.utils import silence_logging_cmgr
 
 from spaceeye_stac import __version__
 from spaceeye_stac.engine.budget import Budget
@@ -30,8 +32,10 @@ END_SECONDS = 0.5  # that a process of this machine may take to end by itself
 SHARE_OF_LIMIT = 0.75  # of a worker's memory: beyond, dask moves things to disk, then lets it wait, then ends it
 KEY_LETTERS = 80
 WORK = "spaceeye_stac.engine.solving"  # what workers import before they are asked
+SLOW_DISK = "Creating scratch directories"  # how a warning begins
 SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": {},  # which lets glibc give back all memory at once, to ask for it again
+    # and not that of dask, which lets glibc give back all memory at once, to ask for it again
+    "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": f"ignore:{SLOW_DISK}"},
     "distributed.worker.profile.enabled": False,
 }
 NOT_STARTED = (
@@ -188,6 +192,7 @@ def local_workers(count: int, folder: Path) -> Iterator[ProcessWorkers]:
 
     They end with this process however that ends; one that dies is started anew, and its task is done again.
     """
+    warnings.filterwarnings("ignore", SLOW_DISK)
     port = {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL, **port}
     own = {"local_directory": str(folder), "preload": [WORK], "memory_limit": 0}
@@ -219,7 +224,7 @@ def connected(address: str | None, client: Any | None) -> Iterator[Any | None]: 
         raise InvalidInputError(
             f"Scheduler {address} cannot be reached ({type(error).__name__}); start it, or leave scheduler out."
         ) from None
-    with client:
+    with silence_logging_cmgr(logging.CRITICAL), client:
         yield client
 
 
