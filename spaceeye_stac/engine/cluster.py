@@ -139,7 +139,11 @@ class ClusterWorkers:
                     # dashboards group tasks by the first part of the key
                     key = f"{name}-{n} {one}"[:KEY_LETTERS]
                     running[self.client.submit(_call, name, one, key=key, pure=False)] = n
-                for future in _finished(list(running)):
+                try:
+                    finished = wait(list(running), LOOK_SECONDS, "FIRST_COMPLETED").done
+                except TimeoutError:
+                    continue  # it is asked anew which workers there are
+                for future in finished:
                     results[running.pop(future)] = future.result()
                     report(len(results))
         except SpaceEyeError:
@@ -149,14 +153,6 @@ class ClusterWorkers:
             if self.client.status == "running":
                 self.client.cancel(list(running))
         return [results[n] for n in range(len(todo))]
-
-
-def _finished(futures: list[Any]) -> set[Any]:
-    """Wait for the first of them, but not for long: then it is asked anew which workers there are."""
-    try:
-        return set(wait(futures, LOOK_SECONDS, "FIRST_COMPLETED").done)
-    except TimeoutError:
-        return set()
 
 
 @contextmanager
