@@ -8,11 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import current_process
 from pathlib import Path
+from shutil import rmtree
 from signal import SIG_BLOCK, SIGINT, pthread_sigmask
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from spaceeye_stac.collection import SCRATCH, TILES
+from spaceeye_stac.collection import TILES
 from spaceeye_stac.engine.budget import Budget
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.model import Progress
@@ -20,6 +21,7 @@ from spaceeye_stac.pixels import CachePlace, NetworkUse, cache_place, network_us
 from spaceeye_stac.resources import Resources
 
 logger = logging.getLogger(__name__)
+WORKERS = ".workers"  # what processes of this machine keep in a run's folder, until they end
 
 
 class Task(Protocol):
@@ -53,6 +55,8 @@ def open_workers(resources: Resources, work: Path | None = None) -> Iterator[Wor
     Parts of files in stores are kept in the cache of the resources, else in `work`, the work folder of a run.
     """
     keep_few_heaps()
+    if work is not None:  # a run that was killed leaves it
+        rmtree(work / WORKERS, ignore_errors=True)
     cache = _cache(resources, work)
     use_network(NetworkUse(resources.connections, resources.loader, cache))
     try:
@@ -157,5 +161,6 @@ class _Processes:
 def _started(stack: ExitStack, count: int, work: Path | None) -> Workers:
     from spaceeye_stac.engine import cluster  # noqa: PLC0415 - seconds to import
 
-    folder = work / SCRATCH if work is not None else Path(stack.enter_context(TemporaryDirectory()))
+    folder = Path(stack.enter_context(TemporaryDirectory())) if work is None else work / WORKERS
+    stack.callback(rmtree, folder, ignore_errors=True)
     return stack.enter_context(cluster.local_workers(count, folder))
