@@ -24,7 +24,7 @@ from tests.support.failing_api import FlakyApi
 from tests.support.loopback import serving
 from tests.support.material import ROOT, material
 
-FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS, PYTHON_REFERENCE = PAGES = (
+FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS, PYTHON_REFERENCE, CLUSTERS = PAGES = (
     "README.md",
     "examples/README.md",
     "catalogs/README.md",
@@ -32,6 +32,7 @@ FRONT, EXAMPLES, CATALOGS, REFERENCE, TESTS, PLATFORMS, PYTHON_REFERENCE = PAGES
     "tests/README.md",
     "examples/platforms.md",
     "examples/reference.md",
+    "examples/clusters.md",
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELLIPSIS = "..."  # stands for the options of another command

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from itertools import islice
@@ -17,6 +18,7 @@ from uuid import uuid4
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_client, get_worker, wait
+from distributed.utils import silence_logging_cmgr
 
 from spaceeye_stac import __version__
 from spaceeye_stac.engine.budget import Budget
@@ -30,9 +32,12 @@ END_SECONDS = 0.5  # that a process of this machine may take to end by itself
 SHARE_OF_LIMIT = 0.75  # of a worker's memory: beyond, dask moves things to disk, then lets it wait, then ends it
 KEY_LETTERS = 80
 WORK = "spaceeye_stac.engine.solving"  # what workers import before they are asked
+SLOW_DISK = "Creating scratch directories"  # how a warning begins
 SETTINGS = {
-    "distributed.nanny.pre-spawn-environ": {},  # which lets glibc give back all memory at once, to ask for it again
+    # and not that of dask, which lets glibc give back all memory at once, to ask for it again
+    "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": f"ignore:{SLOW_DISK}"},
     "distributed.worker.profile.enabled": False,
+    "distributed.deploy.lost-worker-timeout": "1 day",  # 15 seconds can be too short to start another
 }
 NOT_STARTED = (
     "No worker process could start: a script must call run below if __name__ == '__main__'; where it does, run again "
@@ -60,7 +65,7 @@ def check_versions(worker: str, there: Mapping[str, str] | Exception, here: Mapp
         raise InvalidInputError(f"Worker {worker} has {other} of this program; install the same on all workers.")
 
 
-class SentTask(WorkerPlugin):  # type: ignore[misc] - distributed has no types
+class SentTask(WorkerPlugin):
     """A task that every worker gets once, also one that joins later, and does at most so many times at once."""
 
     def __init__(self, task: Any, most: int) -> None:  # noqa: ANN401 - as `schedulers.Task`
@@ -78,7 +83,8 @@ class SentTask(WorkerPlugin):  # type: ignore[misc] - distributed has no types
 
 
 def _call(name: str, one: Any) -> Any:  # noqa: ANN401 - as the task's
-    return get_worker().plugins[name](one)
+    sent: Any = get_worker().plugins[name]
+    return sent(one)
 
 
 class ClusterWorkers:
@@ -88,9 +94,6 @@ class ClusterWorkers:
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - distributed has no types
         self.client = client
-        for worker, found in client.run(versions, on_error="return").items():
-            if not isinstance(found, OSError):  # of a worker that goes at this moment
-                check_versions(worker, found, versions())
 
     def budget(self, resources: Resources) -> Budget:
         """See `Workers`; of each worker, within what its cluster allows it."""
@@ -136,7 +139,11 @@ class ClusterWorkers:
                     # dashboards group tasks by the first part of the key
                     key = f"{name}-{n} {one}"[:KEY_LETTERS]
                     running[self.client.submit(_call, name, one, key=key, pure=False)] = n
-                for future in _finished(list(running)):
+                try:
+                    finished = wait(list(running), LOOK_SECONDS, "FIRST_COMPLETED").done
+                except TimeoutError:
+                    continue  # it is asked anew which workers there are
+                for future in finished:
                     results[running.pop(future)] = future.result()
                     report(len(results))
         except SpaceEyeError:
@@ -146,14 +153,6 @@ class ClusterWorkers:
             if self.client.status == "running":
                 self.client.cancel(list(running))
         return [results[n] for n in range(len(todo))]
-
-
-def _finished(futures: list[Any]) -> set[Any]:
-    """Wait for the first of them, but not for long: then it is asked anew which workers there are."""
-    try:
-        return set(wait(futures, LOOK_SECONDS, "FIRST_COMPLETED").done)
-    except TimeoutError:
-        return set()
 
 
 @contextmanager
@@ -179,7 +178,10 @@ class ProcessWorkers(ClusterWorkers):
     """Processes of this machine that have one thread each, and share its memory."""
 
     def _room(self, most: int) -> int:
-        return max(1, min(most, len(self.client.cluster.workers)))
+        alive = [one for one in self.client.cluster.workers.values() if one.status.name == "running"]
+        if not alive:
+            raise WorkerError(NOT_STARTED)
+        return min(most, len(alive))
 
 
 @contextmanager
@@ -188,15 +190,18 @@ def local_workers(count: int, folder: Path) -> Iterator[ProcessWorkers]:
 
     They end with this process however that ends; one that dies is started anew, and its task is done again.
     """
+    warnings.filterwarnings("ignore", SLOW_DISK)
     port = {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL, **port}
     own = {"local_directory": str(folder), "preload": [WORK], "memory_limit": 0}
-    try:
-        with dask.config.set(SETTINGS):
-            cluster = LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", **quiet, **own)  # type: ignore[arg-type]
-    except RuntimeError:
-        raise WorkerError(NOT_STARTED) from None
-    with cluster, Client(cluster, set_as_default=False) as client:
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(SETTINGS))
+        try:
+            started = LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", **quiet, **own)
+        except RuntimeError:
+            raise WorkerError(NOT_STARTED) from None
+        cluster = stack.enter_context(started)
+        client = stack.enter_context(Client(cluster, set_as_default=False))
         try:
             yield ProcessWorkers(client)
         finally:  # at work or not: what they write is not there until it is whole
@@ -208,10 +213,10 @@ def local_workers(count: int, folder: Path) -> Iterator[ProcessWorkers]:
 def connected(address: str | None, client: Any | None) -> Iterator[Any | None]:  # noqa: ANN401 - distributed has no types
     """Give the client, or that which is active where there is no address either, if any; else connect.
 
-    InvalidInputError where the scheduler cannot be reached.
+    InvalidInputError where the scheduler cannot be reached, or a worker is not as this program.
     """
     if client is not None or address is None:
-        yield client or _active()
+        yield _checked(client or _active())
         return
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -219,8 +224,16 @@ def connected(address: str | None, client: Any | None) -> Iterator[Any | None]: 
         raise InvalidInputError(
             f"Scheduler {address} cannot be reached ({type(error).__name__}); start it, or leave scheduler out."
         ) from None
-    with client:
-        yield client
+    with silence_logging_cmgr(logging.CRITICAL), client:
+        yield _checked(client)
+
+
+def _checked(client: Any | None) -> Any | None:  # noqa: ANN401 - distributed has no types
+    """The client, if any; InvalidInputError where a worker is not as this program."""
+    for worker, found in client.run(versions, on_error="return").items() if client else ():
+        if not isinstance(found, OSError):  # of a worker that goes at this moment
+            check_versions(worker, found, versions())
+    return client
 
 
 def _active() -> Any | None:  # noqa: ANN401 - distributed has no types

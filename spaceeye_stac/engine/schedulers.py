@@ -3,16 +3,17 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import current_process
 from pathlib import Path
+from shutil import rmtree
 from signal import SIG_BLOCK, SIGINT, pthread_sigmask
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-from spaceeye_stac.collection import SCRATCH, TILES
+from spaceeye_stac.collection import TILES
 from spaceeye_stac.engine.budget import Budget
 from spaceeye_stac.engine.memory import keep_few_heaps
 from spaceeye_stac.model import Progress
@@ -20,6 +21,7 @@ from spaceeye_stac.pixels import CachePlace, NetworkUse, cache_place, network_us
 from spaceeye_stac.resources import Resources
 
 logger = logging.getLogger(__name__)
+WORKERS = ".workers"  # what processes of this machine keep in a run's folder, until they end
 
 
 class Task(Protocol):
@@ -53,6 +55,8 @@ def open_workers(resources: Resources, work: Path | None = None) -> Iterator[Wor
     Parts of files in stores are kept in the cache of the resources, else in `work`, the work folder of a run.
     """
     keep_few_heaps()
+    if work is not None:  # a run that was killed leaves it
+        rmtree(work / WORKERS, ignore_errors=True)
     cache = _cache(resources, work)
     use_network(NetworkUse(resources.connections, resources.loader, cache))
     try:
@@ -76,8 +80,10 @@ def _cache(resources: Resources, work: Path | None) -> CachePlace | None:
 def _opened(resources: Resources, work: Path | None) -> Iterator[Workers]:
     address, client = resources.scheduler, resources.client
     if address == "processes":
-        with _Processes(resources.local_workers, work) as crew:
-            yield crew
+        # Ctrl-C is for the main process: what a thread starts inherits the signals that it blocks
+        no_signals = ThreadPoolExecutor(1, "workers", pthread_sigmask, (SIG_BLOCK, {SIGINT}))
+        with ExitStack() as stack, no_signals as starter:
+            yield _Processes(starter.submit(_started, stack, resources.local_workers, work))
     elif address == "threads" or (address is None and client is None and "distributed" not in sys.modules):
         yield _Threads(resources.local_workers)
     else:
@@ -136,30 +142,12 @@ class _Threads:
         return [future.result() for future in futures]
 
 
+@dataclass(frozen=True)
 class _Processes:
     """Processes of this machine, which start while the main one still searches, and stay until the end."""
 
+    started: Future[Workers]
     shares_lock = False
-
-    def __init__(self, count: int, work: Path | None) -> None:
-        self._stack = ExitStack()
-        folder = work / SCRATCH if work is not None else Path(self._stack.enter_context(TemporaryDirectory()))
-        # Ctrl-C is for the main process: what a thread starts inherits the signals that it blocks
-        starter = ThreadPoolExecutor(1, "workers", pthread_sigmask, (SIG_BLOCK, {SIGINT}))
-        self._started = starter.submit(self._start, count, folder)
-        starter.shutdown(wait=False)
-
-    def _start(self, count: int, folder: Path) -> Workers:
-        from spaceeye_stac.engine import cluster  # noqa: PLC0415 - seconds to import
-
-        return self._stack.enter_context(cluster.local_workers(count, folder))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._started.exception()  # none is left at work, though none was asked for anything
-        self._stack.close()
 
     def budget(self, resources: Resources) -> Budget:
         """See `Workers`."""
@@ -167,4 +155,12 @@ class _Processes:
 
     def map(self, task: Task, todo: Sequence[Any], stage: str, progress: Progress, *, most: int) -> list[Any]:
         """See `Workers`; WorkerError where none could start."""
-        return self._started.result().map(task, todo, stage, progress, most=most)
+        return self.started.result().map(task, todo, stage, progress, most=most)
+
+
+def _started(stack: ExitStack, count: int, work: Path | None) -> Workers:
+    from spaceeye_stac.engine import cluster  # noqa: PLC0415 - seconds to import
+
+    folder = Path(stack.enter_context(TemporaryDirectory())) if work is None else work / WORKERS
+    stack.callback(rmtree, folder, ignore_errors=True)
+    return stack.enter_context(cluster.local_workers(count, folder))

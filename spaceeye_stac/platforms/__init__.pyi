@@ -2,6 +2,7 @@ from .cube_pixels import Units as Units
 from .description import GROUPS as GROUPS
 from .description import ONLY_IN_PYTHON as ONLY_IN_PYTHON
 from .description import Parameter as Parameter
+from .description import described_fields as described_fields
 from .description import parameters_of as parameters_of
 from .description import process_description as process_description
 from .filling import fill_clouds as fill_clouds

@@ -175,7 +175,9 @@ def test_worker_processes_that_are_killed_are_replaced_and_the_run_goes_on(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_no_worker_outlives_the_run(starter: Starter, simulated_query: se.Query, tmp_path: Path) -> None:
+def test_no_worker_outlives_the_run(
+    starter: Starter, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
+) -> None:
     pid = starter.start(simulated_query, tmp_path / "out", scheduler="processes", workers=2)
     assert any(line[0] == "writing days" and line[1] > 0 for line in starter.told())
     crew = workers_of(pid)
@@ -184,6 +186,10 @@ def test_no_worker_outlives_the_run(starter: Starter, simulated_query: se.Query,
     assert crew
     psutil.wait_procs(crew, timeout=5)
     assert not [one for one in crew if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert list(tmp_path.glob(".out.partial/.workers/*"))
+    starter.start(simulated_query, tmp_path / "out")  # on threads
+    assert starter.end() == [0]
+    assert_same_files(tmp_path / "out", simulated_run)
 
 
 @pytest.mark.parametrize(
