@@ -36,17 +36,22 @@ Values = NDArray[np.uint16]
 
 
 def interpolated(values: Sequence[Values], made: Recipe) -> Values:
-    """DN of sources of one shape as GDAL makes them: each scaled in float32, halves rounded up, 65535 at most."""
+    """DN of sources of one shape, step by step as GDAL makes them: of one in float32, of two in float64."""
     flat = [np.ascontiguousarray(one).reshape(-1) for one in values]
     out = np.empty(flat[0].shape, np.uint16)
-    lit, (room, more) = np.empty(min(out.size, CACHED_VALUES), np.float32), np.empty((2, min(out.size, CACHED_VALUES)))
+    one, two = np.empty((2, min(out.size, CACHED_VALUES)), np.float64 if made.between else np.float32)
+    ratios = [ratio for _, ratio in made.sources]
     for start in range(0, out.size, CACHED_VALUES):
         part = slice(start, start + CACHED_VALUES)
-        total, into = room[: out[part].size], more[: out[part].size]
-        total.fill(0.5)
-        for one, (_, ratio), share in zip(flat, made.sources, made.shares, strict=True):
-            np.multiply(one[part], ratio, out=lit[: total.size], dtype=np.float64, casting="unsafe")
-            total += np.multiply(lit[: total.size], share, out=into, dtype=np.float64)
+        total, first = one[: out[part].size], two[: out[part].size]
+        np.multiply(flat[-1][part], ratios[-1], out=total, dtype=np.float64, casting="unsafe")
+        if made.between is not None:
+            day, gap, now = made.between
+            total -= np.multiply(flat[0][part], ratios[0], out=first, dtype=np.float64)
+            total *= now - day
+            total /= gap
+            total += first
+        total += total.dtype.type(0.5)  # halves are rounded up
         np.minimum(total, HIGHEST_DN, out=total)
         np.copyto(out[part], total, casting="unsafe")
     return out.reshape(values[0].shape)

@@ -39,16 +39,12 @@ class Recipe:
     @property
     def weights(self) -> tuple[float, ...]:
         """What each source's values are multiplied by to be its part of the DN."""
-        return tuple(share * ratio for share, (_, ratio) in zip(self.shares, self.sources, strict=True))
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """How much of each source there is in the day."""
+        ratios = tuple(ratio for _, ratio in self.sources)
         if self.between is None:
-            return (1.0,)
+            return ratios
         start, gap, day = self.between
         share = (day - start) / gap
-        return (1 - share, share)
+        return ((1 - share) * ratios[0], share * ratios[1])
 
 
 def vrt_of(found: Recipe, grid: Grid, folder: Path, said: Description) -> str:
