@@ -37,7 +37,7 @@ def writing(query: dict[str, Any], days: str, out: str) -> float:
 def _processor_seconds() -> float:
     """Of this process, and of those it has started that are still there."""
     me = psutil.Process()
-    return sum(one.cpu_times().user + one.cpu_times().system for one in (me, *me.children(recursive=True)))
+    return float(sum(sum(one.cpu_times()[:2]) for one in (me, *me.children(recursive=True))))
 
 
 def floor(query: dict[str, Any], days: str, out: str, threads: int) -> float:
