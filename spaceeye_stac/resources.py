@@ -30,7 +30,8 @@ class Output:
         Of the compression, 1 and up; 1 when left out, which is fastest by far and a few percent larger.
     days
         "files": a COG per band and day. "virtual": COGs of the keyframes, and one small VRT per band and day that GDAL
-        interpolates as it is read, within 1 DN of the file; a band that cannot be had so on some day is a COG there.
+        interpolates as it is read, within 1 DN of the file, and one that shows them; bands that cannot be had so on
+        some day are COGs there.
     uncertainty
         "max": one file a day, the largest over bands. "bands": one of each band besides, `uncertainty_B04` and so on.
     stretch

@@ -1,5 +1,6 @@
 from .blending import DayGroup as DayGroup
 from .blending import DayView as DayView
+from .blending import FilePixels as FilePixels
 from .blending import day_groups as day_groups
 from .cog import LARGE_BYTES as LARGE_BYTES
 from .cog import NODATA as NODATA
@@ -29,6 +30,7 @@ from .pictures import SHADES as SHADES
 from .pictures import THUMBNAIL_PIXELS as THUMBNAIL_PIXELS
 from .pictures import TRUE_COLOUR as TRUE_COLOUR
 from .pictures import display_bands as display_bands
+from .pictures import shades_of as shades_of
 from .pictures import visual as visual
 from .pictures import write_thumbnail as write_thumbnail
 from .published_cube import days_of_items as days_of_items
@@ -41,10 +43,13 @@ from .stored_cube import stored_days as stored_days
 from .stored_pixels import StoredDays as StoredDays
 from .virtual import Knots as Knots
 from .virtual import KnotTask as KnotTask
-from .virtual import VirtualRaster as VirtualRaster
 from .virtual import drop_torn_knot_cogs as drop_torn_knot_cogs
 from .virtual import drop_unused_knot_cogs as drop_unused_knot_cogs
 from .virtual import knot_cogs_of as knot_cogs_of
 from .virtual import knot_groups as knot_groups
 from .virtual import recipe as recipe
 from .virtual import reuse_knot_cogs as reuse_knot_cogs
+from .virtual_pixels import VirtualPixels as VirtualPixels
+from .vrt import VirtualRaster as VirtualRaster
+from .vrt import picture_vrt_of as picture_vrt_of
+from .vrt import vrt_of as vrt_of

@@ -7,10 +7,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from spaceeye_stac.days.cog import NODATA, quantise, truncate
 from spaceeye_stac.days.quality import NearLooks, Quality
 from spaceeye_stac.keyframes import Contents, Tiles, cores_of
 from spaceeye_stac.methods import bridged
 from spaceeye_stac.model import NO_LOOK, Cell
+from spaceeye_stac.pixels import Clip
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class DayView:
                 step -= left
             yield _blended_day(left, step, share, illuminance)
 
+    def lit(self, images: Sequence[NDArray[np.float32]], day: int, band: int) -> NDArray[np.float32]:
+        """Reflectance on a day from normalised pixels of what it is made from: one image, or one to either side."""
+        step = images[1] - images[0] if len(images) > 1 else None
+        return _blended_day(images[0], step, self._share(day), self.contents.illuminance.at(day)[band])
+
     def _share(self, day: int) -> float:
         """How far a day is on the way from its knot to the next, 0 to 1; after the last all stays as on that."""
         start = self.knots[self.group.knot]
@@ -109,6 +116,25 @@ class DayView:
     def uncertainty(self, cells: Sequence[Cell]) -> "Uncertainty":
         """Of the days over the cores of `cells`."""
         return Uncertainty(self, cells)
+
+
+class FilePixels:
+    """DN of one band on some days of a group as files hold them; none is ever `wrong`."""
+
+    wrong: frozenset[int] = frozenset()
+
+    def __init__(self, view: DayView, band: int, days: Sequence[int], clip: Clip) -> None:
+        self._view, self._band, self._days, self._clip = view, band, days, clip
+
+    def rows(self, cells: Sequence[Cell]) -> Iterator[NDArray[np.uint16]]:
+        """Yield `(y, x)` over the cores of `cells`, one array for each day."""
+        to_dn = truncate if self._view.contents.truncates else quantise
+        outside = self._clip.outside(cores_of(cells))
+        for image in self._view.reflectance(self._days, self._band, cells):
+            values = to_dn(image)
+            if outside is not None:
+                values[outside] = NODATA
+            yield values
 
 
 class Uncertainty:

@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -45,10 +45,15 @@ CACHED_VALUES = 1 << 16
 
 @dataclass(frozen=True)
 class Encoding:
-    """How rasters are compressed: "DEFLATE" or "ZSTD", and the level."""
+    """How rasters are compressed: "DEFLATE" or "ZSTD", and the level; `overviews`: which, where a raster is large.
+
+    "AUTO": each half as large as the one before. "FORCE_USE_EXISTING": those of a quarter of the size and less alone,
+    which are a quarter of the bytes of all.
+    """
 
     compress: str = "DEFLATE"
     level: int = 1
+    overviews: str = field(default="AUTO", repr=False)
 
     @classmethod
     def of(cls, output: Output) -> "Encoding":
@@ -191,7 +196,7 @@ class Raster:
             "crs": _wkt(geobox),
             "transform": tuple(geobox.transform)[:6],
             "nodata": nodata,
-            "said": None if said is None else asdict(said),
+            "said": None if said is None else {**vars(said)},
         }
         size = height * width * count * np.dtype(dtype).itemsize
         self._gathered: _Memory | _File
@@ -290,7 +295,7 @@ def _options(geobox: GeoBox, encoding: Encoding, *, averaged: bool) -> dict[str,
         "level": encoding.level,
         "predictor": "STANDARD",
         "blocksize": min(BLOCK, max(SMALLEST_TILE, -(-largest // TILE_MULTIPLE) * TILE_MULTIPLE)),
-        "overviews": "AUTO" if largest > OVERVIEWS_ABOVE_PIXELS else "NONE",
+        "overviews": encoding.overviews if largest > OVERVIEWS_ABOVE_PIXELS else "NONE",
         "overview_resampling": "average" if averaged else "nearest",
         "bigtiff": "IF_SAFER",
         "copy_src_mdd": "YES",  # GDAL's domain IMAGERY, too

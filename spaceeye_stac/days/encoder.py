@@ -29,6 +29,7 @@ from rasterio.shutil import copy
 from spaceeye_stac.errors import OutputError, WorkerError
 
 CACHE_MB = 64
+COARSE = 4  # times as large are the pixels of an overview
 KEPT_BYTES = 2**28
 SETTINGS = {
     "GDAL_CACHEMAX": str(CACHE_MB),
@@ -195,7 +196,9 @@ def describe(raster: Any, profile: RasterProfile) -> None:  # noqa: ANN401 - ras
 def _add_overviews(raster: Any, options: Mapping[str, object]) -> None:  # noqa: ANN401 - rasterio has no types
     """Give a raster the overviews of its COG: the driver's own go through a compressed file, a third of its time."""
     levels = _factors(max(raster.shape), int(str(options["blocksize"])))
-    if options["overviews"] == "AUTO" and levels:
+    if options["overviews"] == "FORCE_USE_EXISTING":
+        levels = levels[1:] or [COARSE]
+    if options["overviews"] != "NONE" and levels:
         raster.build_overviews(levels, Resampling[str(options["overview_resampling"])])
 
 

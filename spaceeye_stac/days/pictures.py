@@ -47,14 +47,18 @@ def visual(
     images: Sequence[NDArray[np.uint16]], rgb_bands: Sequence[str], stretch: str = "natural"
 ) -> NDArray[np.uint8]:
     """Stretch DN `(y, x)` of `rgb_bands` to 8-bit RGB `(3, y, x)`, the same on every day; 0 is nodata."""
-    shades = SHADES[stretch]
-    tables = [_table(shades.white_of(name), shades.gamma) for name in rgb_bands]
+    tables = shades_of(rgb_bands, stretch)
     return np.stack([table.take(image) for table, image in zip(tables, images, strict=True)])
+
+
+def shades_of(rgb_bands: Sequence[str], stretch: str) -> list[NDArray[np.uint8]]:
+    """What each DN of each of the bands is shown as: 1 to 255, and 0 for nodata."""
+    shades = SHADES[stretch]
+    return [_table(shades.white_of(name), shades.gamma) for name in rgb_bands]
 
 
 @cache
 def _table(white: int, gamma: float) -> NDArray[np.uint8]:
-    """What each DN is shown as: 1 to 255, and 0 for nodata."""
     found = np.clip(1 + 254 * (np.arange(HIGHEST_DN + 1) / white) ** (1 / gamma), 1, 255).astype(np.uint8)
     found[NODATA] = 0
     return found

@@ -5,21 +5,21 @@ and one that is brought up to date share it. It stands whole or not at all, with
 may still empty what stood whole.
 """
 
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from xml.sax.saxutils import escape, unescape
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from spaceeye_stac.collection import KEYFRAME_COGS
 from spaceeye_stac.days.blending import DayGroup, DayView
@@ -27,29 +27,19 @@ from spaceeye_stac.days.cog import (
     NODATA,
     SHA256,
     Encoding,
-    Moments,
     Raster,
-    WrittenRaster,
     quantise,
     written_file,
 )
-from spaceeye_stac.days.descriptions import (
-    SCALE,
-    Description,
-    band_xml,
-    dataset_xml,
-    description_of_keyframe,
-)
+from spaceeye_stac.days.descriptions import SCALE, description_of_keyframe
 from spaceeye_stac.days.encoder import CACHE_MB
+from spaceeye_stac.days.vrt import KnotCog, Recipe
 from spaceeye_stac.keyframes import Contents, KeyframeStore, cores_of, digest
-from spaceeye_stac.model import Grid, GridJob
+from spaceeye_stac.model import GridJob
 from spaceeye_stac.pixels import Clip
 
-UNIT_DN = 0.5
-COARSER = 2
-HIGHEST = 65535
+UNIT_DN = math.sqrt(2)  # so days are within 0.71 DN before they are rounded, and none lies half-way between two DN
 NAME_DIGITS = 12
-LARGEST_DIFFERENCE_DN = 1
 CHECKSUMS = "SHA256SUMS"  # as sha256sum -c reads it
 SOURCE = re.compile(r"<SourceFilename [^>]*>([^<]+)</SourceFilename>")
 
@@ -95,7 +85,7 @@ def _kinds(contents: Contents, window: int, knot: int) -> tuple[str, ...]:
 
 
 def _units(contents: Contents, window: int, knot: int) -> NDArray[np.float64]:
-    """Normalised value `(band,)` that is half a DN under the strongest illuminance on the way to the neighbours."""
+    """Normalised value `(band,)` that is `UNIT_DN` under the strongest illuminance on the way to the neighbours."""
     illuminance = np.stack([contents.illuminance.at(day) for day in _around(contents, window, knot)]).astype(np.float64)
     strongest = np.nan_to_num(illuminance, nan=0).max(axis=0)
     return UNIT_DN * SCALE / np.where(strongest > 0, strongest, 1)
@@ -138,44 +128,21 @@ class KnotTask:
         return Clip(self.job.grid)
 
     def _write(self, view: DayView, path: Path, kind: str, band: int) -> None:
-        known, group = view.contents, view.group
-        if kind == "as_seen":  # the very image of its day, in its DN
-            illuminance = float(known.illuminance.at(group.days[0])[band])
-            self._write_in_units(view, path, (kind, band), SCALE / illuminance)
-            return
+        known, group, grid = view.contents, view.group, self.job.grid
         unit = float(_units(known, group.window, group.knot)[band])
-        if not self._write_in_units(view, path, (kind, band), unit):
-            self._write_in_units(view, path, (kind, band), COARSER * unit)
-
-    def _write_in_units(self, view: DayView, path: Path, what: tuple[str, int], unit: float) -> bool:
-        """Whether every value is small enough for the unit; those that are not are cut off."""
-        grid, layout, (kind, band) = self.job.grid, view.contents.layout, what
-        day = self.job.days.day(view.group.days[0])
-        said = description_of_keyframe(self.job.bands[band], day, unit)
-        raster = Raster(path, grid.geobox, "uint16", encoding=self.knots.encoding, said=said)
-        fits = True
-        for i in range(layout.counts[0]):
-            cells = layout.row(i)
-            image = view.image(kind, view.group.knot, band, cells)
-            fits &= not bool((image > HIGHEST * unit).any())
-            values = quantise(image, unit)
+        if kind == "as_seen":  # the very image of its day, in its DN
+            unit = SCALE / float(known.illuminance.at(group.days[0])[band])
+        said = description_of_keyframe(self.job.bands[band], self.job.days.day(group.days[0]), unit)
+        encoding = replace(self.knots.encoding, overviews="FORCE_USE_EXISTING")
+        raster = Raster(path, grid.geobox, "uint16", encoding=encoding, said=said)
+        for i in range(known.layout.counts[0]):
+            cells = known.layout.row(i)
+            values = quantise(view.image(kind, group.knot, band, cells), unit)
             outside = self._clip.outside(cores_of(cells))
             if outside is not None:
                 values[outside] = NODATA
             raster.write(values, cells[0].core.y.start)
         raster.close()
-        return fits
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a day's band is made from: COGs, each with what its values are multiplied by to be DN.
-
-    `between`: the first one's day, the days from there to the second's, and the day.
-    """
-
-    sources: tuple[tuple[Path, float], ...]
-    between: tuple[int, int, int] | None = None
 
 
 def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Recipe:
@@ -184,9 +151,9 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
     index, name = band
     illuminance = float(known.illuminance.at(day)[index])
 
-    def source(at: int, kind: str) -> tuple[Path, float]:
-        path = knots.place(known, window, at) / _file(name, kind)
-        return path, illuminance * _unit_of(path) / SCALE
+    def source(at: int, kind: str) -> tuple[KnotCog, float]:
+        unit = SCALE / illuminance if kind == "as_seen" else float(_units(known, window, at)[index])
+        return KnotCog(kind, at, unit, knots.place(known, window, at) / _file(name, kind)), illuminance * unit / SCALE
 
     if known.as_seen and day in known.acquired:
         return Recipe((source(days.index(day), "as_seen"),))
@@ -194,74 +161,6 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
         return Recipe((source(knot, "images"),))
     span = days[knot], days[knot + 1] - days[knot], day
     return Recipe((source(knot, "images"), source(knot + 1, "images")), span)
-
-
-@lru_cache(maxsize=4096)
-def _unit_of(path: Path) -> float:
-    """What a keyframe COG's values are in; the same for every file of that name, which stands for its content."""
-    with rasterio.open(path) as cog:
-        return float(cog.scales[0])
-
-
-def vrt_of(found: Recipe, grid: Grid, folder: Path, said: Description) -> str:
-    """Write a recipe down as a VRT that lies in `folder`: uint16, nodata 0, on the grid of its sources."""
-    height, width = grid.shape
-    place = ", ".join(repr(float(value)) for value in grid.geobox.transform.to_gdal())
-    kind, function = "", ""
-    if found.between:
-        start, gap, day = found.between
-        kind = ' subClass="VRTDerivedRasterBand"'
-        function = (
-            "  <PixelFunctionType>interpolate_linear</PixelFunctionType>\n"
-            f'  <PixelFunctionArguments t0="{start}" dt="{gap}" t="{day}"/>\n'
-            "  <SourceTransferType>Float64</SourceTransferType>\n"
-        )
-    return (
-        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">\n'
-        f" <SRS>EPSG:{grid.epsg}</SRS>\n <GeoTransform>{place}</GeoTransform>\n{dataset_xml(said)}"
-        f' <VRTRasterBand dataType="UInt16" band="1"{kind}>\n'
-        f"  <NoDataValue>{NODATA}</NoDataValue>\n{band_xml(said)}{function}"
-        + "".join(_source(path, ratio, folder, (width, height)) for path, ratio in found.sources)
-        + " </VRTRasterBand>\n</VRTDataset>\n"
-    )
-
-
-def _source(path: Path, ratio: float, folder: Path, size: tuple[int, int]) -> str:
-    """One source; not shared, as readers of several threads would then share one file handle."""
-    name = escape(Path(os.path.relpath(path, folder)).as_posix())
-    return (
-        f'  <ComplexSource>\n   <SourceFilename relativeToVRT="1" shared="0">{name}</SourceFilename>\n'
-        "   <SourceBand>1</SourceBand>\n"
-        f'   <SourceProperties RasterXSize="{size[0]}" RasterYSize="{size[1]}" DataType="UInt16"/>\n'
-        f"   <NODATA>{NODATA}</NODATA>\n   <ScaleOffset>0</ScaleOffset>\n   <ScaleRatio>{ratio!r}</ScaleRatio>\n"
-        "  </ComplexSource>\n"
-    )
-
-
-class VirtualRaster:
-    """A VRT in the place of a `Raster`: what would be written is compared with what GDAL reads from it.
-
-    `holds`: whether all was the same within 1 DN, nodata exactly.
-    """
-
-    def __init__(self, path: Path, grid: Grid, found: Recipe, said: Description) -> None:
-        self.path, self.holds = path, True
-        self._moments = Moments(NODATA)
-        path.write_text(vrt_of(found, grid, path.parent, said), encoding="utf-8")
-        self._source = rasterio.open(path)
-
-    def write(self, values: NDArray[np.unsignedinteger], top: int) -> None:
-        """Compare `(y, x)` over the whole width, from row `top` on."""
-        found = self._source.read(1, window=Window(0, top, values.shape[1], values.shape[0]))
-        self._moments.add(found)
-        difference = np.abs(found.astype(np.int32) - values)
-        same_nodata = np.array_equal(found == NODATA, values == NODATA)
-        self.holds &= same_nodata and int(difference.max()) <= LARGEST_DIFFERENCE_DN
-
-    def close(self) -> WrittenRaster:
-        """Finish; the statistics are those of the pixels as they are read."""
-        self._source.close()
-        return WrittenRaster(written_file(self.path), (self._moments.statistics(),))
 
 
 def _checksums(folder: Path) -> bytes:
@@ -295,7 +194,8 @@ def knot_cogs_of(place: Path) -> list[Path]:
 def _sources(place: Path) -> Iterator[Path]:
     for vrt in place.glob("*.vrt"):
         for name in SOURCE.findall(vrt.read_text(encoding="utf-8")):
-            yield Path(os.path.normpath(place / unescape(name)))
+            if "/" in name:  # not one of the day's own bands
+                yield Path(os.path.normpath(place / unescape(name)))
 
 
 def reuse_knot_cogs(place: Path, folder: Path, copy: Callable[[str, str], None]) -> None:

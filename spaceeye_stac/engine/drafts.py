@@ -118,7 +118,7 @@ class Draft:
     def add_pictures(self, written: dict[str, WrittenRaster]) -> None:
         """A thumbnail, and how QGIS is to show the flags."""
         written["thumbnail"] = WrittenRaster(
-            write_thumbnail(self.folder / "thumbnail.png", self.folder / "visual.tif"), ()
+            write_thumbnail(self.folder / "thumbnail.png", written["visual"].file.path), ()
         )
         style = self.folder / FLAGS_STYLE
         style.write_bytes(qgis_style())

@@ -27,17 +27,21 @@ from spaceeye_stac.days import (
     DayGroup,
     DayView,
     Encoding,
+    FilePixels,
     Knots,
     Raster,
+    VirtualPixels,
     VirtualRaster,
     WrittenRaster,
     description_of,
     description_of_picture,
     display_bands,
+    picture_vrt_of,
     quantise,
     recipe,
-    truncate,
+    shades_of,
     visual,
+    vrt_of,
 )
 from spaceeye_stac.engine.drafts import Draft
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
@@ -216,50 +220,63 @@ def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) ->
 def _write_together(
     task: WriteTask, view: DayView, drafts: Mapping[int, Draft], names: Sequence[str], rgb_bands: Sequence[str]
 ) -> None:
-    """Write some bands of all days, and those that turn out not to be had by a VRT once more as files."""
+    """Write some bands of all days, and those of the days that turn out not to be had by VRTs once more as files."""
     rasters = {day: _opened(task, view, (day, draft.folder), names, rgb_bands) for day, draft in drafts.items()}
-    _write_rows(task, view, rasters, names, rgb_bands)
+    pixels = [_pixels(task, view, drafts, name) for name in names]
+    _write_rows(view, rasters, dict(zip(names, pixels, strict=True)), _Picture(rgb_bands, task.stretch))
     for day, open_ in rasters.items():
         for key, raster in open_.items():
             drafts[day].close(key, raster)
-    for name in names:
-        left = {day: drafts[day] for day, open_ in rasters.items() if not open_[name].holds}
-        for draft in left.values():
-            draft.written.pop(name).file.path.unlink()
-        if left:
-            _write_together(replace(task, knots=None), view, left, (name,), ())
+    wrong = set[int]().union(*(one.wrong for one in pixels))
+    for day in wrong:
+        for key in rasters[day]:
+            drafts[day].written.pop(key).file.path.unlink()
+    if wrong:
+        left = {day: draft for day, draft in drafts.items() if day in wrong}
+        _write_together(replace(task, knots=None), view, left, names, rgb_bands)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """Bands that are shown, or none, and how."""
+
+    bands: Sequence[str]
+    stretch: str
 
 
 def _write_rows(
-    task: WriteTask, view: DayView, rasters: Mapping[int, _Open], names: Sequence[str], rgb_bands: Sequence[str]
+    view: DayView, rasters: Mapping[int, _Open], pixels: Mapping[str, FilePixels | VirtualPixels], picture: _Picture
 ) -> None:
     """Fill the rasters of all days, row of cells by row of cells."""
-    to_dn = truncate if view.contents.truncates else quantise
-    bands = [task.job.bands.index(name) for name in names]
     for cells in _rows(view):
         top = cells[0].core.y.start
-        outside = task.clip.outside(cores_of(cells))
-        images = zip(*(view.reflectance(list(rasters), band, cells) for band in bands), strict=True)
+        images = zip(*(one.rows(cells) for one in pixels.values()), strict=True)
         for open_, image in zip(rasters.values(), images, strict=True):
-            dn = {name: to_dn(band) for name, band in zip(names, image, strict=True)}
+            dn = dict(zip(pixels, image, strict=True))
             for name, values in dn.items():
-                if outside is not None:
-                    values[outside] = NODATA
                 open_[name].write(values, top)
-            if rgb_bands:
-                open_["visual"].write(visual([dn[name] for name in rgb_bands], rgb_bands, task.stretch), top)
+            if picture.bands:
+                shown = visual([dn[name] for name in picture.bands], picture.bands, picture.stretch)
+                open_["visual"].write(shown, top)
+
+
+def _pixels(task: WriteTask, view: DayView, drafts: Mapping[int, Draft], name: str) -> FilePixels | VirtualPixels:
+    """Where the DN of a band come from; of virtual ones a day between two keyframes is read back, if there is one."""
+    band = task.job.bands.index(name)
+    if task.knots is None:
+        return FilePixels(view, band, list(drafts), task.clip)
+    made = {day: recipe(task.knots, view, day, (band, name)) for day in drafts}
+    guard = max(made, key=lambda day: len(made[day].sources))
+    return VirtualPixels(view, band, made, task.clip, drafts[guard].folder / f"{name}.vrt", guard)
 
 
 def _opened(
     task: WriteTask, view: DayView, at: tuple[int, Path], names: Sequence[str], rgb_bands: Sequence[str]
 ) -> _Open:
     """Open what the bands of a day go to, in its folder, and `visual` where it is made with them."""
-    day, folder = at
     found: _Open = {name: _band_raster(task, view, at, name) for name in names}
     if rgb_bands:
-        said, geobox = description_of_picture(rgb_bands, task.job.days.day(day)), task.job.grid.geobox
-        encoding = task.encoding.of_pictures
-        found["visual"] = Raster(folder / "visual.tif", geobox, "uint8", count=3, encoding=encoding, said=said)
+        found["visual"] = _picture_raster(task, at, rgb_bands)
     return found
 
 
@@ -270,4 +287,15 @@ def _band_raster(task: WriteTask, view: DayView, at: tuple[int, Path], name: str
     day, folder = at
     made = recipe(task.knots, view, day, (task.job.bands.index(name), name))
     said = description_of(name, task.job.days.day(day))
-    return VirtualRaster(folder / f"{name}.vrt", task.job.grid, made, said)
+    return VirtualRaster(folder / f"{name}.vrt", vrt_of(made, task.job.grid, folder, said))
+
+
+def _picture_raster(task: WriteTask, at: tuple[int, Path], rgb_bands: Sequence[str]) -> Raster | VirtualRaster:
+    """Open what `visual` of a day goes to: a COG, or a VRT over those of its bands."""
+    (day, folder), grid = at, task.job.grid
+    said = description_of_picture(rgb_bands, task.job.days.day(day))
+    if task.knots is None:
+        path, encoding = folder / "visual.tif", task.encoding.of_pictures
+        return Raster(path, grid.geobox, "uint8", count=len(rgb_bands), encoding=encoding, said=said)
+    names, shades = [f"{name}.vrt" for name in rgb_bands], shades_of(rgb_bands, task.stretch)
+    return VirtualRaster(folder / "visual.vrt", picture_vrt_of(names, shades, grid, said), len(rgb_bands))

@@ -16,11 +16,13 @@ import rasterio
 import stackstac
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 import spaceeye_stac as se
 from spaceeye_stac.collection.folder import KEYFRAME_COGS
 from spaceeye_stac.days.cog import quantise
+from spaceeye_stac.days.pictures import display_bands, visual
 from spaceeye_stac.days.virtual import knot_cogs_of
 from spaceeye_stac.errors import InvalidInputError, OutputError
 from spaceeye_stac.simulation.landscape import Simulation
@@ -88,10 +90,27 @@ def test_every_pixel_is_that_of_the_file_within_one_dn(pair: tuple[Path, Path]) 
     assert compare(*pair) <= 1
 
 
-def test_everything_else_is_the_same_file(pair: tuple[Path, Path]) -> None:
-    for name in ("visual.tif", "clear_distance.tif", "thumbnail.png"):
-        for path in pair[0].glob(f"*/{name}"):
+def test_everything_but_pictures_is_the_same_file(pair: tuple[Path, Path]) -> None:
+    for name in ("clear_distance.tif", "flags.tif", "uncertainty.tif", "flags.qml"):
+        for path in pair[0].glob(f"*_*/{name}"):
             assert path.read_bytes() == (pair[1] / path.relative_to(pair[0])).read_bytes()
+
+
+def test_pictures_are_those_of_files_within_a_shade(pair: tuple[Path, Path]) -> None:
+    for path in pair[0].glob("*_*/visual.tif"):
+        place = pair[1] / path.parent.name
+        with rasterio.open(path) as file, rasterio.open(place / "visual.vrt") as virtual:
+            one, other = file.read().astype(int), virtual.read().astype(int)
+            assert (file.colorinterp, file.descriptions) == (virtual.colorinterp, virtual.descriptions)
+            assert (file.nodatavals, file.dtypes) == (virtual.nodatavals, virtual.dtypes)
+            assert file.tags(ns="IMAGERY") == virtual.tags(ns="IMAGERY")
+        np.testing.assert_array_equal(one == 0, other == 0)
+        assert np.abs(one - other).max() <= 1
+        shown = display_bands(BANDS)
+        expected = visual([read(place / f"{name}.vrt").astype(np.uint16) for name in shown], shown)
+        np.testing.assert_array_equal(other, expected)
+        small = [np.asarray(Image.open(folder / "thumbnail.png"), int) for folder in (path.parent, place)]
+        assert np.abs(small[0] - small[1]).max() <= 1
 
 
 def test_a_vrt_lies_where_the_file_would_and_says_so(pair: tuple[Path, Path]) -> None:
