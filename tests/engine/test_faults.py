@@ -193,7 +193,7 @@ def test_a_cluster_worker_that_is_killed_is_replaced(
     simulated_query: se.Query, simulated_run: Path, tmp_path: Path
 ) -> None:
     killed: list[int] = []
-    local = {"host": "127.0.0.1", "dashboard_address": None, "processes": True}
+    local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "processes": True}
     with LocalCluster(n_workers=2, threads_per_worker=1, **local) as cluster, Client(cluster):
 
         def kills(stage: str, done: int, _total: int) -> None:
