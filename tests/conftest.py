@@ -2,6 +2,7 @@
 
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up(host, **asked, flags=flags)
 
     monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Tests kill programs, never the machine: what the system holds for the disk is read as if it were there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _handle: None)
+        yield
 
 
 class FilesTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -41,7 +41,8 @@ def cluster(workers: int, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         "127.0.0.1",
         "--port",
         "0",
-        "--no-dashboard",
+        "--dashboard-address",
+        "127.0.0.1:0",
     ]
     with subprocess.Popen([*line, "--scheduler-file", str(file)], stderr=quiet) as scheduler:
         address = _written(file)

@@ -46,7 +46,7 @@ def test_disk_and_files_are_those_of_a_real_run(belgium: Path, belgium_run: Path
     assert cost.files == count
 
 
-@pytest.mark.parametrize("method", ["damped", "surface"])
+@pytest.mark.parametrize("method", ["damped", pytest.param("surface", marks=pytest.mark.slow)])
 def test_disk_of_the_simulated_catalog(method: str, simulated_query: se.Query, tmp_path: Path) -> None:
     settings = se.Settings(method=method)
     cost = se.plan(simulated_query, settings).cost

@@ -86,8 +86,17 @@ def files_of(query: se.Query, settings: se.Settings, day: date) -> set[str]:
     return {urlsplit(a.href).path for s in scenes for a in (*s.bands.values(), s.labels) if a is not None}
 
 
-@pytest.mark.parametrize("cells", ["one cell", "several cells"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "cells"),
+    [
+        ("surface", "one cell"),
+        pytest.param("surface", "several cells", marks=pytest.mark.slow),
+        ("damped", "one cell"),
+        ("damped", "several cells"),
+        pytest.param("damped over the illuminance", "one cell", marks=pytest.mark.slow),
+        ("damped over the illuminance", "several cells"),
+    ],
+)
 def test_only_what_is_new_and_its_windows_are_read(
     case: str, cells: str, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

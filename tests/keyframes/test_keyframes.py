@@ -32,7 +32,7 @@ def kept(simulated_query: se.Query, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=1, processes=True, host="127.0.0.1", dashboard_address=None) as running:  # type: ignore[no-untyped-call]
+    with LocalCluster(n_workers=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0") as running:  # type: ignore[no-untyped-call]
         yield running
 
 

@@ -199,7 +199,7 @@ def test_extreme_masks_give_finite_numbers(share: float, dates: int) -> None:
     assert all(getattr(state.widths, name).isfinite().all() for name in ("inner", "outer", "inner_unseen"))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     height=st.integers(1, 200),
     top=st.integers(-70, 70),

@@ -161,7 +161,7 @@ def test_dilation_is_the_same_however_the_grid_is_cut(
     settings = se.Settings(mask_dilation=metres, crs=crs, resolution=10, duration=6)
     job = grid_job(search(query, settings), query, settings)
     whole = observe_part(job, job.grid.geobox).clear
-    for cell in job.grid.cells(37, halo=5):
+    for cell in job.grid.cells(61, halo=5):
         found = observe_part(job, job.grid.part(cell.view)).clear
         np.testing.assert_array_equal(found, whole[:, cell.view.y, cell.view.x])
     wide = job.grid.geobox.pad(25)

@@ -189,7 +189,7 @@ def test_pixels_with_1000_dn_that_no_field_tells_of_are_named_however_the_grid_i
     assert again == found
 
 
-@pytest.mark.parametrize("marks", [1, 2])
+@pytest.mark.parametrize("marks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_warnings_outlive_a_run_that_dies_when_windows_are_marked(
     marks: int, shifted: tuple[se.Query, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

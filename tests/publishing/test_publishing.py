@@ -454,6 +454,7 @@ def test_days_are_published_as_they_are_finished(simulated_query: se.Query, tmp_
         assert len([entry for entry in api.log if entry[1].endswith("/items")]) == DAYS, "each item once"
 
 
+@pytest.mark.slow  # as to an API; and a run that is killed publishes to a folder, too
 def test_days_to_a_folder_as_they_are_finished(simulated_query: se.Query, tmp_path: Path) -> None:
     done = by_command(simulated_query, tmp_path / "out", "--to", tmp_path / "there")
     assert done.returncode == 0, done.stderr
