@@ -216,7 +216,9 @@ def connected(address: str | None, client: Any | None) -> Iterator[Any | None]: 
     InvalidInputError where the scheduler cannot be reached, or a worker is not as this program.
     """
     if client is not None or address is None:
-        yield _checked(client or _active())
+        with suppress(ValueError):  # none is active
+            client = client or get_client()
+        yield client and _checked(client)
         return
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -228,16 +230,9 @@ def connected(address: str | None, client: Any | None) -> Iterator[Any | None]: 
         yield _checked(client)
 
 
-def _checked(client: Any | None) -> Any | None:  # noqa: ANN401 - distributed has no types
-    """The client, if any; InvalidInputError where a worker is not as this program."""
-    for worker, found in client.run(versions, on_error="return").items() if client else ():
+def _checked(client: Any) -> Any:  # noqa: ANN401 - distributed has no types
+    """The client; InvalidInputError where a worker is not as this program."""
+    for worker, found in client.run(versions, on_error="return").items():
         if not isinstance(found, OSError):  # of a worker that goes at this moment
             check_versions(worker, found, versions())
     return client
-
-
-def _active() -> Any | None:  # noqa: ANN401 - distributed has no types
-    try:
-        return get_client()
-    except ValueError:
-        return None
