@@ -37,6 +37,7 @@ SETTINGS = {
     # and not that of dask, which lets glibc give back all memory at once, to ask for it again
     "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": f"ignore:{SLOW_DISK}"},
     "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",  # in place of 20 ms, which workers would spend time on
     "distributed.deploy.lost-worker-timeout": "1 day",  # 15 seconds can be too short to start another
 }
 NOT_STARTED = (
