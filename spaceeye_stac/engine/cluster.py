@@ -37,6 +37,7 @@ SETTINGS = {
     # and not that of dask, which lets glibc give back all memory at once, to ask for it again
     "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": f"ignore:{SLOW_DISK}"},
     "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",  # in place of 20 ms, which workers would spend time on
     "distributed.deploy.lost-worker-timeout": "1 day",  # 15 seconds can be too short to start another
 }
 NOT_STARTED = (
@@ -216,7 +217,9 @@ def connected(address: str | None, client: Any | None) -> Iterator[Any | None]: 
     InvalidInputError where the scheduler cannot be reached, or a worker is not as this program.
     """
     if client is not None or address is None:
-        yield _checked(client or _active())
+        with suppress(ValueError):  # none is active
+            client = client or get_client()
+        yield client and _checked(client)
         return
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -228,16 +231,9 @@ def connected(address: str | None, client: Any | None) -> Iterator[Any | None]: 
         yield _checked(client)
 
 
-def _checked(client: Any | None) -> Any | None:  # noqa: ANN401 - distributed has no types
-    """The client, if any; InvalidInputError where a worker is not as this program."""
-    for worker, found in client.run(versions, on_error="return").items() if client else ():
+def _checked(client: Any) -> Any:  # noqa: ANN401 - distributed has no types
+    """The client; InvalidInputError where a worker is not as this program."""
+    for worker, found in client.run(versions, on_error="return").items():
         if not isinstance(found, OSError):  # of a worker that goes at this moment
             check_versions(worker, found, versions())
     return client
-
-
-def _active() -> Any | None:  # noqa: ANN401 - distributed has no types
-    try:
-        return get_client()
-    except ValueError:
-        return None

@@ -1,6 +1,7 @@
 """The same run on threads, on processes and on a dask.distributed cluster gives the same bytes."""
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -53,15 +54,28 @@ def test_processes_give_the_same_bytes(simulated_query: se.Query, simulated_run:
 
 
 def test_a_cluster_gives_the_same_bytes(
-    cluster: LocalCluster, simulated_query: se.Query, simulated_run: Path, tmp_path: Path
+    cluster: LocalCluster,
+    simulated_query: se.Query,
+    simulated_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address = cluster.scheduler_address
     done = command("run", *options_of(simulated_query), *BY_DAMPED, "--out", tmp_path / "named", "--scheduler", address)
     assert done.returncode == 0, done.stderr
     assert_same_files(tmp_path / "named", simulated_run)
     seen: list[tuple[str, int, int]] = []
+    sizes: list[int] = []
+    register = Client.register_plugin
+
+    def weighed(self: Client, plugin: Any, name: str) -> Any:
+        sizes.append(len(pickle.dumps(plugin)))
+        return register(self, plugin, name)
+
+    monkeypatch.setattr(Client, "register_plugin", weighed)
     with Client(cluster):
         se.run(simulated_query, DAMPED, out=tmp_path / "active", progress=lambda *step: seen.append(step))
+    assert 0 < max(sizes) < 150_000, "what all tasks have in common, but no pixels"
     assert_same_files(tmp_path / "active", simulated_run)
     assert {stage for stage, done, total in seen if done == total} == {"solving", "writing days"}
 
