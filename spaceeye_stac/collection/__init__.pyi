@@ -47,6 +47,9 @@ from .items import item_id as item_id
 from .items import link_in_order as link_in_order
 from .json_files import document_bytes as document_bytes
 from .json_files import write_json as write_json
+from .keyframe_items import add_keyframes as add_keyframes
+from .keyframe_items import keyframe_item as keyframe_item
+from .keyframe_items import link_keyframes as link_keyframes
 from .staging import check_finished as check_finished
 from .staging import check_place as check_place
 from .staging import leave_staged as leave_staged

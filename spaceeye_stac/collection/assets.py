@@ -78,7 +78,7 @@ def day_asset(key: str, file: WrittenFile, images: DayImages, job: GridJob) -> J
         "href": f"./{file.path.name}",
         **fields,
         **({"type": VRT_TYPE} if file.path.suffix == ".vrt" else {}),
-        **(_projection(job) if "bands" in fields else {}),
+        **(projected(job) if "bands" in fields else {}),
         **({"bands": _with_statistics(fields["bands"], written.statistics.get(key))} if "bands" in fields else {}),
         "file:size": file.size,
         "file:checksum": file.checksum,
@@ -140,7 +140,8 @@ def crs_code(asset: Json) -> str:
     return str(asset.get("proj:code") or f"EPSG:{asset['proj:epsg']}")
 
 
-def _projection(job: GridJob) -> Json:
+def projected(job: GridJob) -> Json:
+    """The grid of a job's rasters, by the projection extension."""
     transform = [*tuple(job.grid.geobox.transform)[:6]]
     return {**projection(job.grid.epsg), "proj:shape": list(job.grid.shape), "proj:transform": transform}
 

@@ -20,7 +20,7 @@ from spaceeye_stac.collection.assets import band_fields, classic_band, day_asset
 from spaceeye_stac.collection.day import PROVISIONAL, DayImages, DayQuality, is_provisional
 from spaceeye_stac.collection.flags import share_field
 from spaceeye_stac.collection.folder import SCHEMA_FILE
-from spaceeye_stac.model import GridJob, metres_per_pixel
+from spaceeye_stac.model import Grid, GridJob, metres_per_pixel
 from spaceeye_stac.outlines import bbox, right_handed, split, unwrapped
 from spaceeye_stac.query import Json
 from spaceeye_stac.settings import SMOOTH_METHODS, Settings
@@ -62,11 +62,9 @@ def item_id(job: GridJob, day: date) -> str:
 
 def day_item(job: GridJob, images: DayImages, folder: Path, created: datetime) -> pystac.Item:
     """Describe one day, whose files lie in `folder`, as an item with relative hrefs."""
-    outline = _rounded(right_handed(job.grid.outline or split(_footprint(job.grid.geobox))))
     item = pystac.Item(
         id=item_id(job, images.day),
-        geometry=outline,
-        bbox=list(bbox([outline])),
+        **bounded(job.grid),
         datetime=datetime.combine(images.day, time(), UTC),
         properties=_properties(job, images, created),
         stac_extensions=[*ITEM_EXTENSIONS, *([GRID_EXTENSION] if job.grid.tile else [])],
@@ -81,6 +79,12 @@ def day_item(job: GridJob, images: DayImages, folder: Path, created: datetime) -
         if mask is not None and mask.source is not None:
             item.add_link(_derived_from(mask.source.href, mask.href, mask.source.id, folder))
     return item
+
+
+def bounded(grid: Grid) -> Json:
+    """Geometry and bbox of what lies on a grid."""
+    outline = _rounded(right_handed(grid.outline or split(_footprint(grid.geobox))))
+    return {"geometry": outline, "bbox": list(bbox([outline]))}
 
 
 def _footprint(geobox: GeoBox) -> Geometry:

@@ -43,6 +43,7 @@ from .stored_cube import stored_days as stored_days
 from .stored_pixels import StoredDays as StoredDays
 from .virtual import Knots as Knots
 from .virtual import KnotTask as KnotTask
+from .virtual import bring_knot_cogs as bring_knot_cogs
 from .virtual import drop_torn_knot_cogs as drop_torn_knot_cogs
 from .virtual import drop_unused_knot_cogs as drop_unused_knot_cogs
 from .virtual import knot_cogs_of as knot_cogs_of

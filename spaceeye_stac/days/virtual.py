@@ -21,7 +21,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from spaceeye_stac.collection import KEYFRAME_COGS
+from spaceeye_stac.collection import KEYFRAME_COGS, WrittenFile, keyframe_item, write_json
 from spaceeye_stac.days.blending import DayGroup, DayView
 from spaceeye_stac.days.cog import (
     NODATA,
@@ -34,7 +34,7 @@ from spaceeye_stac.days.cog import (
 from spaceeye_stac.days.descriptions import SCALE, description_of_keyframe
 from spaceeye_stac.days.encoder import CACHE_MB
 from spaceeye_stac.days.vrt import KnotCog, Recipe
-from spaceeye_stac.keyframes import Contents, KeyframeStore, cores_of, digest
+from spaceeye_stac.keyframes import LOCAL_FILES, Contents, Files, KeyframeStore, cores_of, digest
 from spaceeye_stac.model import GridJob
 from spaceeye_stac.pixels import Clip
 
@@ -102,32 +102,51 @@ class KnotTask:
     job: GridJob
     store: Path
     knots: Knots
+    files: Files = LOCAL_FILES
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.knots.folder
+
+    def moved(self, folder: Path, files: Files) -> "KnotTask":
+        """The same in a folder that is an image of the run's."""
+        store = folder / self.store.relative_to(self.folder)
+        return replace(self, store=store, knots=replace(self.knots, folder=folder), files=files)
 
     def __call__(self, at: tuple[int, int]) -> None:
         """Write those of one window and knot."""
-        store = KeyframeStore.open(self.store)
+        store = KeyframeStore.open(self.store, self.files)
         window, knot = at
         place = self.knots.place(store.contents, window, knot)
         kinds = _kinds(store.contents, window, knot)
+        self.files.bring([place / CHECKSUMS])  # which comes last
         if place.is_dir():
             return
+        store.bring_knots(window, (knot,))
         draft, day = place.with_name(f".{place.name}.partial"), store.contents.knots[window][knot]
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         view = DayView(store, DayGroup(window, knot, range(day, day + 1)))
         with ExitStack() as cleaning, rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             cleaning.callback(shutil.rmtree, draft, ignore_errors=True)
+            files = {}
             for band, name in enumerate(self.job.bands):
                 for kind in kinds:
-                    self._write(view, draft / _file(name, kind), kind, band)
+                    path = draft / _file(name, kind)
+                    files[path.stem] = self._write(view, path, kind, band)
+            item = keyframe_item(self.job, place.name, self.job.days.day(day), files)
+            write_json(draft / f"{place.name}.json", item)
             (draft / CHECKSUMS).write_bytes(_checksums(draft))
             draft.rename(place)
+            self.files.keep(place, last=CHECKSUMS)
 
     @cached_property
     def _clip(self) -> Clip:
         return Clip(self.job.grid)
 
-    def _write(self, view: DayView, path: Path, kind: str, band: int) -> None:
+    def _write(self, view: DayView, path: Path, kind: str, band: int) -> tuple[WrittenFile, float]:
+        """Write one; gives its file, and the unit of its values."""
         known, group, grid = view.contents, view.group, self.job.grid
         unit = float(_units(known, group.window, group.knot)[band])
         if kind == "as_seen":  # the very image of its day, in its DN
@@ -142,7 +161,7 @@ class KnotTask:
             if outside is not None:
                 values[outside] = NODATA
             raster.write(values, cells[0].core.y.start)
-        raster.close()
+        return raster.close().file, unit
 
 
 def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Recipe:
@@ -164,8 +183,9 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
 
 
 def _checksums(folder: Path) -> bytes:
-    """The names of the COGs in a folder, each with its sha256, as sha256sum writes them."""
-    sums = ((written_file(path).checksum.removeprefix(SHA256), path.name) for path in sorted(folder.glob("*.tif")))
+    """The names of the COGs in a folder and of their item, each with its sha256, as sha256sum writes them."""
+    paths = sorted([*folder.glob("*.tif"), *folder.glob("*.json")])
+    sums = ((written_file(path).checksum.removeprefix(SHA256), path.name) for path in paths)
     return "".join(f"{found}  {name}\n" for found, name in sums).encode()
 
 
@@ -179,11 +199,24 @@ def _is_intact(folder: Path) -> bool:
 
 def drop_torn_knot_cogs(folder: Path) -> None:
     """Remove from a run's folder the keyframe COGs that are not what was written; they are made anew."""
-    places = [place for place in (folder / KEYFRAME_COGS).glob("*") if not place.name.startswith(".")]
+    places = [place for place in (folder / KEYFRAME_COGS).glob("*/") if not place.name.startswith(".")]
     with ThreadPoolExecutor() as pool:
         for place, is_intact in zip(places, pool.map(_is_intact, places), strict=True):
             if not is_intact:
                 shutil.rmtree(place)
+
+
+def bring_knot_cogs(knots: Knots, contents: Contents, group: DayGroup, files: Files) -> None:
+    """Have here the keyframe COGs that the days of a group read."""
+    ends = (group.knot, group.knot + 1)[: len(contents.knots[group.window]) - group.knot]
+    sums = [knots.place(contents, group.window, knot) / CHECKSUMS for knot in ends]
+    files.bring(sums)
+    named = [path.parent / line.split(maxsplit=1)[1] for path in sums if path.is_file() for line in _lines(path)]
+    files.bring(named)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def knot_cogs_of(place: Path) -> list[Path]:
@@ -193,7 +226,7 @@ def knot_cogs_of(place: Path) -> list[Path]:
 
 def _sources(place: Path) -> Iterator[Path]:
     for vrt in place.glob("*.vrt"):
-        for name in SOURCE.findall(vrt.read_text(encoding="utf-8")):
+        for name in SOURCE.findall(vrt.read_text(encoding="utf-8", errors="replace")):
             if "/" in name:  # not one of the day's own bands
                 yield Path(os.path.normpath(place / unescape(name)))
 
@@ -212,7 +245,7 @@ def reuse_knot_cogs(place: Path, folder: Path, copy: Callable[[str, str], None])
 def drop_unused_knot_cogs(folder: Path, places: Sequence[Path]) -> None:
     """Remove the keyframe COGs that no day of a run's folder reads."""
     used = {source.parent for place in places for source in knot_cogs_of(place)}
-    for entry in (folder / KEYFRAME_COGS).glob("*"):
+    for entry in (folder / KEYFRAME_COGS).glob("*/"):
         if entry not in used:
             shutil.rmtree(entry)
     if not used:

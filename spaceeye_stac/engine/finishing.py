@@ -21,14 +21,16 @@ from spaceeye_stac.collection import (
     THUMBNAIL_FILE,
     Draw,
     RunFacts,
+    add_keyframes,
     collection_of,
     drop_strangers,
     is_provisional,
     link_in_order,
+    link_keyframes,
     read_item,
     write_static,
 )
-from spaceeye_stac.days import display_bands, drop_unused_knot_cogs
+from spaceeye_stac.days import display_bands, drop_unused_knot_cogs, knot_cogs_of
 from spaceeye_stac.display import Html, card, element, notes, paragraph
 from spaceeye_stac.engine.phases import FilledGrid, GridWork
 from spaceeye_stac.engine.request import RunRequest
@@ -160,6 +162,7 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList, 
     skipped, kept = (tuple(day for grid in grids for day in grid.named(getattr(grid, of))) for of in ("empty", "kept"))
     if draw is not None:
         warnings += _add_report(whole, draw, _facts(work, whole, documents, scenes, skipped))
+    _describe_keyframes(folder, whole, documents)
     write_static(folder, whole, documents)
     # what was said of scenes, before what it was said from goes: the next run says it again of those it does not read
     said = {text: ids for grid in grids for text, ids in grid.warnings.items()}
@@ -168,9 +171,18 @@ def finish(grids: Sequence[FilledGrid], scored: Json | None, scenes: SceneList, 
     if work.output.keep_keyframes:
         (folder / SCRATCH).rename(folder / KEYFRAMES)
     drop_strangers(folder, {item.id for item in documents})
-    drop_unused_knot_cogs(folder, [folder / item.id for item in documents])
     days = sorted({grid.work.job.days.day(day).isoformat() for grid in grids for day in grid.full})
     return Result(out, tuple(days), skipped, kept, warnings, scenes=_ids(scenes), left_out=scenes.left_out)
+
+
+def _describe_keyframes(folder: Path, whole: pystac.Collection, items: Sequence[pystac.Item]) -> None:
+    """Describe the keyframes that virtual days are read from, and leave no others."""
+    drop_unused_knot_cogs(folder, [folder / item.id for item in items])
+    read = {item.id: sorted({path.parent.name for path in knot_cogs_of(folder / item.id)}) for item in items}
+    for item in items:
+        link_keyframes(item, read[item.id])
+    if any(read.values()):
+        add_keyframes(folder, whole, read)
 
 
 def _ids(scenes: Sequence[Scene]) -> tuple[str, ...]:

@@ -308,8 +308,8 @@ def _write_knots(
     store, windows_from = solved
     knots = Knots(work.folder, tuple(windows_from), work.encoding)
     _, count = work.budget.days_together(work.job, work.output)
-    task = KnotTask(work.job, store.path, knots)
-    workers.map(task, knot_groups(store.contents, groups), "writing keyframes", progress, most=count)
+    task = KnotTask(work.job, store.path, knots, work.files)
+    workers.map(work.files.away(task), knot_groups(store.contents, groups), "writing keyframes", progress, most=count)
     return knots
 
 

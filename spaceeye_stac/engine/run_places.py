@@ -18,6 +18,7 @@ from PIL import Image
 from spaceeye_stac.collection import (
     COLLECTION_FILE,
     DAY_TOTALS,
+    KEYFRAME_COGS,
     KEYFRAMES,
     OTHER_ENTRIES,
     SCRATCH,
@@ -26,6 +27,7 @@ from spaceeye_stac.collection import (
     is_ours,
     staged_folder,
 )
+from spaceeye_stac.days import knot_cogs_of
 from spaceeye_stac.engine.phases import FilledGrid
 from spaceeye_stac.engine.request import RECORD_FILE
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
@@ -219,11 +221,16 @@ class StoredPlace:
     def _bring_pictures(self, item: Json, *, whole_picture: bool) -> None:
         place, assets = self._work / item["id"], item["assets"]
         thumbnail, visual = (place / assets[key]["href"] for key in ("thumbnail", "visual"))
-        self.files(self._work).bring([thumbnail, *([visual] if whole_picture else [])])
+        virtual = [place / asset["href"] for asset in assets.values() if asset["href"].endswith(".vrt")]
+        self.files(self._work).bring([thumbnail, *virtual, *([visual] if whole_picture else [])])
+        if visual in virtual:
+            whole_picture = False
         plain = place / "thumbnail.png"
         if thumbnail != plain:
             thumbnail.rename(plain)
         if not whole_picture:
+            # a virtual picture can be read beside its keyframes alone; the name says nothing to who reads it
+            visual.unlink(missing_ok=True)
             Image.open(plain).convert("RGB").save(visual, format="TIFF")
 
     def _complete(self) -> None:
@@ -234,13 +241,16 @@ class StoredPlace:
         if (self._work / KEYFRAMES).is_dir():
             self._keep_keyframes()
         totals = sorted((self._work / DAY_TOTALS).glob("*"))
-        for group in (documents, [*paths, *totals], [self._work / COLLECTION_FILE]):
+        keyframes = sorted((self._work / KEYFRAME_COGS).glob("*.json"))
+        for group in (documents, [*paths, *totals, *keyframes], [self._work / COLLECTION_FILE]):
             for _ in at_once(self._put, group):
                 pass
-        wanted = {path.relative_to(self._work).as_posix() for path in (*documents, *paths, *totals)}
+        wanted = {path.relative_to(self._work).as_posix() for path in (*documents, *paths, *totals, *keyframes)}
         wanted |= {name for item in items for name in files_of(item)} | {COLLECTION_FILE, LOCK}
-        kept = f"{KEYFRAMES}/" if (self._work / KEYFRAMES).is_dir() else LOCK
-        self._store.delete(name for name in self._store.sizes() if name not in wanted and not name.startswith(kept))
+        kept = {path.parent for item in items for path in knot_cogs_of(self._work / item["id"])}
+        kept |= {self._work / KEYFRAMES} if (self._work / KEYFRAMES).is_dir() else set()
+        folders = tuple(f"{path.relative_to(self._work).as_posix()}/" for path in kept)
+        self._store.delete(name for name in self._store.sizes() if name not in wanted and not name.startswith(folders))
 
     def _put(self, path: Path) -> None:
         """Store a document unless it is there."""

@@ -1,7 +1,8 @@
 """A run in an object store: nothing but the store is shared, and every task has a folder of its own while it works.
 
 Objects are named as the files of a run's folder are. An object is whole or not there, and nothing is renamed. A day is
-there when its item is: files that an earlier item names are never replaced by others under the same name.
+there when its item is: files that an earlier item names are never replaced by others under the same name; those of a
+virtual day, which name each other, are while it has no item.
 """
 
 import json
@@ -22,6 +23,7 @@ from spaceeye_stac.query import Json
 
 CHECKSUM, SIZE = "file:checksum", "file:size"
 NAME_DIGITS = 8
+VRT = ".vrt"
 
 
 class MovableTask(Task, Protocol):
@@ -59,6 +61,14 @@ class StoredFiles:
         """See `Files`; what is in the store is no longer here."""
         for _ in at_once(self._send, paths):
             pass
+
+    def keep(self, folder: Path, *, last: str) -> None:
+        """See `Files`; the folder is no longer here."""
+        paths = [path for path in folder.iterdir() if path.name != last]
+        for group in (paths, [folder / last]):
+            for _ in at_once(lambda path: self.store.write(self._name(path), path), group):
+                pass
+        shutil.rmtree(folder)
 
     def _send(self, path: Path) -> None:
         self.store.put(self._name(path), path)
@@ -114,7 +124,11 @@ class StoredFiles:
         item = json.loads((place / f"{place.name}.json").read_text(encoding="utf-8"))
         # files of this machine mean nothing elsewhere
         item["links"] = [link for link in item["links"] if link["rel"] != "derived_from" or "://" in link["href"]]
-        taken = {name: asset.get(CHECKSUM) for name, asset in files_of(self.item(place.name) or item).items()}
+        before = self.item(place.name)
+        if before is not None and _has_virtual(item, before):  # whose files name each other
+            self.store.delete([item_name(place.name)])
+            before = None
+        taken = {name: asset.get(CHECKSUM) for name, asset in files_of(before or item).items()}
         todo = []
         for asset in item["assets"].values():
             path, checksum = place / asset["href"], asset[CHECKSUM]
@@ -129,6 +143,10 @@ class StoredFiles:
     def away(self, task: MovableTask) -> Task:
         """See `RunFiles`."""
         return AwayTask(task, self)
+
+
+def _has_virtual(*items: Json) -> bool:
+    return any(asset["href"].endswith(VRT) for item in items for asset in item["assets"].values())
 
 
 def item_name(name: str) -> str:

@@ -33,6 +33,7 @@ from spaceeye_stac.days import (
     VirtualPixels,
     VirtualRaster,
     WrittenRaster,
+    bring_knot_cogs,
     description_of,
     description_of_picture,
     display_bands,
@@ -85,6 +86,8 @@ class WriteTask:
         empty: list[int] = []
         if todo:
             self._store.bring_knots(group.window, (group.knot, group.knot + 1))
+            if self.knots is not None:
+                bring_knot_cogs(self.knots, self._store.contents, group, self.files)
         with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             for start in range(0, len(todo), self.at_once):
                 empty += self._write(group, todo[start : start + self.at_once])
@@ -92,7 +95,9 @@ class WriteTask:
 
     def moved(self, folder: Path, files: RunFiles) -> "WriteTask":
         """The same in a folder that is an image of the run's."""
-        return replace(self, folder=folder, store=folder / self.store.relative_to(self.folder), files=files)
+        knots = None if self.knots is None else replace(self.knots, folder=folder)
+        store = folder / self.store.relative_to(self.folder)
+        return replace(self, folder=folder, store=store, knots=knots, files=files)
 
     def _place(self, day: int) -> Path:
         return self.folder / item_id(self.job, self.job.days.day(day))

@@ -14,6 +14,9 @@ class Files(Protocol):
     def send(self, paths: Iterable[Path]) -> None:
         """Keep these files in their place, each whole or not at all; afterwards they may have to be brought again."""
 
+    def keep(self, folder: Path, *, last: str) -> None:
+        """Keep all files of a folder in their place, verified, the one of the name `last` at the end."""
+
     def drop(self, paths: Iterable[Path]) -> None:
         """Remove these files, those that are anywhere."""
 
@@ -28,6 +31,9 @@ class LocalFiles:
         """See `Files`."""
 
     def send(self, paths: Iterable[Path]) -> None:
+        """See `Files`."""
+
+    def keep(self, folder: Path, *, last: str) -> None:
         """See `Files`."""
 
     def drop(self, paths: Iterable[Path]) -> None:

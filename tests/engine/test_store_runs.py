@@ -233,6 +233,17 @@ def test_keyframes_are_kept_where_they_are_asked_for(bucket: Bucket, query: se.Q
     assert_same_run(bucket, tmp_path / "there", tmp_path / "local")
 
 
+def test_virtual_days_stand_beside_their_keyframes(bucket: Bucket, query: se.Query, tmp_path: Path) -> None:
+    output = se.Output(days="virtual")
+    for asked in (query, replace(query, datetime=LONGER)):
+        update = asked is not query
+        for out in (RUN, tmp_path / "local"):
+            se.run(asked, DAMPED, out=out, output=output, update=update)
+        report = tmp_path / "local" / "report.html"  # its pictures are the thumbnails there
+        bucket.files["some/run/report.html"] = report.read_bytes()
+        assert_same_run(bucket, tmp_path / f"there_{update}", tmp_path / "local")
+
+
 def test_a_store_without_access_is_one_sentence(
     bucket: Bucket, query: se.Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:

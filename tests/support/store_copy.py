@@ -19,7 +19,7 @@ def downloaded(bucket: Bucket, prefix: str, folder: Path) -> Path:
 
 def named_plainly(folder: Path) -> Path:
     """The same folder, in which files that an update had to give another name have the one of a first run."""
-    for path in folder.glob("*/*.json"):
+    for path in (path for path in folder.glob("*/*.json") if path.stem == path.parent.name):
         item: dict[str, Any] = json.loads(path.read_text())
         for key, asset in item["assets"].items():
             plain = "flags.qml" if key == "flags_style" else f"{key}{Path(asset['href']).suffix}"
