@@ -1,5 +1,6 @@
 from .bars import reporting as reporting
 from .budget import Budget as Budget
+from .drafts import drop_torn as drop_torn
 from .finishing import Result as Result
 from .finishing import finish as finish
 from .finishing import unchanged as unchanged
@@ -9,7 +10,6 @@ from .jobs import retention_of as retention_of
 from .lazy import lazy_days as lazy_days
 from .phases import EachDay as EachDay
 from .phases import GridWork as GridWork
-from .phases import drop_torn as drop_torn
 from .phases import fill_grid as fill_grid
 from .plans import Plan as Plan
 from .plans import plan as plan

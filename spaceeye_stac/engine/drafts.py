@@ -15,6 +15,7 @@ from spaceeye_stac.days import (
     Raster,
     VirtualRaster,
     WrittenRaster,
+    drop_torn_knot_cogs,
     histogram,
     knot_cogs_of,
     write_thumbnail,
@@ -22,6 +23,11 @@ from spaceeye_stac.days import (
 )
 from spaceeye_stac.model import NO_LOOK
 from spaceeye_stac.query import Json
+
+
+def drop_torn(folder: Path) -> None:
+    """Remove from a run's folder what an interrupted run left that is not what it wrote."""
+    drop_torn_knot_cogs(folder)
 
 
 def finished(place: Path, key: str) -> bool:

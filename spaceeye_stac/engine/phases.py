@@ -21,7 +21,6 @@ from spaceeye_stac.days import (
     KnotTask,
     day_groups,
     display_bands,
-    drop_torn_knot_cogs,
     encoders,
     knot_groups,
     reuse_knot_cogs,
@@ -119,11 +118,6 @@ class FilledGrid:
         job = self.work.job
         dates = [job.days.day(day).isoformat() for day in sorted(days)]
         return dates if job.grid.tile is None else [f"{job.grid.tile} {day}" for day in dates]
-
-
-def drop_torn(folder: Path) -> None:
-    """Remove from a run's folder what an interrupted run left that is not what it wrote."""
-    drop_torn_knot_cogs(folder)
 
 
 def fill_grid(work: GridWork, workers: Workers, progress: Progress, *, update: bool) -> FilledGrid:

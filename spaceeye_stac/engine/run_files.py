@@ -1,11 +1,13 @@
 """Where the files of a run have their place: in a folder that all workers see, or elsewhere."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from spaceeye_stac.engine.drafts import finished, intact
-from spaceeye_stac.engine.schedulers import Task
 from spaceeye_stac.keyframes import Files, LocalFiles
+
+Call = Callable[[Any], Any]  # of a `schedulers.Task`, which workers need not know
 
 
 class RunFiles(Files, Protocol):
@@ -20,7 +22,7 @@ class RunFiles(Files, Protocol):
     def publish(self, place: Path) -> None:
         """Bring the finished folder of a day to its place; its item comes last."""
 
-    def away(self, task: Any) -> Task:  # noqa: ANN401 - a SolveTask, KnotTask or WriteTask
+    def away(self, task: Any) -> Call:  # noqa: ANN401 - a SolveTask, KnotTask or WriteTask
         """What a worker calls to do the task."""
 
 
@@ -38,7 +40,7 @@ class LocalRunFiles(LocalFiles):
     def publish(self, place: Path) -> None:
         """See `RunFiles`; it was finished in its place."""
 
-    def away(self, task: Task) -> Task:
+    def away(self, task: Call) -> Call:
         """See `RunFiles`."""
         return task
 

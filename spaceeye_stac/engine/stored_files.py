@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from spaceeye_stac.collection import FINGERPRINT, document_bytes
-from spaceeye_stac.engine.schedulers import Task
+from spaceeye_stac.engine.run_files import Call
 from spaceeye_stac.publishing import Store, at_once
 from spaceeye_stac.query import Json
 
@@ -26,12 +26,15 @@ NAME_DIGITS = 8
 VRT = ".vrt"
 
 
-class MovableTask(Task, Protocol):
+class MovableTask(Protocol):
     """A task that knows the folder of its run."""
 
     folder: Path
 
-    def moved(self, folder: Path, files: "StoredFiles") -> Task:
+    def __call__(self, one: Any, /) -> Any:  # noqa: ANN401 - whatever the task takes and gives
+        """Do one thing."""
+
+    def moved(self, folder: Path, files: "StoredFiles") -> Call:
         """The same task in a folder that is an image of the run's."""
 
 
@@ -140,7 +143,7 @@ class StoredFiles:
         self.store.write(item_name(place.name), document_bytes(item))
         shutil.rmtree(place)
 
-    def away(self, task: MovableTask) -> Task:
+    def away(self, task: MovableTask) -> Call:
         """See `RunFiles`."""
         return AwayTask(task, self)
 

@@ -28,7 +28,8 @@ def copied(document: Path, target: Path) -> pystac.Catalog:
     found = catalog.full_copy()
     found.make_all_asset_hrefs_absolute()
     found.normalize_hrefs(str(target))
-    for owner in (*found.get_items(recursive=True), *found.get_all_collections()):
+    owners: list[pystac.Item | pystac.Collection] = [*found.get_items(recursive=True), *found.get_all_collections()]
+    for owner in owners:
         for asset in owner.assets.values():
             place = Path(owner.self_href).parent / Path(asset.href).name
             assert not place.exists(), "each file is copied once"
