@@ -31,8 +31,9 @@ from spaceeye_stac.days import knot_cogs_of
 from spaceeye_stac.engine.phases import FilledGrid
 from spaceeye_stac.engine.request import RECORD_FILE
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
-from spaceeye_stac.engine.stored_files import StoredFiles, files_of, item_name, own_folder
+from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, files_of, item_name, own_folder
 from spaceeye_stac.errors import OutputError, SpaceEyeError
+from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.model import Progress
 from spaceeye_stac.publishing import LOCK, Store, StoreLock, Target, alone, at_once, target_of
 from spaceeye_stac.query import Json
@@ -250,7 +251,8 @@ class StoredPlace:
         kept = {path.parent for item in items for path in knot_cogs_of(self._work / item["id"])}
         kept |= {self._work / KEYFRAMES} if (self._work / KEYFRAMES).is_dir() else set()
         folders = tuple(f"{path.relative_to(self._work).as_posix()}/" for path in kept)
-        self._store.delete(name for name in self._store.sizes() if name not in wanted and not name.startswith(folders))
+        rest = (name for name in self._store.sizes() if name not in wanted and not name.startswith(folders))
+        delete_marks_first(self._store, rest)
 
     def _put(self, path: Path) -> None:
         """Store a document unless it is there."""
@@ -268,13 +270,14 @@ class StoredPlace:
 
     def _leave(self, error: BaseException) -> None:
         """Keep what is finished, and say so; where nothing is, the next run may ask for something else."""
-        if any("/done/" in name for name in self._store.sizes(SCRATCH)):
+        if any(f"/{DONE}/" in name for name in self._store.sizes(SCRATCH)):
             error.add_note(f"What is finished is kept in {self.address}: the same command again goes on from there.")
         else:
             self._drop_unfinished()
 
     def _drop_unfinished(self) -> None:
-        self._store.delete([*self._store.sizes(SCRATCH), *([UNFINISHED] if self._store.size(UNFINISHED) else [])])
+        self.files(self._work).drop_below(self._work / SCRATCH)
+        self._store.delete([UNFINISHED] if self._store.size(UNFINISHED) else [])
 
 
 def _document(path: Path) -> Json:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from spaceeye_stac.collection import FINGERPRINT, document_bytes
 from spaceeye_stac.engine.run_files import Call
+from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.publishing import Store, at_once
 from spaceeye_stac.query import Json
 
@@ -87,7 +88,7 @@ class StoredFiles:
 
     def drop_below(self, folder: Path) -> None:
         """See `Files`."""
-        self.store.delete(self.store.sizes(self._name(folder)))
+        delete_marks_first(self.store, self.store.sizes(self._name(folder)))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -146,6 +147,14 @@ class StoredFiles:
     def away(self, task: MovableTask) -> Call:
         """See `RunFiles`."""
         return AwayTask(task, self)
+
+
+def delete_marks_first(store: Store, names: Iterable[str]) -> None:
+    """Remove objects; if that ends midway, no mark says that a cell is whole of which something is gone already."""
+    todo = set(names)
+    marks = {name for name in todo if f"/{DONE}/" in name}
+    store.delete(marks)
+    store.delete(todo - marks)
 
 
 def _has_virtual(*items: Json) -> bool:

@@ -226,6 +226,23 @@ def test_damaged_keyframes_are_solved_again(
     assert_same_run(bucket, tmp_path / "there", local)
 
 
+def test_what_is_removed_loses_its_marks_first(bucket: Bucket, query: se.Query) -> None:
+    """Else marks without their keyframes would speak for others, if a run dies as it removes them."""
+    gone: list[str] = []
+    usual = bucket.delete
+
+    def delete(key: str) -> None:
+        gone.append(key)
+        usual(key)
+
+    bucket.delete = delete  # type: ignore[method-assign]
+    se.run(query, DAMPED, out=RUN)
+    marks = [n for n, key in enumerate(gone) if "/done/" in key]
+    others = [n for n, key in enumerate(gone) if "/.keyframes/" in key and "/done/" not in key]
+    assert marks
+    assert max(marks) < min(others)
+
+
 def test_keyframes_are_kept_where_they_are_asked_for(bucket: Bucket, query: se.Query, tmp_path: Path) -> None:
     output = se.Output(keep_keyframes=True)
     se.run(query, DAMPED, out=RUN, output=output)
