@@ -18,5 +18,5 @@ from .readable import readable_scenes as readable_scenes
 from .request import RunRequest as RunRequest
 from .request import settled_request as settled_request
 from .run_places import run_place as run_place
-from .schedulers import leave_to_main as leave_to_main
 from .schedulers import open_workers as open_workers
+from .starting import leave_to_main as leave_to_main

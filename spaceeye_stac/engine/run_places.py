@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from PIL import Image
 
@@ -28,7 +28,6 @@ from spaceeye_stac.collection import (
     staged_folder,
 )
 from spaceeye_stac.days import knot_cogs_of
-from spaceeye_stac.engine.phases import FilledGrid
 from spaceeye_stac.engine.request import RECORD_FILE
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
 from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, files_of, item_name, own_folder
@@ -37,6 +36,9 @@ from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.model import Progress
 from spaceeye_stac.publishing import LOCK, Store, StoreLock, Target, alone, at_once, target_of
 from spaceeye_stac.query import Json
+
+if TYPE_CHECKING:  # a refusal does not wait for torch
+    from spaceeye_stac.engine.phases import FilledGrid
 
 UNFINISHED = f".{RECORD_FILE}"  # the record of a run while it is at work
 OWN = (COLLECTION_FILE, THUMBNAIL_FILE, *OTHER_ENTRIES, SCRATCH, UNFINISHED, LOCK)
@@ -71,7 +73,7 @@ class RunPlace(Protocol):
     def begin(self, folder: Path) -> None:
         """Let the record in the work folder tell the next run what this one was asked for."""
 
-    def ready(self, grids: Sequence[FilledGrid]) -> None:
+    def ready(self, grids: "Sequence[FilledGrid]") -> None:
         """Have in the work folder what is needed of all days to describe them together."""
 
     def watched(self, progress: Progress) -> Progress:
@@ -116,7 +118,7 @@ class FolderPlace:
     def begin(self, _folder: Path) -> None:
         """See `RunPlace`; the folder is it."""
 
-    def ready(self, _grids: Sequence[FilledGrid]) -> None:
+    def ready(self, _grids: "Sequence[FilledGrid]") -> None:
         """See `RunPlace`; all is there."""
 
     def watched(self, progress: Progress) -> Progress:
@@ -204,7 +206,7 @@ class StoredPlace:
 
         return watch
 
-    def ready(self, grids: Sequence[FilledGrid]) -> None:
+    def ready(self, grids: "Sequence[FilledGrid]") -> None:
         """See `RunPlace`: items, thumbnails, and for the report the pictures, which are the thumbnails if large."""
         names = [grid.work.place(day).name for grid in grids for day in grid.full]
         items = dict(at_once(lambda name: (name, self._item(name)), names))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import current_process
 from pathlib import Path
 from shutil import rmtree
 from signal import SIG_BLOCK, SIGINT, pthread_sigmask
@@ -91,15 +90,6 @@ def _opened(resources: Resources, work: Path | None) -> Iterator[Workers]:
 
         with cluster.connected(address, client) as found:
             yield _Threads(resources.local_workers) if found is None else cluster.ClusterWorkers(found)
-
-
-def leave_to_main() -> None:
-    """End a worker process that is only starting, and for that runs the script of the main one once more.
-
-    It says nothing: the main process will, of what it cannot start.
-    """
-    if getattr(current_process(), "_inheriting", False):  # as multiprocessing itself tells
-        raise SystemExit(1)
 
 
 def budget_of(resources: Resources) -> Budget:

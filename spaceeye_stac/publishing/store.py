@@ -32,6 +32,7 @@ RETRIES = 10
 WRITE_TRIES = 2
 PART_BYTES = 8 * 2**20
 DELETE_AT_ONCE = 1000
+METADATA_HOSTS = ("169.254.169.254", "metadata.google.internal")  # of clouds, which give credentials to their machines
 FAILURES = (BaseError, OSError, NotImplementedError, ValueError)
 
 
@@ -68,6 +69,8 @@ class Store:
             raise
         except FAILURES as error:
             text = _short(error)
+            if any(host in text for host in METADATA_HOSTS):  # which the library asks last
+                raise TargetError(f"{address} cannot be used without credentials; check {self._access}.") from None
             if any(word in text for word in ("NoSuchBucket", "must be specified", "Missing", "not found")):
                 raise TargetError(f"{address} cannot be used: {text}; check {self._access}.") from None
             raise PublishError(f"{address} cannot be {done}: {text}.") from None

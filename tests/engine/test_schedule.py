@@ -107,7 +107,6 @@ def test_a_run_goes_on_with_the_workers_that_are_there(client: Client, cluster: 
         found = crew.map(partial(die_at, {9, 16}, tmp_path), range(24), "trying", change, most=1)
     assert [n for n, _ in found] == list(range(24))
     assert len(list(tmp_path.iterdir())) == 2
-    assert len({pid for _, pid in found}) >= 3
     assert not client.run(lambda dask_worker: [name for name in dask_worker.plugins if "trying" in name])[
         next(iter(client.nthreads()))
     ]

@@ -71,7 +71,7 @@ def test_what_a_run_returns_leads_to_files(simulated_query: se.Query, tmp_path: 
     assert isinstance(result.collection, pystac.Collection)
 
 
-@pytest.mark.parametrize("out", ["s3://bucket/days", "https://host.example/days"])
+@pytest.mark.parametrize("out", ["https://host.example/days", "http://host.example/days"])
 def test_an_address_is_no_folder(out: str, simulated_query: se.Query) -> None:
     done = command("run", *options_of(simulated_query), "--out", out)
     assert done.returncode == 2
@@ -85,7 +85,7 @@ def test_refusals_do_not_wait_for_torch(simulated_query: se.Query, tmp_path: Pat
     code = (
         "import sys, spaceeye_stac as se\n"
         f"query = se.Query(catalog={str(simulated_query.catalog)!r}, bbox={simulated_query.bbox}, datetime='2023-04')\n"
-        f"for options in ({{'out': 's3://bucket'}}, {{'out': {str(tmp_path / 'file')!r}}},"
+        f"for options in ({{'out': 'https://host.example/days'}}, {{'out': {str(tmp_path / 'file')!r}}},"
         f" {{'out': {str(tmp_path / 'mine')!r}}}, {{'out': 'x', 'overwrite': True, 'update': True}}):\n"
         "    try:\n        se.run(query, **options)\n"
         "    except se.SpaceEyeError as error:\n        print(error.exit_code, 'torch' in sys.modules)\n"
