@@ -3,7 +3,6 @@
 Whoever copies or moves the days by their documents so brings along what they are read from, to the same place.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -66,13 +65,8 @@ def _asset(job: GridJob, key: str, file: WrittenFile, unit: float) -> Json:
     }
 
 
-def add_keyframes(folder: Path, collection: pystac.Collection, read: Mapping[str, Sequence[str]]) -> None:
-    """Write the collection of the keyframes into a run's folder, and link to it.
-
-    `read`: of each day's item, by its id, the names of the keyframes that it is read from.
-    """
-    names = sorted({name for used in read.values() for name in used})
-    extent = collection.extent.to_dict()
+def add_keyframes(folder: Path, collection: pystac.Collection, names: Sequence[str]) -> None:
+    """Write the collection of the keyframes of these names into a run's folder, and link to it."""
     document = {
         "type": "Collection",
         "stac_version": pystac.get_stac_version(),
@@ -80,7 +74,7 @@ def add_keyframes(folder: Path, collection: pystac.Collection, read: Mapping[str
         "title": f"Keyframes of {collection.title}",
         "description": ABOUT,
         "license": LICENSE,
-        "extent": extent,
+        "extent": collection.extent.to_dict(),
         "links": [
             _link("root", f"../{COLLECTION_FILE}"),
             _link("parent", f"../{COLLECTION_FILE}"),
@@ -88,7 +82,7 @@ def add_keyframes(folder: Path, collection: pystac.Collection, read: Mapping[str
         ],
     }
     (folder / KEYFRAME_COGS).mkdir(exist_ok=True)
-    write_json(folder / KEYFRAME_COGS / COLLECTION_FILE, dict(json.loads(json.dumps(document))))
+    write_json(folder / KEYFRAME_COGS / COLLECTION_FILE, document)
     href = f"./{KEYFRAME_COGS}/{COLLECTION_FILE}"
     collection.add_link(pystac.Link("child", href, pystac.MediaType.JSON, "Keyframes"))
 

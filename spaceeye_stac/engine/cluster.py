@@ -89,7 +89,7 @@ def _call(name: str, one: Any) -> Any:  # noqa: ANN401 - as the task's
 
 
 class ClusterWorkers:
-    """The workers of a cluster, whichever there are at the moment; they share the output's file system."""
+    """The workers of a cluster, whichever there are at the moment; they see the run's folder, or its store."""
 
     shares_lock = False
 

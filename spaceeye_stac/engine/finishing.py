@@ -181,8 +181,9 @@ def _describe_keyframes(folder: Path, whole: pystac.Collection, items: Sequence[
     read = {item.id: sorted({path.parent.name for path in knot_cogs_of(folder / item.id)}) for item in items}
     for item in items:
         link_keyframes(item, read[item.id])
-    if any(read.values()):
-        add_keyframes(folder, whole, read)
+    names = sorted({name for used in read.values() for name in used})
+    if names:
+        add_keyframes(folder, whole, names)
 
 
 def _ids(scenes: Sequence[Scene]) -> tuple[str, ...]:

@@ -30,11 +30,11 @@ from spaceeye_stac.collection import (
 from spaceeye_stac.days import knot_cogs_of
 from spaceeye_stac.engine.request import RECORD_FILE
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
-from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, files_of, item_name, own_folder
+from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, files_of, own_folder
 from spaceeye_stac.errors import OutputError, SpaceEyeError
 from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.model import Progress
-from spaceeye_stac.publishing import LOCK, Store, StoreLock, Target, alone, at_once, target_of
+from spaceeye_stac.publishing import LOCK, Store, StoreLock, Target, alone, at_once, item_name, target_of
 from spaceeye_stac.query import Json
 
 if TYPE_CHECKING:  # a refusal does not wait for torch

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from spaceeye_stac.collection import FINGERPRINT, document_bytes
 from spaceeye_stac.engine.run_files import Call
 from spaceeye_stac.keyframes import DONE
-from spaceeye_stac.publishing import Store, at_once
+from spaceeye_stac.publishing import Store, at_once, item_name
 from spaceeye_stac.query import Json
 
 CHECKSUM, SIZE = "file:checksum", "file:size"
@@ -159,11 +159,6 @@ def delete_marks_first(store: Store, names: Iterable[str]) -> None:
 
 def _has_virtual(*items: Json) -> bool:
     return any(asset["href"].endswith(VRT) for item in items for asset in item["assets"].values())
-
-
-def item_name(name: str) -> str:
-    """The object of a day's item."""
-    return f"{name}/{name}.json"
 
 
 def files_of(item: Json) -> dict[str, Json]:
