@@ -24,6 +24,10 @@ from spaceeye_stac.outlines import footprint, joined, polygons, split, unwrapped
 from spaceeye_stac.query import Query
 from spaceeye_stac.settings import Settings
 
+# Of the raster that rasterio draws on. For good: catch_warnings changes the whole process, and blocks are drawn in
+# several threads at once, so that one thread's end of it would let the warning of another through.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.features")
+
 MAX_SIDE_PIXELS = 200_000
 SNAP_TOLERANCE_PIXELS = 0.01
 SHARE_DIGITS = 6
@@ -71,9 +75,7 @@ def inside(grid: Grid, block: Block) -> NDArray[np.bool_]:
     if grid.outline is None or grid.geobox.crs is None:
         return np.ones(block.shape, bool)
     outline = _placed(joined(grid.outline), grid.geobox.crs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of the raster that rasterio draws on
-        found = geometry_mask([outline.json], block.shape, grid.part(block).transform, invert=True)
+    found = geometry_mask([outline.json], block.shape, grid.part(block).transform, invert=True)
     return np.asarray(found, bool)
 
 

@@ -27,6 +27,10 @@ from spaceeye_stac.pixels.reader import Opaque, Readers, Sources
 from spaceeye_stac.query import Json
 from spaceeye_stac.sources import profile_named
 
+# Of its older calls of pandas and pyproj; for good, since catch_warnings changes the whole process, threads and all.
+for category in (DeprecationWarning, FutureWarning):
+    warnings.filterwarnings("ignore", category=category, module="stackstac")
+
 READ_THREADS = 8
 COARSER = 0.75
 # a store that is busy is asked again; one that does not answer is not waited for without end
@@ -202,29 +206,27 @@ def _read(into: _Into, scenes: Sequence[Scene], names: Sequence[str], geobox: Ge
     remote = any("://" in source.asset.href for source in into.sources.values())
     threads = files_at_once(geobox.shape, network_use().connections) if remote else READ_THREADS
     readers = Readers(into.sources)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # stackstac's own use of older pandas and pyproj calls
-        array = stackstac.stack(
-            _plain_items(into.sources, scenes, names, geobox),
-            assets=[names[number] for number in into.numbers],
-            epsg=geobox.crs.epsg if geobox.crs else None,
-            bounds=(box.left, box.bottom, box.right, box.top),
-            resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
-            snap_bounds=False,
-            chunksize=(1, 1 if remote else -1, -1, -1),
-            dtype=np.dtype("uint16"),
-            fill_value=np.uint16(0),
-            rescale=False,
-            sortby_date=False,
-            xy_coords="center",
-            properties=False,
-            band_coords=False,
-            errors_as_nodata=(),
-            reader=readers,
-            gdal_env=_environment(scenes),
-        )
-        with _pool(readers, threads) as pool:
-            array.data.store(into, lock=False, scheduler=threaded.get, pool=pool)
+    array = stackstac.stack(
+        _plain_items(into.sources, scenes, names, geobox),
+        assets=[names[number] for number in into.numbers],
+        epsg=geobox.crs.epsg if geobox.crs else None,
+        bounds=(box.left, box.bottom, box.right, box.top),
+        resolution=(abs(geobox.resolution.x), abs(geobox.resolution.y)),
+        snap_bounds=False,
+        chunksize=(1, 1 if remote else -1, -1, -1),
+        dtype=np.dtype("uint16"),
+        fill_value=np.uint16(0),
+        rescale=False,
+        sortby_date=False,
+        xy_coords="center",
+        properties=False,
+        band_coords=False,
+        errors_as_nodata=(),
+        reader=readers,
+        gdal_env=_environment(scenes),
+    )
+    with _pool(readers, threads) as pool:
+        array.data.store(into, lock=False, scheduler=threaded.get, pool=pool)
 
 
 @contextmanager

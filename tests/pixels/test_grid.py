@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,33 @@ from spaceeye_stac.model import BandAsset, Block, Grid, Mask, Scene
 from spaceeye_stac.pixels.grid import Clip, inside, output_grid, tile_grid
 from spaceeye_stac.sources.selection import search
 from tests.support.material import BE_BBOX, BE_DAYS
+
+IN_THREADS = """
+import sys, threading, time, warnings
+from odc.geo.geobox import GeoBox
+from spaceeye_stac.model import Block, Grid
+from spaceeye_stac.pixels.grid import inside
+
+geobox = GeoBox.from_bbox((5e5, 5e6, 5.001e5, 5.0001e6), "EPSG:32631", resolution=10)
+grid = Grid("g", geobox, outline=geobox.buffered(-30).geographic_extent.json)
+until = time.monotonic() + 2
+
+def draw():
+    while time.monotonic() < until:
+        assert inside(grid, Block(slice(0, 10), slice(0, 10))).any()
+
+def others():
+    while time.monotonic() < until:
+        with warnings.catch_warnings():
+            time.sleep(1e-5)
+
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=each) for each in (draw, draw, others, others, others)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +212,8 @@ def test_a_region_that_holds_no_pixel_centre_is_refused_where_it_is_clipped(
     assert output_grid(narrow, scenes, se.Settings()).shape[1] <= 2
     with pytest.raises(InvalidInputError, match=r"holds the centre of no pixel of 10 .* leave out clip"):
         output_grid(narrow, scenes, se.Settings(clip=True))
+
+
+def test_no_warning_of_what_rasterio_draws_on_reaches_a_user_from_any_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_THREADS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
