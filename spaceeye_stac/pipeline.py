@@ -116,6 +116,7 @@ def run(
     engine.leave_to_main()
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
+    engine.start_early(resources)
     with engine.run_place(out) as place:
         request = engine.RunRequest.of(query, settings, output)
         earlier = None if overwrite else engine.RunRequest.of_finished(place.folder)

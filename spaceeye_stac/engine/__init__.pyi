@@ -20,3 +20,4 @@ from .request import settled_request as settled_request
 from .run_places import run_place as run_place
 from .schedulers import open_workers as open_workers
 from .starting import leave_to_main as leave_to_main
+from .starting import start_early as start_early

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from distributed.utils import silence_logging_cmgr
 
 from spaceeye_stac import __version__
 from spaceeye_stac.engine.budget import Budget
+from spaceeye_stac.engine.starting import PRELOADED, start_method
 from spaceeye_stac.errors import InvalidInputError, SpaceEyeError, WorkerError
 from spaceeye_stac.model import Progress
 from spaceeye_stac.resources import Resources
@@ -31,11 +33,8 @@ LOOK_SECONDS = 2  # between two looks at which workers there are
 END_SECONDS = 0.5  # that a process of this machine may take to end by itself
 SHARE_OF_LIMIT = 0.75  # of a worker's memory: beyond, dask moves things to disk, then lets it wait, then ends it
 KEY_LETTERS = 80
-WORK = "spaceeye_stac.engine.solving"  # what workers import before they are asked
-SLOW_DISK = "Creating scratch directories"  # how a warning begins
 SETTINGS = {
-    # and not that of dask, which lets glibc give back all memory at once, to ask for it again
-    "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": f"ignore:{SLOW_DISK}"},
+    "distributed.nanny.pre-spawn-environ": {},  # dask lets glibc give back all memory at once, to ask for it again
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",  # in place of 20 ms, which workers would spend time on
     "distributed.deploy.lost-worker-timeout": "1 day",  # 15 seconds can be too short to start another
@@ -46,6 +45,8 @@ NOT_STARTED = (
 )
 LOST = "scheduler-connection-lost"  # why dask cancels what it can no longer ask for
 AGAIN = "what is finished is kept: run the same command again"
+
+warnings.filterwarnings("ignore", "Creating scratch directories")  # of the main process, and of those forked from it
 
 
 @cache
@@ -191,12 +192,12 @@ def local_workers(count: int, folder: Path) -> Iterator[ProcessWorkers]:
 
     They end with this process however that ends; one that dies is started anew, and its task is done again.
     """
-    warnings.filterwarnings("ignore", SLOW_DISK)
     port = {"scheduler_kwargs": {"dashboard": False, "dashboard_address": "127.0.0.1:0"}}
     quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL, **port}
-    own = {"local_directory": str(folder), "preload": [WORK], "memory_limit": 0}
+    # what was set since the process that workers are forked from has started
+    own = {"local_directory": str(folder), "preload": list(PRELOADED), "memory_limit": 0, "env": dict(os.environ)}
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set(SETTINGS))
+        stack.enter_context(dask.config.set({**SETTINGS, "distributed.worker.multiprocessing-method": start_method()}))
         try:
             started = LocalCluster(n_workers=count, threads_per_worker=1, host="127.0.0.1", **quiet, **own)
         except RuntimeError:

@@ -156,8 +156,8 @@ def test_a_source_that_breaks_in_the_middle_is_named_and_the_run_goes_on(
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The processes of a pool that a run started, whether still there or not."""
-    return [one for one in psutil.Process(pid).children() if "spawn_main" in " ".join(one.cmdline())]
+    """The worker processes that a run has, whether still there or not: forked from a child of its own."""
+    return [one for one in psutil.Process(pid).children(recursive=True) if one.ppid() != pid]
 
 
 def test_worker_processes_that_are_killed_are_replaced_and_the_run_goes_on(
@@ -167,7 +167,8 @@ def test_worker_processes_that_are_killed_are_replaced_and_the_run_goes_on(
     pid = starter.start(simulated_query, out, scheduler="processes", workers=2)
     assert any(line[0] == "writing days" and line[1] > 0 for line in starter.told())
     crew = workers_of(pid)
-    for one in crew:
+    for one in [*crew, crew[0].parent()]:  # what they are forked from, too
+        assert one is not None
         one.kill()
     assert starter.end() == [0]
     assert len(crew) == 2
@@ -209,7 +210,7 @@ def test_a_signal_ends_a_run_at_once_and_says_what_is_kept(
         while not list(tmp_path.glob(".out.partial/spaceeye_*")):
             assert process.poll() is None
             time.sleep(0.005)
-        crew = workers_of(process.pid)
+        crew = psutil.Process(process.pid).children(recursive=True)
         start = time.monotonic()
         process.send_signal(number)
         _, said = process.communicate()
