@@ -18,6 +18,7 @@ from spaceeye_stac.engine import cluster as cluster_module
 from spaceeye_stac.engine.budget import Budget
 from spaceeye_stac.engine.schedulers import budget_of, open_workers
 from spaceeye_stac.errors import InvalidInputError, WorkerError
+from spaceeye_stac.model import silent
 from spaceeye_stac.resources import Resources
 from tests.support.command import command, options_of
 from tests.support.damped import BY_DAMPED, DAMPED
@@ -246,3 +247,13 @@ def _cancelled(dask_scheduler: Any) -> None:
 
 def quiet(_stage: str, _done: int, _total: int) -> None:
     pass
+
+
+def test_workers_see_what_was_set_after_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the credentials of a store, although all are forked from one process."""
+    seen = []
+    for value in ("earlier", "later"):
+        monkeypatch.setenv("SPACEEYE_TEST_SETTING", value)
+        with cluster_module.local_workers(1, tmp_path / value) as workers:
+            seen += workers.map(partial(os.environ.get), ["SPACEEYE_TEST_SETTING"], "look", silent, most=1)
+    assert seen == ["earlier", "later"]
