@@ -147,10 +147,10 @@ def run(
             works = [
                 engine.GridWork(job, folder, place.folder, request, output, budget, each_day, files) for job in jobs
             ]
-            grids = [engine.fill_grid(work, workers, place.watched(shown), update=update) for work in works]
+            grids = [engine.fill_grid(work, workers, place.guarded(shown), update=update) for work in works]
 
             # publish: the folder becomes a collection, and takes its place when this block ends
-            place.ready(grids)
+            place.bring_days(grids)
             result = engine.finish(grids, scores, found, viewing.draw_report if report else None)
         return replace(result, **place.named)
 

@@ -30,11 +30,22 @@ from spaceeye_stac.collection import (
 from spaceeye_stac.days import knot_cogs_of
 from spaceeye_stac.engine.request import RECORD_FILE
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
-from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, files_of, own_folder
+from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, own_folder
 from spaceeye_stac.errors import OutputError, SpaceEyeError
 from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.model import Progress
-from spaceeye_stac.publishing import LOCK, Store, StoreLock, Target, alone, at_once, item_name, target_of
+from spaceeye_stac.publishing import (
+    LOCK,
+    Store,
+    StoreLock,
+    Target,
+    alone,
+    assets_of,
+    at_once,
+    do_all,
+    item_name,
+    target_of,
+)
 from spaceeye_stac.query import Json
 
 if TYPE_CHECKING:  # a refusal does not wait for torch
@@ -73,10 +84,10 @@ class RunPlace(Protocol):
     def begin(self, folder: Path) -> None:
         """Let the record in the work folder tell the next run what this one was asked for."""
 
-    def ready(self, grids: "Sequence[FilledGrid]") -> None:
+    def bring_days(self, grids: "Sequence[FilledGrid]") -> None:
         """Have in the work folder what is needed of all days to describe them together."""
 
-    def watched(self, progress: Progress) -> Progress:
+    def guarded(self, progress: Progress) -> Progress:
         """Progress that ends a run that has lost its place to another one."""
 
 
@@ -118,10 +129,10 @@ class FolderPlace:
     def begin(self, _folder: Path) -> None:
         """See `RunPlace`; the folder is it."""
 
-    def ready(self, _grids: "Sequence[FilledGrid]") -> None:
+    def bring_days(self, _grids: "Sequence[FilledGrid]") -> None:
         """See `RunPlace`; all is there."""
 
-    def watched(self, progress: Progress) -> Progress:
+    def guarded(self, progress: Progress) -> Progress:
         """See `RunPlace`; the system guards a folder."""
         return progress
 
@@ -196,7 +207,7 @@ class StoredPlace:
         """See `RunPlace`."""
         self._store.put(UNFINISHED, folder / RECORD_FILE)
 
-    def watched(self, progress: Progress) -> Progress:
+    def guarded(self, progress: Progress) -> Progress:
         """See `RunPlace`."""
 
         def watch(stage: str, done: int, total: int) -> None:
@@ -206,14 +217,13 @@ class StoredPlace:
 
         return watch
 
-    def ready(self, grids: "Sequence[FilledGrid]") -> None:
+    def bring_days(self, grids: "Sequence[FilledGrid]") -> None:
         """See `RunPlace`: items, thumbnails, and for the report the pictures, which are the thumbnails if large."""
         names = [grid.work.place(day).name for grid in grids for day in grid.full]
         items = dict(at_once(lambda name: (name, self._item(name)), names))
         pictures = {name: item["assets"]["visual"] for name, item in items.items()}
         whole = sum(int(asset["file:size"]) for asset in pictures.values()) <= PICTURES_BYTES
-        for _ in at_once(lambda name: self._bring_pictures(items[name], whole_picture=whole), names):
-            pass
+        do_all(lambda name: self._bring_pictures(items[name], whole_picture=whole), names)
 
     def _item(self, name: str) -> Json:
         """Have the item of a day in the work folder."""
@@ -246,10 +256,9 @@ class StoredPlace:
         totals = sorted((self._work / DAY_TOTALS).glob("*"))
         keyframes = sorted((self._work / KEYFRAME_COGS).glob("*.json"))
         for group in (documents, [*paths, *totals, *keyframes], [self._work / COLLECTION_FILE]):
-            for _ in at_once(self._put, group):
-                pass
+            do_all(self._put, group)
         wanted = {path.relative_to(self._work).as_posix() for path in (*documents, *paths, *totals, *keyframes)}
-        wanted |= {name for item in items for name in files_of(item)} | {COLLECTION_FILE, LOCK}
+        wanted |= {name for item in items for name in assets_of(item)} | {COLLECTION_FILE, LOCK}
         kept = {path.parent for item in items for path in knot_cogs_of(self._work / item["id"])}
         kept |= {self._work / KEYFRAMES} if (self._work / KEYFRAMES).is_dir() else set()
         folders = tuple(f"{path.relative_to(self._work).as_posix()}/" for path in kept)
@@ -267,8 +276,7 @@ class StoredPlace:
         there = self._store.sizes(KEYFRAMES)
         names = {name: KEYFRAMES + name.removeprefix(SCRATCH) for name in self._store.sizes(SCRATCH)}
         self._store.delete(there.keys() - set(names.values()))
-        for _ in at_once(lambda name: self._store.copy(name, names[name]), names):
-            pass
+        do_all(lambda name: self._store.copy(name, names[name]), names)
 
     def _leave(self, error: BaseException) -> None:
         """Keep what is finished, and say so; where nothing is, the next run may ask for something else."""

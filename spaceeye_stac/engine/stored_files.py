@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from spaceeye_stac.collection import FINGERPRINT, document_bytes
 from spaceeye_stac.engine.run_files import Call
 from spaceeye_stac.keyframes import DONE
-from spaceeye_stac.publishing import Store, at_once, item_name
+from spaceeye_stac.publishing import Store, assets_of, do_all, item_name
 from spaceeye_stac.query import Json
 
 CHECKSUM, SIZE = "file:checksum", "file:size"
@@ -52,8 +52,7 @@ class StoredFiles:
 
     def bring(self, paths: Iterable[Path]) -> None:
         """See `Files`."""
-        for _ in at_once(self._bring, [path for path in paths if not path.is_file()]):
-            pass
+        do_all(self._bring, [path for path in paths if not path.is_file()])
 
     def _bring(self, path: Path) -> None:
         content = self.store.read(self._name(path))
@@ -63,15 +62,13 @@ class StoredFiles:
 
     def send(self, paths: Iterable[Path]) -> None:
         """See `Files`; what is in the store is no longer here."""
-        for _ in at_once(self._send, paths):
-            pass
+        do_all(self._send, paths)
 
     def keep(self, folder: Path, *, last: str) -> None:
         """See `Files`; the folder is no longer here."""
         paths = [path for path in folder.iterdir() if path.name != last]
         for group in (paths, [folder / last]):
-            for _ in at_once(lambda path: self.store.write(self._name(path), path), group):
-                pass
+            do_all(lambda path: self.store.write(self._name(path), path), group)
         shutil.rmtree(folder)
 
     def _send(self, path: Path) -> None:
@@ -107,7 +104,7 @@ class StoredFiles:
     def intact(self, place: Path, key: str) -> bool:
         """See `RunFiles`: with all its files, by their sizes; each was read back when it was put there."""
         item = self._made(place, key)
-        return item is not None and all(self._sizes.get(name) == asset[SIZE] for name, asset in files_of(item).items())
+        return item is not None and all(self._sizes.get(name) == asset[SIZE] for name, asset in assets_of(item).items())
 
     @cached_property
     def _sizes(self) -> Mapping[str, int]:
@@ -132,15 +129,14 @@ class StoredFiles:
         if before is not None and _has_virtual(item, before):  # whose files name each other
             self.store.delete([item_name(place.name)])
             before = None
-        taken = {name: asset.get(CHECKSUM) for name, asset in files_of(before or item).items()}
+        taken = {name: asset.get(CHECKSUM) for name, asset in assets_of(before or item).items()}
         todo = []
         for asset in item["assets"].values():
             path, checksum = place / asset["href"], asset[CHECKSUM]
             if taken.get(self._name(path), checksum) != checksum:
                 asset["href"] = f"./{path.stem}-{checksum[-NAME_DIGITS:]}{path.suffix}"
             todo.append((self._name(place / asset["href"]), path, checksum))
-        for _ in at_once(lambda one: self.store.write(*one), todo):
-            pass
+        do_all(lambda one: self.store.write(*one), todo)
         self.store.write(item_name(place.name), document_bytes(item))
         shutil.rmtree(place)
 
@@ -159,11 +155,6 @@ def delete_marks_first(store: Store, names: Iterable[str]) -> None:
 
 def _has_virtual(*items: Json) -> bool:
     return any(asset["href"].endswith(VRT) for item in items for asset in item["assets"].values())
-
-
-def files_of(item: Json) -> dict[str, Json]:
-    """The assets of an item by the names of their objects."""
-    return {str(PurePosixPath(str(item["id"]), asset["href"])): asset for asset in item["assets"].values()}
 
 
 @dataclass(frozen=True)

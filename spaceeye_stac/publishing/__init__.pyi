@@ -10,7 +10,9 @@ from .store import Store as Store
 from .store_lock import LOCK as LOCK
 from .store_lock import StoreLock as StoreLock
 from .store_lock import alone as alone
+from .store_place import assets_of as assets_of
 from .store_place import item_name as item_name
 from .targets import Target as Target
 from .targets import target_of as target_of
 from .threads import at_once as at_once
+from .threads import do_all as do_all

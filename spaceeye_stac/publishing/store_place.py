@@ -74,10 +74,8 @@ class StorePlace:
 
     def is_intact(self, item: Json) -> bool:
         """Whether every file that an item there names has the checksum that the item says."""
-        sums = {
-            f"{item['id']}/{PurePosixPath(a['href']).name}": a.get("file:checksum") for a in item["assets"].values()
-        }
-        return all(self.store.checksum(name) == sums[name] for name in files_of(item) if sums.get(name))
+        sums = {name: asset.get("file:checksum") for name, asset in assets_of(item).items()}
+        return all(self.store.checksum(name) == checksum for name, checksum in sums.items() if checksum)
 
 
 def item_name(name: str) -> str:
@@ -92,12 +90,17 @@ def whole_item(item: Json) -> dict[str, int | None]:
 
 def files_of(item: Json) -> dict[str, int | None]:
     """The files in an item's own folder that its assets name, with their sizes where it says them."""
-    found: dict[str, int | None] = {}
+    return {name: asset.get("file:size") for name, asset in assets_of(item).items()}
+
+
+def assets_of(item: Json) -> dict[str, Json]:
+    """Those of an item's assets whose files are in its own folder, by the names of these."""
+    found: dict[str, Json] = {}
     for asset in item.get("assets", {}).values():
         href = str(asset.get("href"))
         path = PurePosixPath(href if "://" in href else posixpath.normpath(posixpath.join(item["id"], href)))
         if is_plain_name(path.name) and path.parent.name == item["id"] and ("://" in href or len(path.parts) == 2):  # noqa: PLR2004
-            found[f"{item['id']}/{path.name}"] = asset.get("file:size")
+            found[f"{item['id']}/{path.name}"] = asset
     return found
 
 

@@ -17,3 +17,9 @@ def at_once(task: Callable[[T], R], todo: Iterable[T]) -> Iterator[R]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def do_all(task: Callable[[T], object], todo: Iterable[T]) -> None:
+    """Do tasks as `at_once`, for what they do rather than for what they return."""
+    for _ in at_once(task, todo):
+        pass

@@ -95,7 +95,7 @@ def test_refusals_do_not_wait_for_torch(simulated_query: se.Query, tmp_path: Pat
 
 
 def test_no_kill_leaves_a_task_in_the_temporary_folder(simulated_query: se.Query, tmp_path: Path) -> None:
-    """A task holds the hrefs of scenes, which may be signed. Sockets have no place in a folder whose path is so long."""
+    """A task holds the hrefs of scenes, which may be signed; a socket has no place where a path is so long."""
     temporary, out = tmp_path / ("temporary" * 12), tmp_path / "out"
     temporary.mkdir()
     line = command_line("run", *options_of(simulated_query), "--out", out, "--scheduler", "processes")
