@@ -119,9 +119,10 @@ class DayView:
 
 
 class FilePixels:
-    """DN of one band on some days of a group as files hold them; none is ever `wrong`."""
+    """DN of one band on some days of a group as files hold them; none is ever `wrong` or `misread`."""
 
     wrong: frozenset[int] = frozenset()
+    misread = False
 
     def __init__(self, view: DayView, band: int, days: Sequence[int], clip: Clip) -> None:
         self._view, self._band, self._days, self._clip = view, band, days, clip

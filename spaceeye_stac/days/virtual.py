@@ -135,9 +135,12 @@ class KnotTask:
                 for kind in kinds:
                     path = draft / _file(name, kind)
                     files[path.stem] = self._write(view, path, kind, band)
-            item = keyframe_item(self.job, place.name, self.job.days.day(day), files)
-            write_json(draft / f"{place.name}.json", item)
-            (draft / CHECKSUMS).write_bytes(_checksums(draft))
+            item, path = (
+                keyframe_item(self.job, place.name, self.job.days.day(day), files),
+                draft / f"{place.name}.json",
+            )
+            write_json(path, item)
+            (draft / CHECKSUMS).write_bytes(_checksums([*(file for file, _ in files.values()), written_file(path)]))
             draft.rename(place)
             self.files.keep(place, last=CHECKSUMS)
 
@@ -182,17 +185,17 @@ def recipe(knots: Knots, view: DayView, day: int, band: tuple[int, str]) -> Reci
     return Recipe((source(knot, "images"), source(knot + 1, "images")), span)
 
 
-def _checksums(folder: Path) -> bytes:
-    """The names of the COGs in a folder and of their item, each with its sha256, as sha256sum writes them."""
-    paths = sorted([*folder.glob("*.tif"), *folder.glob("*.json")])
-    sums = ((written_file(path).checksum.removeprefix(SHA256), path.name) for path in paths)
-    return "".join(f"{found}  {name}\n" for found, name in sums).encode()
+def _checksums(files: Iterable[WrittenFile]) -> bytes:
+    """The names of COGs and of their item, each with its sha256, as sha256sum writes them."""
+    sums = sorted((file.path.name, file.checksum.removeprefix(SHA256)) for file in files)
+    return "".join(f"{found}  {name}\n" for name, found in sums).encode()
 
 
 def _is_intact(folder: Path) -> bool:
     """Whether a folder of keyframe COGs holds those that were written, byte by byte."""
+    paths = [*folder.glob("*.tif"), *folder.glob("*.json")]
     try:
-        return (folder / CHECKSUMS).read_bytes() == _checksums(folder) != b""
+        return (folder / CHECKSUMS).read_bytes() == _checksums(map(written_file, paths)) != b""
     except OSError:
         return False
 

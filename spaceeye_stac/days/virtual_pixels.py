@@ -8,8 +8,8 @@ before it is rounded, where a ratio is the unit of a keyframe in DN under the da
 near they are. Two numbers that are less than 1 apart are 1 apart at most once both are rounded. So where that sum and
 what float32 adds stay below 1, and nodata is the same in both, no pixel needs to be looked at but those that were cut
 off to be kept (at 1 and 65535), and those so dark that they may be rounded to 0, which is nodata. These are compared
-one by one with what a file would hold; all pixels are, where the sum is larger. And of one day of each two keyframes
-GDAL itself reads a part.
+one by one with what a file would hold; all pixels are, where the sum is larger. And of one band of one day of each two
+keyframes GDAL itself reads a part, so that a build that reads VRTs otherwise is found out.
 """
 
 import math
@@ -60,17 +60,21 @@ def interpolated(values: Sequence[Values], made: Recipe) -> Values:
 class VirtualPixels:
     """DN of one band on some days of a group as GDAL reads them from their VRTs.
 
-    `wrong`: the days that were found not to be what a file would hold, within 1 DN and nodata exactly. Of day `guard`
-    a part is read from its `vrt`; where that is not the same, all days are wrong.
+    `wrong`: the days that were found not to be what a file would hold, within 1 DN and nodata exactly. If a day and its
+    VRT are given as `guard`, a part of it is read by GDAL; where that is not the same, `misread` is set.
     """
 
     def __init__(
-        self, view: DayView, band: int, recipes: Mapping[int, Recipe], clip: Clip, vrt: Path, guard: int
+        self,
+        view: DayView,
+        band: int,
+        recipes: Mapping[int, Recipe],
+        clip: Clip,
+        guard: tuple[int, Path] | None,
     ) -> None:
-        self._view, self._band, self._clip = view, band, clip
-        self._recipes, self._vrt = recipes, vrt
-        self._unread: int | None = guard
-        self.wrong = set[int]()
+        self._view, self._band, self._clip, self._recipes = view, band, clip, recipes
+        self._guard = guard
+        self.wrong, self.misread = set[int](), False
 
     def rows(self, cells: Sequence[Cell]) -> Iterator[Values]:
         """Yield `(y, x)` over the cores of `cells`, one array for each day."""
@@ -95,9 +99,9 @@ class VirtualPixels:
             found = interpolated([kept[cog] for cog in cogs], made)
             if not self._holds(day, [images[cog] for cog in cogs], found, doubtful[cogs]):
                 self.wrong.add(day)
-            if day == self._unread and found.any():
-                self._unread = None
-                self.wrong |= set() if self._is_read(found, cells[0].core.y.start) else self._recipes.keys()
+            if self._guard is not None and day == self._guard[0] and found.any():
+                self.misread = not _is_read(self._guard[1], found, cells[0].core.y.start)
+                self._guard = None
             yield found
 
     def _doubtful(self, values: Sequence[Values], cogs: tuple[KnotCog, ...]) -> NDArray[np.intp] | None:
@@ -123,14 +127,15 @@ class VirtualPixels:
         file = quantise(self._view.lit([image.reshape(-1)[doubtful] for image in images], day, self._band))
         return _alike(found.reshape(-1)[doubtful], file)
 
-    def _is_read(self, found: Values, top: int) -> bool:
-        """Whether GDAL reads the part around the middle pixel with data, of the rows from `top` on, so as well."""
-        valid = np.flatnonzero(found)
-        row, column = (int(n) // PART * PART for n in np.unravel_index(valid[valid.size // 2], found.shape))
-        mine = found[row : row + PART, column : column + PART]
-        with rasterio.open(self._vrt) as source:
-            read = source.read(1, window=Window(column, top + row, mine.shape[1], mine.shape[0]))
-        return _alike(mine, read)
+
+def _is_read(vrt: Path, found: Values, top: int) -> bool:
+    """Whether GDAL reads the part around the middle pixel with data, of the rows from `top` on, so as well."""
+    valid = np.flatnonzero(found)
+    row, column = (int(n) // PART * PART for n in np.unravel_index(valid[valid.size // 2], found.shape))
+    mine = found[row : row + PART, column : column + PART]
+    with rasterio.open(vrt) as source:
+        read = source.read(1, window=Window(column, top + row, mine.shape[1], mine.shape[0]))
+    return _alike(mine, read)
 
 
 def _least(made: Recipe) -> int:

@@ -214,9 +214,9 @@ def _rows(view: DayView) -> Iterator[tuple]:  # type: ignore[type-arg]
 
 
 def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) -> None:
-    """The bands that are shown together with `visual`, the others one by one."""
+    """The bands that are shown together with `visual`, the others one by one; as files where VRTs are misread."""
     rgb_bands = display_bands(task.job.bands)
-    _write_together(task, view, drafts, tuple(dict.fromkeys(rgb_bands)), rgb_bands)
+    task = _write_together(task, view, drafts, tuple(dict.fromkeys(rgb_bands)), rgb_bands)
     for name in task.job.bands:
         if name not in rgb_bands:
             _write_together(task, view, drafts, (name,), ())
@@ -224,21 +224,26 @@ def _write_bands(task: WriteTask, view: DayView, drafts: Mapping[int, Draft]) ->
 
 def _write_together(
     task: WriteTask, view: DayView, drafts: Mapping[int, Draft], names: Sequence[str], rgb_bands: Sequence[str]
-) -> None:
-    """Write some bands of all days, and those of the days that turn out not to be had by VRTs once more as files."""
+) -> WriteTask:
+    """Write some bands of all days, and those of the days that turn out not to be had by VRTs once more as files.
+
+    Gives the task for the other bands, which makes files where GDAL reads VRTs otherwise.
+    """
     rasters = {day: _opened(task, view, (day, draft.folder), names, rgb_bands) for day, draft in drafts.items()}
     pixels = [_pixels(task, view, drafts, name) for name in names]
     _write_rows(view, rasters, dict(zip(names, pixels, strict=True)), _Picture(rgb_bands, task.stretch))
     for day, open_ in rasters.items():
         for key, raster in open_.items():
             drafts[day].close(key, raster)
-    wrong = set[int]().union(*(one.wrong for one in pixels))
+    as_files, misread = replace(task, knots=None), any(one.misread for one in pixels)
+    wrong = drafts.keys() if misread else set[int]().union(*(one.wrong for one in pixels))
     for day in wrong:
         for key in rasters[day]:
             drafts[day].written.pop(key).file.path.unlink()
     if wrong:
         left = {day: draft for day, draft in drafts.items() if day in wrong}
-        _write_together(replace(task, knots=None), view, left, names, rgb_bands)
+        _write_together(as_files, view, left, names, rgb_bands)
+    return as_files if misread else task
 
 
 @dataclass(frozen=True)
@@ -266,13 +271,15 @@ def _write_rows(
 
 
 def _pixels(task: WriteTask, view: DayView, drafts: Mapping[int, Draft], name: str) -> FilePixels | VirtualPixels:
-    """Where the DN of a band come from; of virtual ones a day between two keyframes is read back, if there is one."""
+    """Where the DN of a band come from; of the first one shown, a virtual day between two keyframes is read back."""
     band = task.job.bands.index(name)
     if task.knots is None:
         return FilePixels(view, band, list(drafts), task.clip)
     made = {day: recipe(task.knots, view, day, (band, name)) for day in drafts}
-    guard = max(made, key=lambda day: len(made[day].sources))
-    return VirtualPixels(view, band, made, task.clip, drafts[guard].folder / f"{name}.vrt", guard)
+    between = max(made, key=lambda day: len(made[day].sources))
+    is_first = name == display_bands(task.job.bands)[0]
+    guard = (between, drafts[between].folder / f"{name}.vrt") if is_first else None
+    return VirtualPixels(view, band, made, task.clip, guard)
 
 
 def _opened(

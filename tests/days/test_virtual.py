@@ -24,6 +24,7 @@ from spaceeye_stac.collection.folder import KEYFRAME_COGS
 from spaceeye_stac.days.cog import quantise
 from spaceeye_stac.days.pictures import display_bands, visual
 from spaceeye_stac.days.virtual import knot_cogs_of
+from spaceeye_stac.days.vrt import Recipe, vrt_of
 from spaceeye_stac.errors import InvalidInputError, OutputError
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.command import as_bbox, command, command_line, options_of
@@ -256,6 +257,26 @@ def test_what_cannot_be_interpolated_from_whole_numbers_is_a_file(simulated_quer
         a, b = read(path), read((real | vrts)[name])
         np.testing.assert_array_equal(a == 0, b == 0)
         assert np.abs(a - b).max() <= 1
+
+
+def test_where_gdal_reads_vrts_otherwise_days_are_files(
+    simulated_query: se.Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen on the first band shown, it is so for all; days of one keyframe, which it reads rightly, stay virtual."""
+
+    def another_day(made: Recipe, *others: Any) -> str:
+        return vrt_of(made if made.between is None else replace(made, between=(*made.between[:2], -9)), *others)
+
+    monkeypatch.setattr("spaceeye_stac.engine.writing.vrt_of", another_day)
+    for name in ("files", "virtual"):
+        se.run(simulated_query, DAMPED, out=tmp_path / name, output=se.Output(days=name))
+    real, vrts = (band_files(tmp_path / "virtual", suffix) for suffix in (".tif", ".vrt"))
+    expected = band_files(tmp_path / "files", ".tif")
+    assert {Path(name).name for name in real} == {Path(name).name for name in vrts} == set(BANDS)
+    assert real.keys() | vrts.keys() == expected.keys()
+    for name, path in (real | vrts).items():
+        assert np.abs(read(path) - read(expected[name])).max() <= 1
+    assert all(path.read_bytes() == expected[name].read_bytes() for name, path in real.items())
 
 
 def test_large_images_go_the_same_way(tmp_path: Path) -> None:
