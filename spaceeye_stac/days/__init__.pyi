@@ -25,7 +25,6 @@ from .descriptions import SCALE as SCALE
 from .descriptions import description_of as description_of
 from .descriptions import description_of_picture as description_of_picture
 from .encoder import CACHE_MB as CACHE_MB
-from .encoder import encoders as encoders
 from .pictures import SHADES as SHADES
 from .pictures import THUMBNAIL_PIXELS as THUMBNAIL_PIXELS
 from .pictures import TRUE_COLOUR as TRUE_COLOUR

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from spaceeye_stac.collection import Statistics, WrittenFile
 from spaceeye_stac.days.descriptions import SCALE, Description
-from spaceeye_stac.days.encoder import RasterProfile, SharedPixels, create_raster, encode
+from spaceeye_stac.days.encoder import RasterForm, encode
 from spaceeye_stac.errors import OutputError
 from spaceeye_stac.resources import Output
 
@@ -168,8 +168,8 @@ class WrittenRaster:
 class Raster:
     """A COG that is written from top to bottom: tiled, overviews above 512 pixels, the same bytes every time.
 
-    It is gathered in memory, where an encoder can see it; a large one in an uncompressed file beside it, so that it
-    never stands in memory as a whole. Raises OutputError where it cannot be written.
+    It is gathered in memory; a large one in an uncompressed file beside it, so that it never stands in memory as a
+    whole. Raises OutputError where it cannot be written.
     """
 
     holds = True
@@ -188,22 +188,22 @@ class Raster:
         self._path, self._options = path, _options(geobox, encoding, averaged=count > 1 or dtype == "uint16")
         self._moments = [Moments(nodata) for _ in range(count)]
         height, width = (int(n) for n in geobox.shape)
-        self._profile = {
+        profile = {
             "count": count,
             "height": height,
             "width": width,
             "dtype": dtype,
             "crs": _wkt(geobox),
-            "transform": tuple(geobox.transform)[:6],
+            "transform": geobox.transform,
             "nodata": nodata,
-            "said": None if said is None else {**vars(said)},
         }
+        self._form = RasterForm(profile, said)
         size = height * width * count * np.dtype(dtype).itemsize
         self._gathered: _Memory | _File
         if size > LARGE_BYTES:
-            self._gathered = _File(path.with_suffix(".rough.tif"), size, self._profile)
+            self._gathered = _File(path.with_suffix(".rough.tif"), size, self._form)
         else:
-            self._gathered = _Memory(SharedPixels((count, height, width), dtype))
+            self._gathered = _Memory(np.zeros((count, height, width), dtype))
 
     def write(self, values: NDArray[np.unsignedinteger], top: int) -> None:
         """Put `(y, x)` or `(layer, y, x)` over the whole width, from row `top` on."""
@@ -216,7 +216,7 @@ class Raster:
     def close(self) -> WrittenRaster:
         """Finish the file."""
         with _named_errors(self._path):
-            encode(self._gathered.finished(), self._path, self._profile, self._options)
+            encode(self._gathered.finished(), self._path, self._form, self._options)
             if isinstance(self._gathered, _File):
                 self._gathered.path.unlink()
                 self._read_back()
@@ -243,21 +243,21 @@ class Raster:
 class _Memory:
     """Pixels that are gathered in memory."""
 
-    pixels: SharedPixels
+    pixels: NDArray[np.unsignedinteger]
 
     def write(self, layers: NDArray[np.unsignedinteger], top: int) -> None:
-        self.pixels.values[:, top : top + layers.shape[1]] = layers
+        self.pixels[:, top : top + layers.shape[1]] = layers
 
-    def finished(self) -> SharedPixels:
+    def finished(self) -> NDArray[np.unsignedinteger]:
         return self.pixels
 
 
 class _File:
     """Pixels that are gathered in an uncompressed file of so many bytes at least."""
 
-    def __init__(self, path: Path, size: int, profile: RasterProfile) -> None:
+    def __init__(self, path: Path, size: int, form: RasterForm) -> None:
         self.path, self._size = path, size
-        self._raster = create_raster(path, profile, **ROUGH)
+        self._raster = form.create(path, **ROUGH)
 
     def write(self, layers: NDArray[np.unsignedinteger], top: int) -> None:
         self._raster.write(layers, window=Window(0, top, layers.shape[2], layers.shape[1]))

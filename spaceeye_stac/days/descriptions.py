@@ -10,9 +10,9 @@ from datetime import date
 from xml.sax.saxutils import escape
 
 from spaceeye_stac.collection import UNCERTAINTY, Flag, band_words, colour_table, flag_name, picture_title
-from spaceeye_stac.days.encoder import IMAGERY
 
 SCALE = 0.0001
+IMAGERY = "IMAGERY"  # GDAL's domain for what sensors say
 SOFTWARE = "spaceeye-stac"  # without its version, so that the same pixels are the same bytes; items have it
 
 

@@ -25,7 +25,7 @@ PROGRAM_BYTES = 420 * 2**20
 SPARE = 1.05  # what is taken varies by as much
 WORKER_BYTES = 50 * 2**20  # of threads that read, and between what is in use
 OVERLAP = 0.8  # of what they need at most, all workers but one together: they do not need it at the same moment
-ENCODER_BYTES = 48 * 2**20
+WRITER_BYTES = 48 * 2**20  # of a worker that writes, between what is in use
 DN_BYTES, FLOAT_BYTES, VERDICT_BYTES = 2, 4, 1
 READ_COPIES = 2  # images on their way into the array of what is read
 STRIP_ROWS = (128, 64, 32)
@@ -139,14 +139,14 @@ def _least(job: GridJob, rows: Sequence[int]) -> str:
 
 
 def writing_bytes(job: GridJob, days: int, output: Output) -> int:
-    """Memory of one worker that writes so many days together, and of the encoder that it keeps busy."""
+    """Memory of one worker that writes so many days together, and encodes one raster after the other."""
     height, width = job.grid.shape
     each = DN_BYTES * (1 + len(job.bands) * (output.uncertainty == "bands"))
     together_bytes = max(DAY_PIXEL_BYTES, QUALITY_PIXEL_BYTES + each)
     day, encoding = ((n * height * width) for n in (together_bytes, ENCODED_COPIES * RASTER_PIXEL_BYTES))
     if DN_BYTES * height * width > LARGE_BYTES:
         day, encoding = LARGE_BYTES, ENCODED_COPIES * LARGE_BYTES
-    return int(ENCODER_BYTES + encoding + STRIPS * FLOAT_BYTES * min(height, 512) * width + days * day)
+    return int(WRITER_BYTES + encoding + STRIPS * FLOAT_BYTES * min(height, 512) * width + days * day)
 
 
 def together(each: Sequence[float]) -> int:

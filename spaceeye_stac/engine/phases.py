@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from spaceeye_stac.days import (
     KnotTask,
     day_groups,
     display_bands,
-    encoders,
     knot_groups,
     reuse_knot_cogs,
 )
@@ -58,7 +56,6 @@ from spaceeye_stac.query import Json
 from spaceeye_stac.resources import Output
 
 logger = logging.getLogger(__name__)
-WORTH_PIXELS = 2**19  # of a grid, to start processes that encode it
 EachDay = Callable[[Path, Json, Json], None]
 
 
@@ -124,19 +121,11 @@ def fill_grid(work: GridWork, workers: Workers, progress: Progress, *, update: b
     """Fill the folder with a grid's days; a tile that is never clear is one of several and has none."""
     tile = work.job.grid.tile
     try:
-        with _encoders(work, workers):
-            return _fill_folder(work, workers, _named(progress, tile), update=update)
+        return _fill_folder(work, workers, _named(progress, tile), update=update)
     except NoClearLookError:
         if tile is None:
             raise
         return FilledGrid(work, (), tuple(range(len(work.job.days))))
-
-
-def _encoders(work: GridWork, workers: Workers) -> AbstractContextManager[None]:
-    """Processes that encode, each started when it is first needed: where threads would wait, and it is worth it."""
-    height, width = work.job.grid.shape
-    _, writers = work.budget.days_together(work.job, work.output)
-    return encoders(writers) if workers.shares_lock and height * width > WORTH_PIXELS else nullcontext()
 
 
 def _named(progress: Progress, tile: str | None) -> Progress:

@@ -7,6 +7,7 @@ import subprocess
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from spaceeye_stac.collection import Flag
 from spaceeye_stac.collection.flags import qgis_style
 from spaceeye_stac.days.cog import Encoding, Raster
 from spaceeye_stac.days.descriptions import Description, description_of, description_of_picture
-from spaceeye_stac.days.encoder import encoders
 
 DAY = date(2018, 6, 10)
 BIT8 = {"clear_distance": 255, "flags": 0}
@@ -176,15 +176,19 @@ def test_gdalinfo_of_another_gdal_says_it(files: dict[str, Path], tmp_path: Path
 
 
 @pytest.mark.parametrize("key", ["flags", "B04", "visual"])
-def test_the_bytes_are_the_same_by_a_file_in_between_and_by_another_process(
+def test_the_bytes_are_the_same_by_a_file_in_between_and_by_several_threads(
     key: str, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = description_of_picture(("B04", "B03", "B02"), DAY) if key == "visual" else description_of(key, DAY)
-    with encoders(1):
-        assert written(tmp_path / f"{key}.tif", said).read_bytes() == files[key].read_bytes()
+    with ThreadPoolExecutor(4) as pool:
+        folders = [tmp_path / f"{n}" for n in range(6)]
+        for folder in folders:
+            folder.mkdir()
+        several = list(pool.map(lambda folder: written(folder / f"{key}.tif", said), folders))
+    assert {path.read_bytes() for path in several} == {files[key].read_bytes()}
     monkeypatch.setattr("spaceeye_stac.days.cog.LARGE_BYTES", 1)
     assert written(tmp_path / f"{key}.tif", said).read_bytes() == files[key].read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == [f"{key}.tif"]
+    assert set(tmp_path.iterdir()) == {tmp_path / f"{key}.tif", *folders}, "no rough raster is left"
 
 
 def test_every_file_of_a_run_says_its_day(simulated_run: Path) -> None:

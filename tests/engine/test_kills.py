@@ -119,9 +119,8 @@ def test_killed_at_any_file_it_touches_a_run_ends_well_when_it_is_called_again(
     [
         {},
         pytest.param({"scheduler": "processes", "workers": 2}, marks=EVERY),
-        pytest.param({"encoders": True}, marks=EVERY),
     ],
-    ids=["threads", "processes", "encoders"],
+    ids=["threads", "processes"],
 )
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(
     how: dict[str, Any], kills: int, starter: Starter, query: se.Query, temporary: Path, tmp_path: Path

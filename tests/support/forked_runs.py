@@ -23,7 +23,6 @@ from typing import Any
 import obstore
 
 import spaceeye_stac as se
-from spaceeye_stac.engine import phases
 from spaceeye_stac.errors import SpaceEyeError, exhausted
 from spaceeye_stac.pipeline import run
 from spaceeye_stac.publishing import DayStream, PublishOptions
@@ -43,8 +42,7 @@ class Starter:
         Options: those of Resources, `kill_after` seconds, `file_bytes`, the `limits` of the process by their names;
         `kill_at`: SIGKILL at the n-th time that a file is opened, renamed or removed beside `out` (0: never, and their
         number is reported as the stage "touches"); `update` and `output` as of `run`, `profile` as of the query;
-        `encoders`: rasters go to processes, however small; `to`: days are published there as they are made, and at the
-        end the run is.
+        `to`: days are published there as they are made, and at the end the run is.
         """
         asked = {"catalog": str(query.catalog), "bbox": query.bbox, "datetime": query.datetime, "bands": query.bands}
         asked |= {"profile": query.profile}
@@ -190,7 +188,6 @@ def _limit(asked: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (still or dies, still or dies))
     os.environ.update(asked.pop("environment"))
     tempfile.tempdir = None
-    phases.WORTH_PIXELS = 0 if asked.pop("encoders", False) else phases.WORTH_PIXELS
 
 
 def _become_limited() -> None:
