@@ -23,6 +23,7 @@ from typing import Any
 import obstore
 
 import spaceeye_stac as se
+import spaceeye_stac.engine.phases  # with which all is imported that runs need
 from spaceeye_stac.errors import SpaceEyeError, exhausted
 from spaceeye_stac.pipeline import run
 from spaceeye_stac.publishing import DayStream, PublishOptions
