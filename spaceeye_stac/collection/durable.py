@@ -51,17 +51,17 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for a while. One that a program left that was killed is removed by the next one that wants one.
+def temporary_folder(within: str | None = None) -> Iterator[Path]:
+    """A folder for a while. One that a program left that was killed is removed by the next one that wants one there.
 
     Each is locked while it is used, and the system gives a lock back when its program dies.
     """
-    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+    for left in Path(within or tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
         with suppress(OSError):
             handle = _locked(left, fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
             os.close(handle)
-    folder, handle = _new_folder()
+    folder, handle = _new_folder(within)
     try:
         with folder as name:
             yield Path(name)
@@ -69,10 +69,10 @@ def temporary_folder() -> Iterator[Path]:
         os.close(handle)
 
 
-def _new_folder() -> "tuple[TemporaryDirectory[str], int]":
+def _new_folder(within: str | None) -> "tuple[TemporaryDirectory[str], int]":
     """An own folder, and by what it is locked; another program may take one for left before it is."""
     while True:
-        folder = TemporaryDirectory(prefix=TEMPORARY)
+        folder = TemporaryDirectory(prefix=TEMPORARY, dir=within, ignore_cleanup_errors=True)
         with suppress(FileNotFoundError):
             handle = _locked(Path(folder.name))
             if os.fstat(handle).st_nlink:

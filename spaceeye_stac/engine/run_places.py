@@ -26,11 +26,12 @@ from spaceeye_stac.collection import (
     check_place,
     is_ours,
     staged_folder,
+    temporary_folder,
 )
 from spaceeye_stac.days import knot_cogs_of
 from spaceeye_stac.engine.request import RECORD_FILE
 from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
-from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first, own_folder
+from spaceeye_stac.engine.stored_files import StoredFiles, delete_marks_first
 from spaceeye_stac.errors import OutputError, SpaceEyeError
 from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.model import Progress
@@ -103,7 +104,7 @@ def run_place(out: str | Path) -> Iterator[RunPlace]:
         check_place(Path(target.address if target.kind == "folder" else str(out)))
         yield FolderPlace(Path(target.address))
         return
-    with own_folder() as image:
+    with temporary_folder() as image:
         yield StoredPlace(target, image)
 
 

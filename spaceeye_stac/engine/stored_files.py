@@ -8,15 +8,13 @@ virtual day, which name each other, are while it has no item.
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from spaceeye_stac.collection import FINGERPRINT, document_bytes
+from spaceeye_stac.collection import FINGERPRINT, document_bytes, temporary_folder
 from spaceeye_stac.engine.run_files import Call
 from spaceeye_stac.keyframes import DONE
 from spaceeye_stac.publishing import Store, assets_of, do_all, item_name
@@ -166,18 +164,12 @@ class AwayTask:
 
     def __call__(self, one: Any, /) -> Any:  # noqa: ANN401 - as the task's
         """Do one thing in a folder of its own."""
-        with own_folder() as folder:
+        with temporary_folder(worker_folder()) as folder:
             return self.task.moved(folder, replace(self.files, folder=folder))(one)
 
 
-@contextmanager
-def own_folder() -> Iterator[Path]:
-    """A folder of this machine that vanishes: below that of the cluster's worker, which removes it if this one dies."""
-    with TemporaryDirectory(prefix="spaceeye-", dir=_worker_folder(), ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
-def _worker_folder() -> str | None:
+def worker_folder() -> str | None:
+    """The folder of the cluster's worker that this is, which removes it if this process dies; None elsewhere."""
     if "distributed" not in sys.modules:
         return None
     from distributed import get_worker  # noqa: PLC0415 - which is there already

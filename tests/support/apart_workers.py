@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 from distributed import Client, LocalCluster
 
+from spaceeye_stac.collection.durable import TEMPORARY
+
 WAIT_SECONDS = 90
 # what each worker runs as it starts: the client's folder is not there for it
 APART = """
@@ -47,7 +49,7 @@ class ApartWorkers:
 
     def left(self) -> list[Path]:
         """What is left in the folders of the workers, but for what dask itself has there."""
-        return [path for folder in self.folders for path in folder.rglob("spaceeye-*")]
+        return [path for folder in self.folders for path in folder.rglob(f"{TEMPORARY}*")]
 
 
 def _children(pid: int) -> list[int]:
