@@ -78,6 +78,7 @@ def _new_folder(within: str | None) -> "tuple[TemporaryDirectory[str], int]":
             if os.fstat(handle).st_nlink:
                 return folder, handle
             os.close(handle)
+        folder.cleanup()
 
 
 def _locked(folder: Path, how: int = 0) -> int:

@@ -1,12 +1,12 @@
 """One grid of a run: every cell to keyframes, then every day to files."""
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from spaceeye_stac.engine.drafts import finished
 from spaceeye_stac.engine.jobs import layout_of, retention_of
 from spaceeye_stac.engine.memory import give_back
 from spaceeye_stac.engine.request import RunRequest
-from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles
+from spaceeye_stac.engine.run_files import LOCAL_RUN_FILES, RunFiles, link
 from spaceeye_stac.engine.schedulers import Workers
 from spaceeye_stac.engine.solving import SAMPLE_ARRAYS, SolveTask, doubts_of
 from spaceeye_stac.engine.squares import solve_all
@@ -156,7 +156,8 @@ def _fill_folder(work: GridWork, workers: Workers, progress: Progress, *, update
     store = KeyframeStore.create(work.store, contents, work.files)
     wanted = tuple(key if w in needed else "" for w, key in enumerate(windows_from))
     if update:
-        reuse_windows(work.out / KEYFRAMES / job.grid.name, store, wanted, _link)
+        earlier, files = work.out / KEYFRAMES / job.grid.name, work.files.of_earlier(work.out)
+        reuse_windows(earlier, files, store, wanted, partial(work.files.take_over, work.out))
     solving = SolveTask(
         job=job,
         illuminance=illuminance,
@@ -244,8 +245,8 @@ def _take_over(work: GridWork, keys: Mapping[int, str]) -> None:
         place = work.place(day)
         if finished(work.out / place.name, key) and not finished(place, key):
             shutil.rmtree(place, ignore_errors=True)
-            reuse_knot_cogs(work.out / place.name, work.folder, _link)
-            shutil.copytree(work.out / place.name, place, copy_function=_link)
+            reuse_knot_cogs(work.out / place.name, work.folder, link)
+            shutil.copytree(work.out / place.name, place, copy_function=link)
 
 
 def _kept(work: GridWork, keys: Mapping[int, str]) -> tuple[int, ...]:
@@ -256,17 +257,6 @@ def _kept(work: GridWork, keys: Mapping[int, str]) -> tuple[int, ...]:
         if not is_whole:
             shutil.rmtree(work.place(day), ignore_errors=True)
     return tuple(day for day, is_whole in zip(keys, whole, strict=True) if is_whole)
-
-
-def _link(source: str, target: str) -> None:
-    """Another name for the same file; documents are copied, since they are written again."""
-    if source.endswith(".json"):
-        shutil.copy2(source, target)
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Where the files of a run have their place: in a folder that all workers see, or elsewhere."""
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +24,12 @@ class RunFiles(Files, Protocol):
     def publish(self, place: Path) -> None:
         """Bring the finished folder of a day to its place; its item comes last."""
 
+    def of_earlier(self, out: Path) -> Files:
+        """The files of the finished run in `out`, or in what it is an image of."""
+
+    def take_over(self, out: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+        """Let files of the finished run in `out` be files of this one, too: from there, to here."""
+
     def away(self, task: Any) -> Call:  # noqa: ANN401 - a SolveTask, KnotTask or WriteTask
         """What a worker calls to do the task."""
 
@@ -40,9 +48,31 @@ class LocalRunFiles(LocalFiles):
     def publish(self, place: Path) -> None:
         """See `RunFiles`; it was finished in its place."""
 
+    def of_earlier(self, _out: Path) -> Files:
+        """See `RunFiles`."""
+        return self
+
+    def take_over(self, _out: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+        """See `RunFiles`; by another name for the same file, where the system has that."""
+        for source, target in pairs:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)  # it may be another name of the very same file
+            link(str(source), str(target))
+
     def away(self, task: Call) -> Call:
         """See `RunFiles`."""
         return task
+
+
+def link(source: str, target: str) -> None:
+    """Give a file another name; documents are copied, since they are written again."""
+    if source.endswith(".json"):
+        shutil.copy2(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 LOCAL_RUN_FILES = LocalRunFiles()

@@ -8,7 +8,7 @@ virtual day, which name each other, are while it has no item.
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +72,15 @@ class StoredFiles:
     def _send(self, path: Path) -> None:
         self.store.put(self._name(path), path)
         path.unlink()
+
+    def is_there(self, path: Path) -> bool:
+        """See `Files`: as it was when it was first asked for."""
+        return self._name(path) in self._sizes
+
+    def check_chunk(self, path: Path) -> None:
+        """See `Files`: there at all; days read back what they are made from, and ask for it anew if it is damaged."""
+        if not self.is_there(path):
+            raise FileNotFoundError(path)
 
     def drop(self, paths: Iterable[Path]) -> None:
         """See `Files`."""
@@ -137,6 +146,15 @@ class StoredFiles:
         do_all(lambda one: self.store.write(*one), todo)
         self.store.write(item_name(place.name), document_bytes(item))
         shutil.rmtree(place)
+
+    def of_earlier(self, out: Path) -> "StoredFiles":
+        """See `RunFiles`."""
+        return replace(self, folder=out)
+
+    def take_over(self, out: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+        """See `RunFiles`; the store itself copies them."""
+        there = self.of_earlier(out)
+        do_all(lambda pair: self.store.copy(there._name(pair[0]), self._name(pair[1])), pairs)  # noqa: SLF001 - of its own class
 
     def away(self, task: MovableTask) -> Call:
         """See `RunFiles`."""

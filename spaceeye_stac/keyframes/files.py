@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from spaceeye_stac.keyframes.chunks import read_chunk
+
 
 class Files(Protocol):
     """Files below a folder of this machine, that may be an image of what has its place elsewhere."""
@@ -16,6 +18,12 @@ class Files(Protocol):
 
     def keep(self, folder: Path, *, last: str) -> None:
         """Keep all files of a folder in their place, verified, the one of the name `last` at the end."""
+
+    def is_there(self, path: Path) -> bool:
+        """Whether a file is in its place."""
+
+    def check_chunk(self, path: Path) -> None:
+        """Raise OSError or ValueError where a chunk that was written is not whole."""
 
     def drop(self, paths: Iterable[Path]) -> None:
         """Remove these files, those that are anywhere."""
@@ -35,6 +43,14 @@ class LocalFiles:
 
     def keep(self, folder: Path, *, last: str) -> None:
         """See `Files`."""
+
+    def is_there(self, path: Path) -> bool:
+        """See `Files`."""
+        return path.is_file()
+
+    def check_chunk(self, path: Path) -> None:
+        """See `Files`: by its checksum."""
+        read_chunk(path)
 
     def drop(self, paths: Iterable[Path]) -> None:
         """See `Files`."""

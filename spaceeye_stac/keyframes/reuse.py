@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from spaceeye_stac.errors import OutputError
+from spaceeye_stac.keyframes.files import Files
 from spaceeye_stac.keyframes.store import KeyframeStore
 from spaceeye_stac.model import Cell
 
-Copy = Callable[[str, str], object]
+Copy = Callable[[Sequence[tuple[Path, Path]]], object]
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,19 @@ class SameWindow:
     key: str
 
 
-def reuse_windows(earlier: Path, store: KeyframeStore, keys: Sequence[str], copy: Copy) -> None:
+def reuse_windows(earlier: Path, files: Files, store: KeyframeStore, keys: Sequence[str], copy: Copy) -> None:
     """Bring into a store what that in the folder `earlier` has, whole, of the windows of these keys, if there is one.
 
-    `copy` is given two files by their names.
+    `files`: where those of the earlier one have their place. `copy` is given pairs of files: those there, and those
+    here that they are to be.
     """
     try:
-        old = KeyframeStore.open(earlier)
+        old = KeyframeStore.open(earlier, files)
     except OutputError:
         return
     if old.contents.cut != store.contents.cut:
         return
+    old.bring_marks(old.contents.layout.cells)
     windows = _windows(old, store, keys)
     for cell in store.contents.layout.cells:
         taken = [window for window in windows if _take(old, store, window, cell, copy)]
@@ -55,16 +58,9 @@ def _take(old: KeyframeStore, store: KeyframeStore, window: SameWindow, cell: Ce
         return False
     for name in old.kept(cell, window.earlier):
         files = old.chunks(name, window.earlier, cell), store.chunks(name, window.own, cell)
-        for source, target in zip(*files, strict=True):
-            _bring(source, target, copy)
-    _bring(old.mark_file(cell, window.earlier), store.mark_file(cell, window.own), copy)
+        copy(list(zip(*files, strict=True)))
+    copy([(old.mark_file(cell, window.earlier), store.mark_file(cell, window.own))])
     return store.has(cell, window.own, window.key)
-
-
-def _bring(source: Path, target: Path, copy: Copy) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)  # it may be another name of the very same file
-    copy(str(source), str(target))
 
 
 def _take_sample(old: KeyframeStore, store: KeyframeStore, windows: Sequence[SameWindow], cell: Cell) -> None:

@@ -214,13 +214,13 @@ class KeyframeStore:
                 yield self.chunk_file(name, (n, *band), cell)
 
     def is_whole(self, cell: Cell, window: int) -> bool:
-        """Whether a cell of a window is done and all its chunks can be read."""
+        """Whether a cell of a window is done and all its chunks are whole."""
         if self.key(cell, window) is None:
             return False
         try:
             for name in self.kept(cell, window):
                 for chunk in self.chunks(name, window, cell):
-                    read_chunk(chunk)
+                    self._files.check_chunk(chunk)
         except UNREADABLE:
             return False
         return True
@@ -229,7 +229,9 @@ class KeyframeStore:
         """Names of the arrays in which a finished cell has chunks."""
         must = {"images", LOOKS} | ({"spread"} if self._fact(cell, window)["noise"] is not None else set())
         must |= {"as_seen"} if self.contents.as_seen and self.contents.looked(window) else set()
-        return [name for name in CHUNKED if name in must or any(c.is_file() for c in self.chunks(name, window, cell))]
+        return [
+            name for name in CHUNKED if name in must or any(map(self._files.is_there, self.chunks(name, window, cell)))
+        ]
 
     def chunk_file(self, name: str, at: tuple[int, ...], cell: Cell) -> Path:
         """Where the chunk of these indices, as knot and band, of a cell is."""

@@ -11,6 +11,9 @@ import pytest
 
 import spaceeye_stac as se
 from spaceeye_stac.errors import OutputError, PublishError, SpaceEyeError, TargetError
+from spaceeye_stac.keyframes.parts import WindowFacts
+from spaceeye_stac.keyframes.store import KeyframeStore
+from spaceeye_stac.model import Cell
 from spaceeye_stac.publishing import store_lock
 from tests.support.bucket import NAME, Bucket, point_to
 from tests.support.command import command, options_of
@@ -247,6 +250,54 @@ def test_keyframes_are_kept_where_they_are_asked_for(bucket: Bucket, query: se.Q
     output = se.Output(keep_keyframes=True)
     se.run(query, DAMPED, out=RUN, output=output)
     se.run(query, DAMPED, out=tmp_path / "local", output=output)
+    assert_same_run(bucket, tmp_path / "there", tmp_path / "local")
+
+
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The windows of the cells that are solved from now on."""
+    found, mark = list[int](), KeyframeStore.mark
+
+    def counted(self: KeyframeStore, cell: Cell, window: int, part: WindowFacts, key: str) -> None:
+        found.append(window)
+        mark(self, cell, window, part, key)
+
+    monkeypatch.setattr(KeyframeStore, "mark", counted)
+    return found
+
+
+def test_kept_keyframes_that_still_hold_are_not_solved_again(
+    bucket: Bucket, query: se.Query, tmp_path: Path, solved: list[int]
+) -> None:
+    settings, output = (
+        se.Settings(method="damped", duration=4, normalize_illuminance=False),
+        se.Output(keep_keyframes=True),
+    )
+    longer = replace(query, datetime=LONGER)
+    update: dict[str, Any] = {"settings": settings, "output": output, "update": True}
+    se.run(query, settings, out=RUN, output=output)
+    solved.clear()
+    se.run(query, out=RUN, **update)
+    assert solved == []
+    se.run(longer, out=RUN, **update)
+    touched = sorted(solved)
+    solved.clear()
+    se.run(longer, settings, out=tmp_path / "local", output=output)
+    assert 0 < len(touched) < len(solved)
+    assert_same_run(bucket, tmp_path / "there", tmp_path / "local")
+
+
+def test_kept_keyframes_that_the_store_lost_are_solved_again(
+    bucket: Bucket, query: se.Query, tmp_path: Path, solved: list[int]
+) -> None:
+    output = se.Output(keep_keyframes=True)
+    for out in (RUN, tmp_path / "local"):
+        se.run(query, DAMPED, out=out, output=output)
+    lost = next(name for name in bucket.files if "/keyframes/" in name and "/images/c/" in name)
+    del bucket.files[lost]
+    solved.clear()
+    se.run(query, DAMPED, out=RUN, output=output, update=True)
+    assert solved
     assert_same_run(bucket, tmp_path / "there", tmp_path / "local")
 
 
