@@ -75,6 +75,7 @@ def test_a_fault_that_does_not_pass_blames_the_connection(
     assert f"Scene {scenes[0].id}: asset {store.url}/" in str(caught.value)
     assert "run=" not in str(caught.value)
     assert "tried 5 times" in str(caught.value)
+    time.sleep(0.5)  # the store notes what was on its way
     asked = len(store.requests)
     time.sleep(1)
     assert len(store.requests) == asked, "nothing goes on reading"
