@@ -116,13 +116,13 @@ def run(
     engine.leave_to_main()
     settings, output, resources = settings or Settings(), output or Output(), resources or Resources()
     _check(settings, output, overwrite=overwrite, update=update)
-    engine.start_early(resources)
     with engine.run_place(out) as place:
         request = engine.RunRequest.of(query, settings, output)
         earlier = None if overwrite else engine.RunRequest.of_finished(place.folder)
         if not overwrite and not update and engine.RunRequest.is_that_of(place.folder, request):
             same = engine.unchanged(place.folder, query, _found(query, settings, scenes, earlier))
             return replace(same, **place.named)
+        engine.start_early(resources)
         with (
             engine.reporting(progress=progress) as shown,
             place.staged(overwrite=overwrite, update=update) as folder,

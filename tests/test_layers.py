@@ -157,7 +157,7 @@ def test_importing_the_package_is_quick_and_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_processes_that_write_days_or_encode_do_not_load_torch() -> None:
+def test_processes_that_write_days_do_not_load_torch() -> None:
     code = "import sys, spaceeye_stac.engine.writing; print('torch' in sys.modules)"
     line = [sys.executable, "-W", "ignore", "-c", code]
     assert subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip() == "False"

@@ -135,12 +135,10 @@ class KnotTask:
                 for kind in kinds:
                     path = draft / _file(name, kind)
                     files[path.stem] = self._write(view, path, kind, band)
-            item, path = (
-                keyframe_item(self.job, place.name, self.job.days.day(day), files),
-                draft / f"{place.name}.json",
-            )
-            write_json(path, item)
-            (draft / CHECKSUMS).write_bytes(_checksums([*(file for file, _ in files.values()), written_file(path)]))
+            document = draft / f"{place.name}.json"
+            write_json(document, keyframe_item(self.job, place.name, self.job.days.day(day), files))
+            written = [*(file for file, _ in files.values()), written_file(document)]
+            (draft / CHECKSUMS).write_bytes(_checksums(written))
             draft.rename(place)
             self.files.keep(place, last=CHECKSUMS)
 

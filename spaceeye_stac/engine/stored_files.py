@@ -153,8 +153,8 @@ class StoredFiles:
 
     def take_over(self, out: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
         """See `RunFiles`; the store itself copies them."""
-        there = self.of_earlier(out)
-        do_all(lambda pair: self.store.copy(there._name(pair[0]), self._name(pair[1])), pairs)  # noqa: SLF001 - of its own class
+        names = [(source.relative_to(out).as_posix(), self._name(target)) for source, target in pairs]
+        do_all(lambda one: self.store.copy(*one), names)
 
     def away(self, task: MovableTask) -> Call:
         """See `RunFiles`."""

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 import spaceeye_stac as se
-from spaceeye_stac.keyframes.store import KeyframeStore
-from spaceeye_stac.model import Cell
 from spaceeye_stac.resources import Output
 from spaceeye_stac.simulation.landscape import Simulation
 from tests.support.same_files import assert_same_files
 from tests.support.small_cells import solve_in_cells
+from tests.support.solved_cells import solved_from_now
 
 KEEP = Output(keep_keyframes=True)
 SETTINGS = se.Settings(method="damped", duration=8, normalize_illuminance=False)
@@ -23,14 +22,7 @@ SHORT, LONG = "2023-04-01/2023-04-20", "2023-04-01/2023-04-24"
 @pytest.fixture
 def solved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int]]]:
     """Windows and cells that are solved from now on."""
-    found, mark = [], KeyframeStore.mark
-
-    def counted(self: KeyframeStore, cell: Cell, window: int, *rest: object) -> None:
-        found.append((window, cell.index))
-        mark(self, cell, window, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(KeyframeStore, "mark", counted)
-    return found
+    return solved_from_now(monkeypatch)
 
 
 @pytest.fixture(params=["damped", "surface"])
